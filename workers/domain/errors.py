@@ -1,0 +1,66 @@
+"""Every error that Taskyard raises on purpose.
+
+TaskyardError
+├── BadInput            what was given cannot be used; `errors` names each field or index
+│   └── TooLarge        it is bigger than the bound
+├── NotFound            there is no such thing
+├── Conflict            the thing is in a state that forbids it; `state` says which
+├── Forbidden           this person or token may not do it
+├── Unavailable         the database or Redis cannot be reached now
+└── SettingsError       the environment holds a setting that cannot be used
+
+The message is written for people: what happened, why, what to do. No HTTP here; `dashboard.problems` maps them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TaskyardError(Exception):
+    """Something was refused or could not be done; the message is safe to show."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (self.__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self)
+
+
+class BadInput(TaskyardError):
+    """What was given cannot be used."""
+
+    def __init__(self, message: str = "", field: str | None = None, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.errors = errors if errors is not None else ([{"field": field, "message": str(self)}] if field else [])
+
+
+class TooLarge(BadInput):
+    """What was given is larger than the bound."""
+
+
+class NotFound(TaskyardError):
+    """There is no such thing."""
+
+
+class Conflict(TaskyardError):
+    """The state it is in forbids that."""
+
+    def __init__(self, message: str = "", state: str | None = None) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class Forbidden(TaskyardError):
+    """You may not do that."""
+
+
+class Unavailable(TaskyardError):
+    """A part that is needed cannot be reached now. Try again in a moment."""
+
+
+class SettingsError(TaskyardError):
+    """A setting cannot be used."""

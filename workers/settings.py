@@ -1,0 +1,190 @@
+"""The settings of a process, read once from the environment. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from workers.domain.errors import SettingsError
+
+# The longest path of a Unix socket on macOS; Linux allows 107.
+_LONGEST_SOCKET_PATH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process needs to know of its surroundings; see docs/operations.md for each."""
+
+    host: str = "127.0.0.1"
+    port: int = 5000
+    database_url: str = ""
+    redis_url: str = ""
+    secret_key: str = field(default="", repr=False)
+    admin_password: str = field(default="", repr=False)
+    data_dir: Path = Path("data")
+    workers: int = 2
+    workers_min: int = 1
+    workers_max: int = 8
+    task_modules: tuple[str, ...] = ()
+    alert_urls: tuple[str, ...] = field(default=(), repr=False)
+    stuck_after_seconds: float = 1800
+    heartbeat_seconds: float = 15
+    monitor_interval_seconds: float = 60
+    retention_days: int = 30
+    allow_private_http: bool = False
+    trusted_proxies: int = 0
+    recycle_jobs: int = 1000
+    recycle_memory_mb: int = 256
+    log_format: str = "text"
+    log_level: str = "info"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """Read and check the settings; SettingsError says which one is wrong and what it may be."""
+        env = _Environment(os.environ if environ is None else environ)
+        settings = cls(**{name: read(env, name.upper()) for name, read in _READERS.items() if env.has(name.upper())})
+        return replace(settings, **overrides)._checked()
+
+    @property
+    def embedded_redis(self) -> bool:
+        """Whether Taskyard runs a Valkey server of its own."""
+        return not self.redis_url
+
+    @property
+    def valkey_socket(self) -> Path:
+        """Where the embedded server listens; the same for every process with this DATA_DIR."""
+        wanted = self.data_dir / "run" / "valkey.sock"
+        if len(os.fsencode(wanted)) <= _LONGEST_SOCKET_PATH:
+            return wanted
+        mark = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"taskyard-{os.getuid()}-{mark}" / "valkey.sock"
+
+    @property
+    def effective_redis_url(self) -> str:
+        """The address of Redis, given or embedded."""
+        return self.redis_url or f"unix://{self.valkey_socket}?db=0"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Where uploaded files wait for their job."""
+        return self.data_dir / "uploads"
+
+    @property
+    def files_dir(self) -> Path:
+        """Where files that jobs make are kept: `<job>/<name>`."""
+        return self.data_dir / "files"
+
+    def _checked(self) -> Settings:
+        data_dir = Path(os.path.abspath(self.data_dir.expanduser()))
+        checks = (
+            (0 <= self.port <= 65535, "PORT", "a number from 0 to 65535"),
+            (0 <= self.workers <= 256, "WORKERS", "a number from 0 to 256"),
+            (1 <= self.workers_min <= self.workers_max <= 256, "WORKERS_MIN", "from 1 up to WORKERS_MAX (256 at most)"),
+            (0.1 <= self.heartbeat_seconds <= 3600, "HEARTBEAT_SECONDS", "from 0.1 to 3600"),
+            (self.stuck_after_seconds >= 1, "STUCK_AFTER_SECONDS", "at least 1"),
+            (self.monitor_interval_seconds >= 1, "MONITOR_INTERVAL_SECONDS", "at least 1"),
+            (1 <= self.retention_days <= 36500, "RETENTION_DAYS", "from 1 to 36500"),
+            (0 <= self.trusted_proxies <= 10, "TRUSTED_PROXIES", "the number of proxies in front, 0 to 10"),
+            (self.recycle_jobs >= 1, "RECYCLE_JOBS", "at least 1"),
+            (self.recycle_memory_mb >= 16, "RECYCLE_MEMORY_MB", "at least 16"),
+            (self.log_format in {"text", "json"}, "LOG_FORMAT", "text or json"),
+            (self.log_level in {"debug", "info", "warning", "error"}, "LOG_LEVEL", "debug, info, warning or error"),
+        )
+        for holds, name, may_be in checks:
+            if not holds:
+                raise SettingsError(f"{name} cannot be {getattr(self, name.lower())!r}: it is {may_be}.")
+        return replace(self, data_dir=data_dir, database_url=_database_url(self.database_url, data_dir))
+
+
+class _Environment:
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def has(self, name: str) -> bool:
+        return bool(self._values.get(name) or self._values.get(f"{name}_FILE"))
+
+    def text(self, name: str) -> str:
+        value = self._values.get(name)
+        if value:
+            return value.strip()
+        path = self._values[f"{name}_FILE"]
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"{name}_FILE names {path}, which cannot be read: {error.strerror}.") from error
+
+
+def _text(env: _Environment, name: str) -> str:
+    return env.text(name)
+
+
+def _whole(env: _Environment, name: str) -> int:
+    try:
+        return int(env.text(name))
+    except ValueError:
+        raise SettingsError(f"{name} is {env.text(name)!r}: it must be a whole number.") from None
+
+
+def _seconds(env: _Environment, name: str) -> float:
+    try:
+        return float(env.text(name))
+    except ValueError:
+        raise SettingsError(f"{name} is {env.text(name)!r}: it must be a number.") from None
+
+
+def _switch(env: _Environment, name: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    try:
+        return words[env.text(name).lower()]
+    except KeyError:
+        raise SettingsError(f"{name} is {env.text(name)!r}: it must be 1 or 0.") from None
+
+
+def _names(env: _Environment, name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in env.text(name).split(",") if part.strip())
+
+
+def _path(env: _Environment, name: str) -> Path:
+    return Path(env.text(name))
+
+
+def _database_url(given: str, data_dir: Path) -> str:
+    if not given:
+        return f"sqlite:///{data_dir / 'taskyard.db'}"
+    for short in ("postgres://", "postgresql://"):
+        if given.startswith(short):
+            return "postgresql+psycopg://" + given.removeprefix(short)
+    if given.startswith(("sqlite:///", "postgresql+psycopg://")):
+        return given
+    raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:///.")
+
+
+_READERS: dict[str, Callable[[_Environment, str], Any]] = {
+    "host": _text,
+    "port": _whole,
+    "database_url": _text,
+    "redis_url": _text,
+    "secret_key": _text,
+    "admin_password": _text,
+    "data_dir": _path,
+    "workers": _whole,
+    "workers_min": _whole,
+    "workers_max": _whole,
+    "task_modules": _names,
+    "alert_urls": _names,
+    "stuck_after_seconds": _seconds,
+    "heartbeat_seconds": _seconds,
+    "monitor_interval_seconds": _seconds,
+    "retention_days": _whole,
+    "allow_private_http": _switch,
+    "trusted_proxies": _whole,
+    "recycle_jobs": _whole,
+    "recycle_memory_mb": _whole,
+    "log_format": _text,
+    "log_level": _text,
+}

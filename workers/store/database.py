@@ -1,0 +1,99 @@
+"""The connection to SQL: one way to read, one way to write, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from workers.domain.errors import Unavailable
+
+BUSY_TIMEOUT_SECONDS = 10
+
+
+class Database:
+    """A pool of connections to the one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._writer = engine.execution_options(taskyard_write=True)
+        prepare(engine)
+
+    @classmethod
+    def open(cls, url: str, **options: Any) -> Database:
+        """Open the database at this address; nothing is connected yet."""
+        return cls(create_engine(url, **engine_options(url), **options))
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Lend a connection for reading: one snapshot, nothing is kept. Raises Unavailable."""
+        with translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Lend a connection for one transaction: committed at the end, rolled back on any error. Raises Unavailable.
+
+        On SQLite the write lock is taken at the start, so a transaction never fails half way for want of it.
+        """
+        with translated(), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn a database that is away or locked into Unavailable."""
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(f"The database cannot be used now: {_reason(error)}") from error
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """Tell the engine's options for this address, for those who make the engine themselves."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+
+
+def prepare(engine: Engine) -> None:
+    """Teach an engine what SQLite needs: WAL, foreign keys, a write lock taken at BEGIN. Twice is harmless."""
+    if engine.dialect.name != "sqlite" or event.contains(engine, "connect", _on_connect):
+        return
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # sqlite3 must not send a BEGIN of its own
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA cache_size=-16000")
+    cursor.close()
+
+
+def _on_begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get("taskyard_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _reason(error: OperationalError | InterfaceError) -> str:
+    return str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Tell the file behind a SQLite address; None for other databases."""
+    parsed = make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
