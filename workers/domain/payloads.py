@@ -59,3 +59,8 @@ def _check_text(text: str, field: str) -> None:
         raise BadInput(f"The {field} holds a NUL character.", field)
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise BadInput(f"The {field} holds half of a surrogate pair.", field)
+
+
+def load(text: str | None) -> Any:
+    """Read what `dump` wrote; None stays None."""
+    return None if text is None else json.loads(text)

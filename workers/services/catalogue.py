@@ -1,0 +1,95 @@
+"""The catalogue of tasks as the workers published it: what may be enqueued, and with what payload."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import jsonschema_rs
+from sqlalchemy import Connection, RowMapping, Table, select
+
+from workers.domain.errors import BadInput
+from workers.domain.names import check_task
+from workers.store.database import Database
+from workers.store.models import Task
+from workers.yard import Yard
+
+_TASKS = cast(Table, Task.__table__)
+_FRESH_SECONDS = 2.0
+_LONGEST_MESSAGE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class CataloguedTask:
+    """A task that can be enqueued."""
+
+    row: RowMapping
+    validator: Any
+
+    def check(self, payload: dict[str, Any]) -> None:
+        """Hold a payload against the task's schema; BadInput names every wrong field."""
+        if self.validator.is_valid(payload):
+            return
+        errors = [_sentence(error) for error in self.validator.iter_errors(payload)][:20]
+        raise BadInput(f"The payload does not fit {self.row['name']}: {errors[0]['message']}", errors=errors)
+
+
+class _Cache:
+    """What one process knows of one database's catalogue; at most two seconds old."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, CataloguedTask] = {}
+        self.read_at = float("-inf")
+
+    def refresh(self, connection: Connection) -> None:
+        found: dict[str, CataloguedTask] = {}
+        for row in list_tasks(connection):
+            known = self.tasks.get(row["name"])
+            same = known is not None and known.row["payload_schema"] == row["payload_schema"]
+            validator = known.validator if known and same else compile_schema(row["payload_schema"])
+            found[row["name"]] = CataloguedTask(row, validator)
+        self.tasks, self.read_at = found, time.monotonic()
+
+
+_caches: dict[int, tuple[Database, _Cache]] = {}
+
+
+def get_task(yard: Yard, name: str) -> CataloguedTask:
+    """Find a task by name; BadInput when no worker has published it."""
+    check_task(name)
+    database, cache = _caches.setdefault(id(yard.database), (yard.database, _Cache()))
+    if time.monotonic() - cache.read_at > _FRESH_SECONDS or name not in cache.tasks:
+        with database.read() as connection:
+            cache.refresh(connection)
+    if name not in cache.tasks:
+        raise BadInput(
+            f"There is no task {name}. Workers publish their tasks when they start; see the Tasks page.", field="task"
+        )
+    return cache.tasks[name]
+
+
+def list_tasks(connection: Connection) -> Sequence[RowMapping]:
+    """List the catalogue by name."""
+    return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()
+
+
+def compile_schema(schema: str) -> Any:
+    """Make a validator of a JSON Schema text."""
+    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True)
+
+
+def _sentence(error: Any) -> dict[str, str]:
+    path = [str(part) for part in error.instance_path]
+    message = str(error.message)
+    missing = getattr(error.kind, "property", None)
+    unexpected = getattr(error.kind, "unexpected", None)
+    if isinstance(missing, str):
+        path, message = [*path, missing], "is required"
+    elif unexpected:
+        path, message = [*path, str(unexpected[0])], "is not a field of this task"
+    if len(message) > _LONGEST_MESSAGE:
+        message = message[:_LONGEST_MESSAGE] + "…"
+    return {"field": ".".join(["payload", *path]), "message": f"{'.'.join(path)} {message}" if path else message}

@@ -1,0 +1,232 @@
+"""Making jobs: check, one committed row with its first event, then the push."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection
+
+from workers.broker import queues
+from workers.domain import names, payloads
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, TooLarge, Unavailable
+from workers.domain.ids import new_id
+from workers.domain.states import Status
+from workers.services import catalogue
+from workers.services.catalogue import CataloguedTask
+from workers.services.telling import tell
+from workers.store import jobs, queues as queue_rows
+from workers.yard import Yard
+
+MAX_BULK = 10_000
+MAX_DELAY = timedelta(days=3660)
+PAST_TOLERANCE = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A request to run a task; what is None comes from the task, then from the priority."""
+
+    task: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    queue: str | None = None
+    priority: str | None = None
+    delay_seconds: float | None = None
+    scheduled_for: datetime | None = None
+    idempotency_key: str | None = None
+    max_retries: int | None = None
+    timeout_seconds: float | None = None
+    callback_url: str | None = None
+    parent: str | None = None
+    batch: str | None = None
+    schedule: str | None = None
+    rerun_of: str | None = None
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The job that stands for a request; `deduplicated` when an earlier request had made it."""
+
+    job_id: str
+    status: str
+    deduplicated: bool = False
+
+
+def enqueue(yard: Yard, new: NewJob) -> Enqueued:
+    """Make a job and put it on its queue; the row is committed before anything else happens.
+
+    With Redis away the row waits and is delivered later. Raises BadInput (unknown task, payload, times), TooLarge,
+    Unavailable (database).
+    """
+    now = utcnow()
+    row = _row(yard, new, now)
+    with yard.database.write() as connection:
+        _know_queues(yard, connection, [row], now)
+        holder = _add(connection, row)
+        if holder is not None:
+            return _known(connection, holder)
+    _deliver(yard, [row])
+    return Enqueued(row["id"], row["status"])
+
+
+def enqueue_many(yard: Yard, batch: Sequence[NewJob]) -> list[Enqueued]:
+    """Make many jobs, all or none; BadInput lists every bad one by its index. 10,000 at most."""
+    if len(batch) > MAX_BULK:
+        raise TooLarge(f"At most {MAX_BULK:,} jobs can be enqueued at once; these are {len(batch):,}.", "jobs")
+    now = utcnow()
+    rows = _rows(yard, batch, now)
+    plain = [row for row in rows if row["idempotency_key"] is None and row["unique_key"] is None]
+    keyed = [row for row in rows if row["idempotency_key"] is not None or row["unique_key"] is not None]
+    results: dict[str, Enqueued] = {}
+    with yard.database.write() as connection:
+        _know_queues(yard, connection, rows, now)
+        if plain:
+            jobs.add(connection, plain, plain[0]["created_by"])
+        for row in keyed:
+            holder = _add(connection, row)
+            if holder is not None:
+                results[row["id"]] = _known(connection, holder)
+    _deliver(yard, [row for row in rows if row["id"] not in results])
+    return [results.get(row["id"]) or Enqueued(row["id"], row["status"]) for row in rows]
+
+
+def unique_key(task: CataloguedTask, payload: str) -> str | None:
+    """Tell the key that at most one unfinished job of a unique task with this payload holds; None for other tasks."""
+    if not task.row["is_unique"]:
+        return None
+    return f"{task.row['name'][:180]}:{hashlib.sha256(payload.encode()).hexdigest()}"
+
+
+def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, Any]]:
+    rows, errors = [], []
+    for index, new in enumerate(batch):
+        try:
+            rows.append(_row(yard, new, now))
+        except BadInput as error:
+            named = error.errors or [{"message": error.message}]
+            errors.extend({"index": index, **one} for one in named)
+            if len(errors) >= 1000:
+                break
+    if errors:
+        raise BadInput(f"{len({e['index'] for e in errors}):,} of the jobs cannot be used; none was enqueued.", errors=errors)
+    return rows
+
+
+def _row(yard: Yard, new: NewJob, now: datetime) -> dict[str, Any]:
+    task = catalogue.get_task(yard, new.task)
+    if not isinstance(new.payload, Mapping):
+        raise BadInput("The payload must be a JSON object.", field="payload")
+    payload = payloads.dump(new.payload)
+    task.check(cast(dict[str, Any], new.payload))
+    defaults = task.row
+    priority = names.check_priority(new.priority or defaults["priority"])
+    scheduled_for = _moment(new, now)
+    row = jobs.blank()
+    row.update(
+        id=new_id(),
+        task=new.task,
+        queue=names.check_queue(new.queue or defaults["queue"]),
+        priority=priority,
+        payload=payload,
+        status=str(Status.SCHEDULED if scheduled_for and scheduled_for > now else Status.PENDING),
+        scheduled_for=scheduled_for,
+        max_retries=_retries(new.max_retries, defaults["max_retries"], priority),
+        timeout_seconds=_timeout(new.timeout_seconds, defaults["timeout_seconds"]),
+        retry_delays=defaults["retry_delays"],
+        idempotency_key=_key(new.idempotency_key),
+        unique_key=unique_key(task, payload),
+        parent=new.parent,
+        batch=new.batch,
+        schedule=new.schedule,
+        rerun_of=new.rerun_of,
+        created_at=now,
+        updated_at=now,
+        callback_url=_url(new.callback_url),
+        created_by=new.created_by,
+    )
+    row["due_at" if row["status"] == Status.SCHEDULED else "pending_at"] = scheduled_for or now
+    if row["pending_at"] is not None:
+        row["pending_at"] = now
+    return row
+
+
+def _moment(new: NewJob, now: datetime) -> datetime | None:
+    if new.delay_seconds is not None and new.scheduled_for is not None:
+        raise BadInput("Give delay_seconds or scheduled_for, not both.", field="delay_seconds")
+    if new.delay_seconds is not None:
+        if not 0 <= new.delay_seconds <= MAX_DELAY.total_seconds():
+            raise BadInput("delay_seconds must be from 0 to ten years.", field="delay_seconds")
+        return now + timedelta(seconds=new.delay_seconds) if new.delay_seconds else None
+    if new.scheduled_for is None:
+        return None
+    if new.scheduled_for.tzinfo is None:
+        raise BadInput("scheduled_for needs its offset, such as Z or +02:00.", field="scheduled_for")
+    if not now - PAST_TOLERANCE <= new.scheduled_for <= now + MAX_DELAY:
+        raise BadInput("scheduled_for lies in the past, or more than ten years ahead.", field="scheduled_for")
+    return new.scheduled_for
+
+
+def _retries(given: int | None, of_task: int | None, priority: str) -> int:
+    if given is None:
+        return of_task if of_task is not None else names.DEFAULT_MAX_RETRIES[priority]
+    if not 0 <= given <= names.MAX_RETRIES:
+        raise BadInput(f"max_retries must be from 0 to {names.MAX_RETRIES}.", field="max_retries")
+    return given
+
+
+def _timeout(given: float | None, of_task: float | None) -> float:
+    if given is None:
+        return of_task if of_task is not None else names.DEFAULT_TIMEOUT_SECONDS
+    if not 0 < given <= names.MAX_TIMEOUT_SECONDS:
+        raise BadInput("timeout_seconds must be more than 0 and at most a week.", field="timeout_seconds")
+    return given
+
+
+def _key(key: str | None) -> str | None:
+    if key is not None and (not 1 <= len(key) <= 255 or "\x00" in key):
+        raise BadInput("An idempotency key has 1 to 255 characters.", field="idempotency_key")
+    return key
+
+
+def _url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if len(url) <= 2000 and parts.scheme in {"http", "https"} and parts.hostname:
+            return url
+    raise BadInput("callback_url must be an http or https address.", field="callback_url")
+
+
+def _add(connection: Connection, row: dict[str, Any]) -> str | None:
+    if row["idempotency_key"] is None and row["unique_key"] is None:
+        jobs.add(connection, [row], row["created_by"])
+        return None
+    return jobs.add_unless_known(connection, row, row["created_by"])
+
+
+def _known(connection: Connection, job_id: str) -> Enqueued:
+    row = jobs.get(connection, job_id)
+    return Enqueued(job_id, row["status"] if row else str(Status.PENDING), deduplicated=True)
+
+
+def _know_queues(yard: Yard, connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    queue_rows.know(connection, yard.database, {row["queue"] for row in rows}, now)
+
+
+def _deliver(yard: Yard, rows: Sequence[dict[str, Any]]) -> None:
+    refs = [queues.PushRef.of(row) for row in rows if row["status"] == Status.PENDING]
+    with suppress(Unavailable):
+        if refs:
+            queues.push(yard.redis, refs)
+    if len(rows) == 1:
+        tell(yard, rows[0])
+    elif rows:
+        tell(yard, {**rows[-1], "id": "*"})

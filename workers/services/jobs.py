@@ -1,0 +1,203 @@
+"""What people, programs and tasks do with jobs: enqueue, retry, run now, cancel, run again, delete.
+
+Each is one transaction (guarded move, event, audit), then the push to Redis, then the word to the viewers. A push that
+fails loses nothing: the row waits and `services.delivery` brings it to its queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping
+
+from workers.broker import queues
+from workers.domain import payloads
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.domain.errors import Conflict, NotFound, Unavailable
+from workers.domain.names import rq_id
+from workers.domain.states import FINAL, WAITING, Status
+from workers.services import audit, catalogue
+from workers.services.enqueueing import Enqueued, NewJob, enqueue, enqueue_many, unique_key
+from workers.services.telling import tell
+from workers.store import jobs
+from workers.yard import Yard
+
+__all__ = ["Enqueued", "NewJob", "cancel", "delete", "enqueue", "enqueue_many", "get", "retry", "run_again", "run_now"]
+
+_FRESH = dict.fromkeys(
+    (
+        "done total step message due_at next_retry_at worker heartbeat_at started_at completed_at failed_at canceled_at "
+        "cancel_requested_at cancel_requested_by wait_ms run_ms error traceback result skipped_reason"
+    ).split()
+)
+
+
+def get(connection: Connection, job_id: str) -> RowMapping:
+    """Fetch a job; NotFound when there is none."""
+    row = jobs.get(connection, job_id)
+    if row is None:
+        raise NotFound(f"There is no job {job_id}. It may have been deleted, or the retention has removed it.")
+    return row
+
+
+def retry(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | None = None) -> RowMapping:
+    """Put a failed or canceled job back on its queue as its next attempt, with another payload if one is given.
+
+    Raises NotFound, BadInput for a payload that does not fit, Conflict when its state forbids it.
+    """
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = get(connection, job_id)
+        _require(row, {Status.FAILED, Status.CANCELED}, "Only failed and canceled jobs can be retried")
+        after = _moved(connection, row, Status.PENDING, "retried", now, actor, _next_attempt(yard, row, payload, now))
+        if payload is not None:
+            _note_edit(connection, row, after, now, actor)
+        _audit(connection, actor, "job.retried", row, after, now)
+    return _pushed(yard, after)
+
+
+def run_now(yard: Yard, job_id: str, actor: Actor) -> RowMapping:
+    """Put a job that waits for its time on its queue at once. Raises NotFound, Conflict."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = get(connection, job_id)
+        _require(row, {Status.SCHEDULED, Status.RETRY_SCHEDULED}, "Only jobs that wait for their time can be run now")
+        after = _moved(connection, row, Status.PENDING, "run_now", now, actor, released(row, now))
+        _audit(connection, actor, "job.run_now", row, after, now)
+    return _pushed(yard, after)
+
+
+def released(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Tell the columns of a job that leaves `scheduled` or `retry_scheduled` for its queue."""
+    if row["status"] == Status.RETRY_SCHEDULED:
+        return {**_FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
+    return {"due_at": None, "pending_at": now}
+
+
+def cancel(yard: Yard, job_id: str, actor: Actor) -> RowMapping:
+    """Call a job off: at once while it waits; while it runs it is told, and killed if it does not stop by itself.
+
+    Raises NotFound, and Conflict when it has already ended.
+    """
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = get(connection, job_id)
+        if Status(row["status"]) in WAITING:
+            values = {"canceled_at": now, "due_at": None, "next_retry_at": None}
+            after = _moved(connection, row, Status.CANCELED, "canceled", now, actor, values)
+        else:
+            _require(row, {Status.PROCESSING}, "It has already ended")
+            after = _request_cancel(connection, row, now, actor)
+        _audit(connection, actor, "job.canceled", row, after, now)
+    with suppress(Unavailable):
+        if after["status"] == Status.CANCELED:
+            queues.remove(yard.redis, [queues.PushRef.of(row)])
+        elif row["worker"]:
+            queues.stop(yard.redis, row["worker"], rq_id(job_id, row["attempt"]))
+    tell(yard, after)
+    return after
+
+
+def run_again(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | None = None) -> Enqueued:
+    """Make a new job like a completed one, linked to it. Raises NotFound, BadInput, Conflict."""
+    with yard.database.read() as connection:
+        row = get(connection, job_id)
+    _require(row, FINAL, "It has not ended yet")
+    new = NewJob(
+        task=row["task"],
+        payload=payload if payload is not None else payloads.load(row["payload"]),
+        queue=row["queue"],
+        priority=row["priority"],
+        max_retries=row["max_retries"],
+        timeout_seconds=row["timeout_seconds"],
+        callback_url=row["callback_url"],
+        rerun_of=job_id,
+        created_by=str(actor),
+    )
+    return enqueue(yard, new)
+
+
+def delete(yard: Yard, job_id: str, actor: Actor) -> None:
+    """Delete a job with its attempts, events and logs. Raises NotFound, and Conflict while it runs."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = get(connection, job_id)
+        _require(row, FINAL | WAITING, "It runs; cancel it first")
+        if not jobs.remove(connection, [job_id]):
+            raise _lost_race(row)
+        _audit(connection, actor, "job.deleted", row, None, now)
+    with suppress(Unavailable):
+        queues.remove(yard.redis, [queues.PushRef.of(row)])
+    tell(yard, row, status="deleted")
+
+
+def _next_attempt(yard: Yard, row: RowMapping, payload: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:
+    values = {**_FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
+    text = row["payload"]
+    if payload is not None:
+        catalogue.get_task(yard, row["task"]).check(dict(payload))
+        text = values["payload"] = payloads.dump(dict(payload))
+    with suppress(Exception):  # a task that is gone has no unique rule any more
+        values["unique_key"] = unique_key(catalogue.get_task(yard, row["task"]), text)
+    return values
+
+
+def _note_edit(connection: Connection, row: RowMapping, after: RowMapping, now: datetime, actor: Actor) -> None:
+    if row["payload"] != after["payload"]:
+        detail = {"before": payloads.load(row["payload"]), "after": payloads.load(after["payload"])}
+        jobs.note(connection, after, "payload_edited", now, actor=str(actor), detail=detail)
+
+
+def _request_cancel(connection: Connection, row: RowMapping, now: datetime, actor: Actor) -> RowMapping:
+    values = {"cancel_requested_at": now, "cancel_requested_by": str(actor)}
+    if not jobs.touch(connection, row["id"], row["attempt"], values):
+        raise _lost_race(row)
+    jobs.note(connection, row, "cancel_requested", now, actor=str(actor))
+    return get(connection, row["id"])
+
+
+def _moved(
+    connection: Connection,
+    row: RowMapping,
+    after: Status,
+    event: str,
+    now: datetime,
+    actor: Actor,
+    values: Mapping[str, Any],
+) -> RowMapping:
+    before = Status(row["status"])
+    moved = jobs.transition(
+        connection, row["id"], before, row["attempt"], after, event, now, actor=str(actor), values=values
+    )
+    if moved is None:
+        raise _lost_race(row)
+    return moved
+
+
+def _require(row: RowMapping, states: frozenset[Status] | set[Status], sentence: str) -> None:
+    if Status(row["status"]) not in states:
+        raise Conflict(f"{sentence}; this one is {row['status'].replace('_', ' ')}.", state=row["status"])
+
+
+def _lost_race(row: RowMapping) -> Conflict:
+    return Conflict("Somebody else changed this job at the same moment. Look again.", state=row["status"])
+
+
+def _audit(
+    connection: Connection, actor: Actor, action: str, row: RowMapping, after: RowMapping | None, now: datetime
+) -> None:
+    def seen(job: RowMapping) -> dict[str, Any]:
+        return {"task": job["task"], "status": job["status"], "attempt": job["attempt"]}
+
+    audit.record(connection, actor, action, "job", row["id"], now, seen(row), seen(after) if after else None)
+
+
+def _pushed(yard: Yard, row: RowMapping) -> RowMapping:
+    with suppress(Unavailable):
+        queues.push(yard.redis, [queues.PushRef.of(row)])
+    tell(yard, row)
+    return row

@@ -1,0 +1,48 @@
+"""Rows of `attempts`: one for each try at a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, cast
+
+from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, insert, select, update
+
+from workers.store.models import Attempt
+
+ATTEMPTS = cast(Table, Attempt.__table__)
+_INSERT = insert(ATTEMPTS)
+
+
+def begin(
+    connection: Connection, job_id: str, attempt: int, worker: str, now: datetime, wait_ms: int | None = None
+) -> None:
+    """Write that an attempt started."""
+    row = {"job_id": job_id, "attempt": attempt, "worker": worker, "started_at": now, "wait_ms": wait_ms}
+    connection.execute(_INSERT, row)
+
+
+def end(
+    connection: Connection,
+    job_id: str,
+    attempt: int,
+    outcome: str,
+    now: datetime,
+    values: Mapping[str, Any] | None = None,
+) -> None:
+    """Write how an attempt ended; `values` are error, traceback, run_ms, peak_memory_bytes."""
+    changes = {"outcome": outcome, "ended_at": now, **(values or {})}
+    connection.execute(_ended(tuple(changes)), {**changes, "b_id": job_id, "b_attempt": attempt})
+
+
+def of_job(connection: Connection, job_id: str, limit: int = 200) -> Sequence[RowMapping]:
+    """List the attempts at a job, the newest first."""
+    chosen = select(ATTEMPTS).where(ATTEMPTS.c.job_id == job_id).order_by(ATTEMPTS.c.attempt.desc()).limit(limit)
+    return connection.execute(chosen).mappings().all()
+
+
+@lru_cache(maxsize=32)
+def _ended(names: tuple[str, ...]) -> Update:
+    guard = (ATTEMPTS.c.job_id == bindparam("b_id"), ATTEMPTS.c.attempt == bindparam("b_attempt"))
+    return update(ATTEMPTS).where(*guard).values({name: bindparam(name) for name in names})

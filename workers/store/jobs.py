@@ -1,0 +1,200 @@
+"""Rows of `jobs`: put in, fetched, and moved by guarded transitions. Nobody else sets a status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, cast
+
+from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, delete, insert, select, update
+
+from workers.domain.states import FINAL, Status, may_move
+from workers.store.dialects import insert_or_ignore
+from workers.store.models import VERSION_STEP, Attempt, BulkActionItem, Job, JobEvent, JobLog
+
+JOBS = cast(Table, Job.__table__)
+EVENTS = cast(Table, JobEvent.__table__)
+_COLUMNS = tuple(column.name for column in JOBS.columns)
+_INSERT = insert(JOBS)
+_INSERT_EVENT = insert(EVENTS)
+_GET = select(JOBS).where(JOBS.c.id == bindparam("b_id"))
+NEXT_VERSION = (JOBS.c.version / VERSION_STEP + 1) * VERSION_STEP
+
+
+def get(connection: Connection, job_id: str) -> RowMapping | None:
+    """Fetch one job; None when there is none."""
+    return connection.execute(_GET, {"b_id": job_id}).mappings().one_or_none()
+
+
+def get_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, RowMapping]:
+    """Fetch these jobs by id (1,000 at most); those that do not exist are left out."""
+    rows = connection.execute(select(JOBS).where(JOBS.c.id.in_(job_ids))).mappings()
+    return {row["id"]: row for row in rows}
+
+
+def add(connection: Connection, rows: Sequence[Mapping[str, Any]], actor: str) -> None:
+    """Insert new jobs and their first event; each row holds every column it needs, see `blank`."""
+    connection.execute(_INSERT, list(rows))
+    connection.execute(_INSERT_EVENT, [_first_event(row, actor) for row in rows])
+
+
+def add_unless_known(connection: Connection, row: Mapping[str, Any], actor: str) -> str | None:
+    """Insert a job that has an idempotency or unique key; tells the id of the job that already holds the key, else None."""
+    added = connection.execute(insert_or_ignore(connection, JOBS).returning(JOBS.c.id), row).scalar_one_or_none()
+    if added is not None:
+        connection.execute(_INSERT_EVENT, _first_event(row, actor))
+        return None
+    for key in ("idempotency_key", "unique_key"):
+        if row[key] is not None:
+            holder = connection.execute(select(JOBS.c.id).where(JOBS.c[key] == row[key])).scalar_one_or_none()
+            if holder is not None:
+                return holder
+    raise RuntimeError("a job was refused by a key that nobody holds")
+
+
+def blank() -> dict[str, Any]:
+    """Make a row with every column, to be filled in."""
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    row.update(progress=0.0, attempt=1, created_by="", version=VERSION_STEP)
+    return row
+
+
+def transition(
+    connection: Connection,
+    job_id: str,
+    before: Status,
+    attempt: int,
+    after: Status,
+    event: str,
+    now: datetime,
+    *,
+    actor: str = "",
+    values: Mapping[str, Any] | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> RowMapping | None:
+    """Move a job from one state to another, if it still is in that state and attempt.
+
+    Returns the row as it is now, or None when someone else was first. The event is written in the same transaction.
+    `values` sets further columns, `attempt` among them. Raises ValueError for a move that `states.TRANSITIONS` lacks.
+    """
+    if not may_move(before, after, event):
+        raise ValueError(f"a job cannot go from {before} to {after} by {event}")
+    changes = {"status": str(after), "updated_at": now, **(values or {})}
+    if after in FINAL:
+        changes["unique_key"] = None
+    guard = {"b_id": job_id, "b_status": str(before), "b_attempt": attempt}
+    row = connection.execute(_guarded_update(tuple(changes)), {**changes, **guard}).mappings().one_or_none()
+    if row is not None:
+        note(connection, row, event, now, actor=actor, detail=detail, before=before)
+    return row
+
+
+def note(
+    connection: Connection,
+    row: Mapping[str, Any],
+    event: str,
+    now: datetime,
+    *,
+    actor: str = "",
+    detail: Mapping[str, Any] | None = None,
+    before: str | None = None,
+) -> None:
+    """Write an event of a job as it is in this row."""
+    entry = {
+        "job_id": row["id"],
+        "at": now,
+        "event": event,
+        "from_status": str(before) if before else None,
+        "to_status": row["status"] if before else None,
+        "attempt": row["attempt"],
+        "actor": actor,
+        "detail": json.dumps(detail, ensure_ascii=False, default=str) if detail else None,
+    }
+    connection.execute(_INSERT_EVENT, entry)
+
+
+def touch(connection: Connection, job_id: str, attempt: int, values: Mapping[str, Any]) -> bool:
+    """Set columns of a job that is processing in this attempt, without an event; False when it no longer is."""
+    statement = _guarded_touch(tuple(values))
+    guard = {"b_id": job_id, "b_status": str(Status.PROCESSING), "b_attempt": attempt}
+    return connection.execute(statement, {**values, **guard}).rowcount == 1
+
+
+def remove(connection: Connection, job_ids: Sequence[str]) -> int:
+    """Delete jobs with their attempts, events and logs; those that are processing stay. Returns how many went."""
+    gone = connection.execute(
+        delete(JOBS).where(JOBS.c.id.in_(job_ids), JOBS.c.status != str(Status.PROCESSING)).returning(JOBS.c.id)
+    ).scalars()
+    ids = list(gone)
+    for model in (Attempt, JobEvent, JobLog, BulkActionItem):
+        table = cast(Table, model.__table__)
+        connection.execute(delete(table).where(table.c.job_id.in_(ids)))
+    return len(ids)
+
+
+def events(connection: Connection, job_id: str, limit: int = 500) -> Sequence[RowMapping]:
+    """Tell what happened to a job, oldest first."""
+    chosen = select(EVENTS).where(EVENTS.c.job_id == job_id).order_by(EVENTS.c.id).limit(limit)
+    return connection.execute(chosen).mappings().all()
+
+
+def children(connection: Connection, job_id: str, limit: int = 100) -> Sequence[RowMapping]:
+    """List the jobs that this one enqueued."""
+    chosen = select(JOBS).where(JOBS.c.parent == job_id).order_by(JOBS.c.created_at, JOBS.c.id).limit(limit)
+    return connection.execute(chosen).mappings().all()
+
+
+def due(connection: Connection, now: datetime, limit: int) -> Sequence[RowMapping]:
+    """List waiting jobs whose moment has come, the longest overdue first."""
+    waiting = JOBS.c.status.in_([str(Status.SCHEDULED), str(Status.RETRY_SCHEDULED)])
+    chosen = select(JOBS).where(waiting, JOBS.c.due_at <= now).order_by(JOBS.c.due_at).limit(limit)
+    return connection.execute(chosen).mappings().all()
+
+
+def pending_since(
+    connection: Connection, until: datetime, after: tuple[datetime, str] | None, limit: int
+) -> Sequence[RowMapping]:
+    """List jobs that have been on a queue since before `until`, by (created_at, id), after the given one."""
+    columns = (JOBS.c.id, JOBS.c.attempt, JOBS.c.queue, JOBS.c.priority, JOBS.c.timeout_seconds, JOBS.c.created_at)
+    chosen = select(*columns).where(JOBS.c.status == str(Status.PENDING), JOBS.c.pending_at <= until)
+    if after is not None:
+        chosen = chosen.where((JOBS.c.created_at > after[0]) | ((JOBS.c.created_at == after[0]) & (JOBS.c.id > after[1])))
+    return connection.execute(chosen.order_by(JOBS.c.created_at, JOBS.c.id).limit(limit)).mappings().all()
+
+
+def _first_event(row: Mapping[str, Any], actor: str) -> dict[str, Any]:
+    return {
+        "job_id": row["id"],
+        "at": row["created_at"],
+        "event": "enqueued",
+        "from_status": None,
+        "to_status": row["status"],
+        "attempt": row["attempt"],
+        "actor": actor,
+        "detail": None,
+    }
+
+
+@lru_cache(maxsize=128)
+def _guarded_update(names: tuple[str, ...]) -> Update:
+    # Built once per set of columns: building a statement costs more than running it.
+    return _guarded(names).values(version=NEXT_VERSION).returning(*JOBS.columns)
+
+
+@lru_cache(maxsize=128)
+def _guarded_touch(names: tuple[str, ...]) -> Update:
+    return _guarded(names)
+
+
+def _guarded(names: Iterable[str]) -> Update:
+    return (
+        update(JOBS)
+        .where(
+            JOBS.c.id == bindparam("b_id"),
+            JOBS.c.status == bindparam("b_status"),
+            JOBS.c.attempt == bindparam("b_attempt"),
+        )
+        .values({name: bindparam(name) for name in names})
+    )

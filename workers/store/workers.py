@@ -1,0 +1,61 @@
+"""Rows of `workers`: what each worker last told of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, cast
+
+from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, select, update
+
+from workers.store.dialects import upsert
+from workers.store.models import Worker
+
+WORKERS = cast(Table, Worker.__table__)
+_KEPT = timedelta(hours=24)
+_COLUMNS = tuple(column.name for column in WORKERS.columns if column.name != "name")
+
+
+def register(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Write that a worker started; a row left under the same name is taken over."""
+    full = {**dict.fromkeys(_COLUMNS), "jobs_done": 0, "jobs_failed": 0, **row}
+    connection.execute(upsert(connection, WORKERS, ["name"], _COLUMNS), full)
+
+
+def tell(connection: Connection, name: str, values: Mapping[str, Any]) -> bool:
+    """Write a worker's heartbeat or state; False when its row is gone."""
+    return connection.execute(_told(tuple(values)), {**values, "b_name": name}).rowcount == 1
+
+
+def mark_stopped(connection: Connection, name: str, now: datetime) -> None:
+    """Write that a worker stopped."""
+    tell(connection, name, {"state": "stopped", "stopped_at": now, "heartbeat_at": now, "job_id": None})
+
+
+def present(connection: Connection, limit: int = 1000) -> Sequence[RowMapping]:
+    """List the workers that have not said that they stopped, by name."""
+    chosen = select(WORKERS).where(WORKERS.c.stopped_at.is_(None)).order_by(WORKERS.c.name).limit(limit)
+    return connection.execute(chosen).mappings().all()
+
+
+def recently_stopped(connection: Connection, now: datetime, limit: int = 50) -> Sequence[RowMapping]:
+    """List the workers that stopped within a day, the latest first."""
+    chosen = select(WORKERS).where(WORKERS.c.stopped_at > now - _KEPT).order_by(WORKERS.c.stopped_at.desc())
+    return connection.execute(chosen.limit(limit)).mappings().all()
+
+
+def get(connection: Connection, name: str) -> RowMapping | None:
+    """Fetch one worker."""
+    return connection.execute(select(WORKERS).where(WORKERS.c.name == name)).mappings().one_or_none()
+
+
+def is_lost(row: Mapping[str, Any], now: datetime, heartbeat_seconds: float) -> bool:
+    """Tell whether a worker has been silent for more than three heartbeats (and at least 10 seconds)."""
+    silence = (now - row["heartbeat_at"]).total_seconds()
+    return row["stopped_at"] is None and silence > max(3 * heartbeat_seconds, 10.0)
+
+
+@lru_cache(maxsize=32)
+def _told(names: tuple[str, ...]) -> Update:
+    return update(WORKERS).where(WORKERS.c.name == bindparam("b_name")).values({name: bindparam(name) for name in names})

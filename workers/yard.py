@@ -1,0 +1,33 @@
+"""What every use case needs, in one hand: the settings, the database, Redis and the live channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis import Redis
+
+from workers.broker.connection import connect
+from workers.broker.live import LivePublisher
+from workers.settings import Settings
+from workers.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Yard:
+    """A way into one Taskyard; opened once a process, closed at its end."""
+
+    settings: Settings
+    database: Database
+    redis: Redis
+    live: LivePublisher
+
+    @classmethod
+    def open(cls, settings: Settings, database: Database | None = None) -> Yard:
+        """Open the parts that the settings name; nothing is connected yet."""
+        redis = connect(settings)
+        return cls(settings, database or Database.open(settings.database_url), redis, LivePublisher(redis))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.redis.close()
+        self.database.close()
