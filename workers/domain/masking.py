@@ -25,7 +25,9 @@ def is_secret(key: str) -> bool:
 def mask(value: Any) -> Any:
     """Copy a JSON value with every secret replaced by dots."""
     if isinstance(value, dict):
-        return {key: MASK if is_secret(str(key)) and item not in (None, "") else mask(item) for key, item in value.items()}
+        return {
+            key: MASK if is_secret(str(key)) and item not in (None, "") else mask(item) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [mask(item) for item in value]
     return mask_text(value) if isinstance(value, str) and "://" in value else value

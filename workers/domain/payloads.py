@@ -17,7 +17,9 @@ def dump(value: Any, field: str = "payload") -> str:
     _check(value, field, 0)
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     if len(text) > MAX_BYTES or (len(text) * 4 > MAX_BYTES and len(text.encode()) > MAX_BYTES):
-        raise TooLarge(f"The {field} is larger than 1 MB. Keep the data in a file or table and pass its address.", field)
+        raise TooLarge(
+            f"The {field} is larger than 1 MB. Keep the data in a file or table and pass its address.", field
+        )
     return text
 
 

@@ -21,7 +21,8 @@ from workers.domain.states import Status
 from workers.services import catalogue
 from workers.services.catalogue import CataloguedTask
 from workers.services.telling import tell
-from workers.store import jobs, queues as queue_rows
+from workers.store import jobs
+from workers.store import queues as queue_rows
 from workers.yard import Yard
 
 MAX_BULK = 10_000
@@ -115,7 +116,9 @@ def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, 
             if len(errors) >= 1000:
                 break
     if errors:
-        raise BadInput(f"{len({e['index'] for e in errors}):,} of the jobs cannot be used; none was enqueued.", errors=errors)
+        raise BadInput(
+            f"{len({e['index'] for e in errors}):,} of the jobs cannot be used; none was enqueued.", errors=errors
+        )
     return rows
 
 

@@ -56,7 +56,9 @@ def count_matching(connection: Connection, wanted: JobFilter, cap: int = COUNT_C
     return min(n, cap), n > cap
 
 
-def ids_matching(connection: Connection, wanted: JobFilter, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+def ids_matching(
+    connection: Connection, wanted: JobFilter, cursor: str | None, limit: int
+) -> tuple[list[str], str | None]:
     """List ids of jobs that fit, newest first, a slice at a time; the cursor of the next slice, or None at the end."""
     place = cursors.read(cursor)[1:] if cursor else None
     statement = _chosen(wanted, (JOBS.c.id, JOBS.c.created_at), "o", place).limit(limit)

@@ -160,7 +160,9 @@ def pending_since(
     columns = (JOBS.c.id, JOBS.c.attempt, JOBS.c.queue, JOBS.c.priority, JOBS.c.timeout_seconds, JOBS.c.created_at)
     chosen = select(*columns).where(JOBS.c.status == str(Status.PENDING), JOBS.c.pending_at <= until)
     if after is not None:
-        chosen = chosen.where((JOBS.c.created_at > after[0]) | ((JOBS.c.created_at == after[0]) & (JOBS.c.id > after[1])))
+        chosen = chosen.where(
+            (JOBS.c.created_at > after[0]) | ((JOBS.c.created_at == after[0]) & (JOBS.c.id > after[1]))
+        )
     return connection.execute(chosen.order_by(JOBS.c.created_at, JOBS.c.id).limit(limit)).mappings().all()
 
 

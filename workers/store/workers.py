@@ -58,4 +58,6 @@ def is_lost(row: Mapping[str, Any], now: datetime, heartbeat_seconds: float) -> 
 
 @lru_cache(maxsize=32)
 def _told(names: tuple[str, ...]) -> Update:
-    return update(WORKERS).where(WORKERS.c.name == bindparam("b_name")).values({name: bindparam(name) for name in names})
+    return (
+        update(WORKERS).where(WORKERS.c.name == bindparam("b_name")).values({name: bindparam(name) for name in names})
+    )

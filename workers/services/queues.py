@@ -1,0 +1,93 @@
+"""What people do with a queue: pause, resume, purge."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from sqlalchemy import Connection, RowMapping
+
+from workers.broker import queues as carriers
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.domain.errors import Conflict, NotFound, Unavailable
+from workers.domain.filters import JobFilter
+from workers.domain.names import SYSTEM_QUEUE, check_queue
+from workers.domain.states import Status
+from workers.services import audit
+from workers.services.telling import tell_kind
+from workers.store import job_lists, jobs, queues
+from workers.yard import Yard
+
+_STEP = 500
+
+
+def get(connection: Connection, name: str) -> RowMapping:
+    """Fetch a queue; NotFound when nothing has ever used it."""
+    row = queues.get(connection, check_queue(name))
+    if row is None:
+        raise NotFound(f"There is no queue {name}. A queue exists from the first job that is put on it.")
+    return row
+
+
+def pause(yard: Yard, name: str, actor: Actor) -> RowMapping:
+    """Stop workers from taking jobs of a queue; it keeps accepting them. Twice is the same as once. NotFound, Conflict."""
+    if name == SYSTEM_QUEUE:
+        raise Conflict("The system queue cannot be paused: the monitor and bulk actions run on it.")
+    return _set_paused(yard, name, actor, paused=True)
+
+
+def resume(yard: Yard, name: str, actor: Actor) -> RowMapping:
+    """Let workers take jobs of a queue again. NotFound."""
+    return _set_paused(yard, name, actor, paused=False)
+
+
+def purge(yard: Yard, name: str, actor: Actor) -> int:
+    """Cancel every job that waits on a queue, in small steps; tells how many. What runs goes on. NotFound."""
+    with yard.database.read() as connection:
+        get(connection, name)
+    purged = 0
+    while step := _purge_step(yard, name, actor):
+        purged += step
+    with yard.database.write() as connection:
+        audit.record(connection, actor, "queue.purged", "queue", name, utcnow(), None, {"canceled": purged})
+    tell_kind(yard, "queue", name, "purged")
+    return purged
+
+
+def _set_paused(yard: Yard, name: str, actor: Actor, *, paused: bool) -> RowMapping:
+    now = utcnow()
+    with yard.database.write() as connection:
+        before = get(connection, name)
+        if queues.set_paused(connection, name, now if paused else None, str(actor) if paused else None):
+            action = "queue.paused" if paused else "queue.resumed"
+            audit.record(connection, actor, action, "queue", name, now, {"paused": not paused}, {"paused": paused})
+        after = get(connection, name)
+    if before["paused_at"] != after["paused_at"]:
+        tell_kind(yard, "queue", name, "paused" if paused else "running")
+    return after
+
+
+def _purge_step(yard: Yard, name: str, actor: Actor) -> int:
+    now = utcnow()
+    wanted = JobFilter(queue=(name,), status=(Status.PENDING,))
+    with yard.database.write() as connection:
+        ids, _ = job_lists.ids_matching(connection, wanted, None, _STEP)
+        rows = jobs.get_many(connection, ids)
+        moved = [
+            jobs.transition(
+                connection,
+                row["id"],
+                Status.PENDING,
+                row["attempt"],
+                Status.CANCELED,
+                "canceled",
+                now,
+                actor=str(actor),
+                values={"canceled_at": now},
+                detail={"purged": True},
+            )
+            for row in rows.values()
+        ]
+    with suppress(Unavailable):
+        carriers.remove(yard.redis, [carriers.PushRef.of(row) for row in rows.values()])
+    return sum(row is not None for row in moved)

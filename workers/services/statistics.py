@@ -1,0 +1,192 @@
+"""Numbers for pages, from counters and minute roll-ups: never by counting jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, func, select
+
+from workers.domain.clock import rfc3339
+from workers.domain.names import SYSTEM_QUEUE
+from workers.domain.states import Status
+from workers.store import queues as queue_rows
+from workers.store import workers as worker_rows
+from workers.store.jobs import JOBS
+from workers.store.models import JobCount, JobMinute
+
+_COUNTS = cast(Table, JobCount.__table__)
+_MINUTES = cast(Table, JobMinute.__table__)
+_SAMPLE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """How long a task usually runs, from its last completed runs; seconds."""
+
+    p50: float
+    p95: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What ended in one minute."""
+
+    minute: int  # minutes since 1970 UTC
+    completed: int = 0
+    failed: int = 0
+    retried: int = 0
+    canceled: int = 0
+    run_ms: int = 0
+    wait_ms: int = 0
+
+
+def status_counts(connection: Connection) -> dict[str, int]:
+    """Tell how many jobs are in each state, every state named."""
+    counts = dict.fromkeys(map(str, Status), 0)
+    for status, n in connection.execute(select(_COUNTS.c.status, func.sum(_COUNTS.c.n)).group_by(_COUNTS.c.status)):
+        counts[status] = int(n)
+    return counts
+
+
+def snapshot(connection: Connection, now: datetime, heartbeat_seconds: float = 15.0) -> dict[str, Any]:
+    """Tell the state of everything in four statements: states, queues, workers, at which moment."""
+    queues: dict[str, dict[str, Any]] = {
+        row["name"]: {
+            **dict.fromkeys(map(str, Status), 0),
+            "oldest_pending_at": None,
+            "paused_at": rfc3339(row["paused_at"]),
+            "paused_by": row["paused_by"],
+            "workers": 0,
+            "busy": 0,
+        }
+        for row in queue_rows.all_queues(connection)
+    }
+    _count_into(connection, queues)
+    _oldest_into(connection, queues)
+    workers = _workers_into(connection, queues, now, heartbeat_seconds)
+    statuses = {str(status): sum(queue[status] for queue in queues.values()) for status in Status}
+    return {"statuses": statuses, "queues": queues, "workers": workers, "at": rfc3339(now)}
+
+
+def minutes(
+    connection: Connection, since: datetime, until: datetime, *, queue: str | None = None, task: str | None = None
+) -> list[Minute]:
+    """Tell what ended in each minute of a time, oldest first; minutes in which nothing ended are zeros. 90 days at most."""
+    first, last = minute_of(since), minute_of(until)
+    chosen = select(_MINUTES.c.minute, *_sums()).where(_MINUTES.c.minute.between(first, last))
+    if queue is not None:
+        chosen = chosen.where(_MINUTES.c.queue == queue)
+    if task is not None:
+        chosen = chosen.where(_MINUTES.c.task == task)
+    found = {row[0]: Minute(*map(int, row)) for row in connection.execute(chosen.group_by(_MINUTES.c.minute))}
+    first = max(first, last - 90 * 1440)
+    return [found.get(minute) or Minute(minute) for minute in range(first, last + 1)]
+
+
+def minutes_by_queue(connection: Connection, now: datetime, count: int = 60) -> dict[str, list[Minute]]:
+    """Tell the last minutes of every queue in one statement."""
+    last = minute_of(now)
+    first = last - count + 1
+    chosen = select(_MINUTES.c.queue, _MINUTES.c.minute, *_sums()).where(_MINUTES.c.minute >= first)
+    found: dict[str, dict[int, Minute]] = {}
+    for queue, *numbers in connection.execute(chosen.group_by(_MINUTES.c.queue, _MINUTES.c.minute)):
+        found.setdefault(queue, {})[numbers[0]] = Minute(*map(int, numbers))
+    return {
+        queue: [of_queue.get(minute) or Minute(minute) for minute in range(first, last + 1)]
+        for queue, of_queue in found.items()
+    }
+
+
+def usual(connection: Connection, task: str) -> Usual | None:
+    """Tell how long a task usually runs; None before its third completed run."""
+    return usual_of(connection, [task]).get(task)
+
+
+def usual_of(connection: Connection, tasks: Sequence[str]) -> dict[str, Usual]:
+    """Tell it for several tasks, from the newest 60 completed runs of each."""
+    found: dict[str, Usual] = {}
+    for task in dict.fromkeys(tasks):
+        recent = (
+            select(JOBS.c.run_ms)
+            .where(JOBS.c.task == task, JOBS.c.status == str(Status.COMPLETED), JOBS.c.run_ms.is_not(None))
+            .order_by(JOBS.c.created_at.desc())
+            .limit(_SAMPLE)
+        )
+        times = sorted(connection.execute(recent).scalars())
+        if len(times) >= 3:
+            found[task] = Usual(times[len(times) // 2] / 1000, times[int(len(times) * 0.95)] / 1000, len(times))
+    return found
+
+
+def recent_runs(connection: Connection, task: str, limit: int = _SAMPLE) -> list[Mapping[str, Any]]:
+    """List the last ended runs of a task, oldest first: id, status, run_ms, created_at, skipped_reason."""
+    columns = (JOBS.c.id, JOBS.c.status, JOBS.c.run_ms, JOBS.c.created_at, JOBS.c.skipped_reason)
+    ended = JOBS.c.status.in_([str(Status.COMPLETED), str(Status.FAILED), str(Status.CANCELED)])
+    chosen = select(*columns).where(JOBS.c.task == task, ended).order_by(JOBS.c.created_at.desc()).limit(limit)
+    return [dict(row) for row in connection.execute(chosen).mappings()][::-1]
+
+
+def minute_of(moment: datetime) -> int:
+    """Number the minute of an instant since 1970 UTC."""
+    return int(moment.timestamp() // 60)
+
+
+def rate_per_minute(history: Sequence[Minute], window: int = 10) -> float:
+    """Tell how many jobs ended a minute over the last whole minutes."""
+    whole = history[-window - 1 : -1] or history[-1:]
+    return sum(one.completed + one.failed for one in whole) / max(len(whole), 1)
+
+
+def _sums() -> list[Any]:
+    columns = ("completed", "failed", "retried", "canceled", "run_ms", "wait_ms")
+    return [func.sum(_MINUTES.c[name]) for name in columns]
+
+
+def _count_into(connection: Connection, queues: dict[str, dict[str, Any]]) -> None:
+    chosen = select(_COUNTS.c.queue, _COUNTS.c.status, func.sum(_COUNTS.c.n)).group_by(
+        _COUNTS.c.queue, _COUNTS.c.status
+    )
+    for queue, status, n in connection.execute(chosen):
+        if queue in queues and status in queues[queue]:
+            queues[queue][status] = int(n)
+
+
+def _oldest_into(connection: Connection, queues: dict[str, dict[str, Any]]) -> None:
+    # One index look-up for each queue that has work: the cost is that of the queues, not of the jobs on them.
+    waiting = [name for name, queue in queues.items() if queue[Status.PENDING] > 0]
+    for start in range(0, len(waiting), 200):
+        columns = [
+            select(func.min(JOBS.c.pending_at))
+            .where(JOBS.c.queue == name, JOBS.c.priority == priority, JOBS.c.status == str(Status.PENDING))
+            .scalar_subquery()
+            for name in waiting[start : start + 200]
+            for priority in ("high", "normal", "low")
+        ]
+        found = list(connection.execute(select(*columns)).one())
+        for index, name in enumerate(waiting[start : start + 200]):
+            times = [moment for moment in found[3 * index : 3 * index + 3] if moment is not None]
+            queues[name]["oldest_pending_at"] = rfc3339(min(times)) if times else None
+
+
+def _workers_into(
+    connection: Connection, queues: dict[str, dict[str, Any]], now: datetime, heartbeat_seconds: float
+) -> dict[str, int]:
+    numbers = {"total": 0, "busy": 0, "idle": 0, "lost": 0}
+    for row in worker_rows.present(connection):
+        if worker_rows.is_lost(row, now, heartbeat_seconds):
+            numbers["lost"] += 1
+            continue
+        listens = json.loads(row["queues"])
+        names = [name for name in queues if name in listens or ("*" in listens and name != SYSTEM_QUEUE)]
+        for name in names:
+            queues[name]["workers"] += 1
+        if listens == [SYSTEM_QUEUE]:
+            continue
+        numbers["total"] += 1
+        numbers["busy" if row["state"] == "busy" else "idle"] += 1
+    return numbers
