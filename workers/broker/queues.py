@@ -1,0 +1,218 @@
+"""The queues in Redis: RQ's own structures, written and read with as few round trips as can be.
+
+An entry is an RQ job named `<job>-<attempt>` that carries nothing but that name: the row in SQL holds all the rest, so
+stock RQ tools list and show our queues, and a lost or doubled entry does no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import NoScriptError
+from rq.command import send_command
+from rq.job import Job
+from rq.queue import Queue
+
+from workers.broker.connection import translated
+from workers.domain.names import PRIORITIES, rq_id
+
+RUNNER = "workers.processes.child.run_attempt"
+QUEUE_PREFIX = Queue.redis_queue_namespace_prefix
+QUEUES_KEY = Queue.redis_queues_keys
+JOB_PREFIX = Job.redis_job_namespace_prefix
+_BATCH = 500
+
+# An entry that still waits is left as it is; one whose worker took it and died, or that is gone, is pushed (again).
+_PUSH = """
+local pushed = 0
+for i = 3, #ARGV, 5 do
+  local job = ARGV[1] .. ARGV[i]
+  if redis.call('HGET', job, 'status') ~= 'queued' then
+    redis.call('DEL', job)
+    redis.call('HSET', job, 'data', ARGV[i + 1], 'origin', ARGV[i + 2], 'description', ARGV[i + 3],
+      'timeout', ARGV[i + 4], 'status', 'queued', 'created_at', ARGV[2], 'enqueued_at', ARGV[2])
+    local queue = 'rq:queue:' .. ARGV[i + 2]
+    if redis.call('RPUSH', queue, ARGV[i]) == 1 then redis.call('SADD', 'rq:queues', queue) end
+    pushed = pushed + 1
+  end
+end
+return pushed
+"""
+
+# Takes the first entry in the order of KEYS and marks who took it; the entries that ended meanwhile go in the same trip.
+_TAKE = """
+for i = 3, #ARGV do redis.call('DEL', ARGV[i]) end
+for i = 1, #KEYS do
+  local id = redis.call('LPOP', KEYS[i])
+  if id then
+    local job = 'rq:job:' .. id
+    if redis.call('EXISTS', job) == 1 then
+      redis.call('HSET', job, 'status', 'started', 'worker_name', ARGV[1], 'started_at', ARGV[2])
+    end
+    return {KEYS[i], id}
+  end
+end
+return false
+"""
+
+
+class _Script:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, redis: Redis, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+        try:
+            return redis.evalsha(self._sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return redis.eval(self._text, len(keys), *keys, *args)
+
+
+_push, _take = _Script(_PUSH), _Script(_TAKE)
+
+
+@dataclass(frozen=True, slots=True)
+class PushRef:
+    """What an entry needs to know of its row."""
+
+    job_id: str
+    attempt: int
+    queue: str
+    priority: str
+    timeout_seconds: float
+    task: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> PushRef:
+        """Take it from a row of `jobs`."""
+        return cls(row["id"], row["attempt"], row["queue"], row["priority"], row["timeout_seconds"], row.get("task", ""))
+
+    @property
+    def rq_id(self) -> str:
+        """The entry's name in RQ."""
+        return rq_id(self.job_id, self.attempt)
+
+
+def rq_name(queue: str, priority: str) -> str:
+    """Name the RQ queue of one priority: normal is the queue itself, the others carry theirs behind a colon."""
+    return queue if priority == "normal" else f"{queue}:{priority}"
+
+
+def split_rq_name(name: str) -> tuple[str, str]:
+    """Undo `rq_name`."""
+    queue, _, priority = name.partition(":")
+    return queue, priority or "normal"
+
+
+def push(redis: Redis, refs: Sequence[PushRef]) -> int:
+    """Put entries at the end of their queues; tells how many were not there yet. Raises Unavailable."""
+    pushed = 0
+    with translated():
+        for start in range(0, len(refs), _BATCH):
+            args: list[Any] = [JOB_PREFIX, _stamp()]
+            for ref in refs[start : start + _BATCH]:
+                args += _entry(ref)
+            pushed += int(_push(redis, (), args))
+    return pushed
+
+
+def put_back(redis: Redis, ref: PushRef) -> None:
+    """Put an entry that was taken back at the front of its queue. Raises Unavailable."""
+    key = QUEUE_PREFIX + rq_name(ref.queue, ref.priority)
+    with translated(), redis.pipeline() as pipe:
+        pipe.hset(JOB_PREFIX + ref.rq_id, mapping=_hash(ref))
+        pipe.lpush(key, ref.rq_id)
+        pipe.sadd(QUEUES_KEY, key)
+        pipe.execute()
+
+
+def take(redis: Redis, keys: Sequence[str], worker: str, ended: Sequence[str]) -> tuple[str, str] | None:
+    """Take the next entry in the order of these queue keys: its queue's key and its id, or None when all are empty."""
+    taken = _take(redis, keys, [worker, _stamp(), *(JOB_PREFIX + one for one in ended)])
+    return (taken[0].decode(), taken[1].decode()) if taken else None
+
+
+def mark_taken(redis: Redis, entry: str, worker: str) -> None:
+    """Write who took an entry that was popped by a blocking wait."""
+    redis.hset(JOB_PREFIX + entry, mapping={"status": "started", "worker_name": worker, "started_at": _stamp()})
+
+
+def remove(redis: Redis, refs: Sequence[PushRef]) -> None:
+    """Take entries off their queues. Raises Unavailable.
+
+    Of more than a few only the body goes: RQ and our workers pass over a name without one, and searching a long list
+    for each name would block Redis.
+    """
+    with translated(), redis.pipeline(transaction=False) as pipe:
+        for ref in refs:
+            pipe.delete(JOB_PREFIX + ref.rq_id)
+            if len(refs) <= 10:
+                pipe.lrem(QUEUE_PREFIX + rq_name(ref.queue, ref.priority), 1, ref.rq_id)
+        pipe.execute()
+
+
+def exists(redis: Redis, rq_ids: Sequence[str]) -> set[str]:
+    """Tell which of these entries still wait on a queue. Raises Unavailable."""
+    with translated(), redis.pipeline(transaction=False) as pipe:
+        for one in rq_ids:
+            pipe.hget(JOB_PREFIX + one, "status")
+        states = pipe.execute()
+    return {one for one, state in zip(rq_ids, states, strict=True) if state == b"queued"}
+
+
+def depths(redis: Redis, names: Sequence[str]) -> dict[str, int]:
+    """Tell how many entries stand on these RQ queues, in one trip. Raises Unavailable."""
+    with translated(), redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.llen(QUEUE_PREFIX + name)
+        return dict(zip(names, map(int, pipe.execute()), strict=True))
+
+
+def known(redis: Redis) -> set[str]:
+    """Name the queues that Redis knows, without their priorities."""
+    keys: Iterable[bytes] = redis.smembers(QUEUES_KEY)
+    return {split_rq_name(key.decode().removeprefix(QUEUE_PREFIX))[0] for key in keys}
+
+
+def ordered_keys(queues: Sequence[str]) -> list[str]:
+    """List the keys in the order in which a worker serves them: every high one, then normal, then low."""
+    return [QUEUE_PREFIX + rq_name(queue, priority) for priority in PRIORITIES for queue in queues]
+
+
+def stop(redis: Redis, worker: str, entry: str) -> None:
+    """Tell a worker to stop what it runs, by RQ's own command. Raises Unavailable."""
+    with translated():
+        send_command(redis, worker, "stop-job", job_id=entry)
+
+
+def shutdown(redis: Redis, worker: str) -> None:
+    """Tell a worker to finish its job and end, by RQ's own command. Raises Unavailable."""
+    with translated():
+        send_command(redis, worker, "shutdown")
+
+
+def _entry(ref: PushRef) -> tuple[str, str, str, str, int]:
+    return (
+        ref.rq_id,
+        json.dumps([RUNNER, None, [ref.job_id, ref.attempt], {}]),
+        rq_name(ref.queue, ref.priority),
+        ref.task or "job",
+        max(1, int(ref.timeout_seconds)),
+    )
+
+
+def _hash(ref: PushRef) -> dict[str, Any]:
+    _, data, origin, description, timeout = _entry(ref)
+    stamp = _stamp()
+    fields = {"data": data, "origin": origin, "description": description, "timeout": timeout, "status": "queued"}
+    return {**fields, "created_at": stamp, "enqueued_at": stamp, "worker_name": ""}
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
