@@ -91,7 +91,9 @@ class PushRef:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> PushRef:
         """Take it from a row of `jobs`."""
-        return cls(row["id"], row["attempt"], row["queue"], row["priority"], row["timeout_seconds"], row.get("task", ""))
+        return cls(
+            row["id"], row["attempt"], row["queue"], row["priority"], row["timeout_seconds"], row.get("task", "")
+        )
 
     @property
     def rq_id(self) -> str:

@@ -1,0 +1,231 @@
+"""The warm child: a process of its own that runs one attempt after another for its worker.
+
+It talks with the worker over a socket, a line each way: `<job> <attempt> <queue>` in, `<word> <stay|leave>` out. Whatever
+a task does to this process stays here: the worker kills it or lets it go, and forks another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from types import TracebackType
+from typing import IO, Any
+
+from sqlalchemy import RowMapping
+
+from workers.domain import payloads
+from workers.domain.errors import BadInput, TaskyardError, Unavailable
+from workers.processes.capture import Capture
+from workers.registry import REGISTRY
+from workers.running import Canceled, Fenced, RunningJob, current
+from workers.services import execution
+from workers.services.execution import Ending, Refused
+from workers.settings import Settings
+from workers.task import Reject, Retry, Skipped
+from workers.yard import Yard
+
+_PR_SET_PDEATHSIG = 1
+_OWN_FILES = (__file__, sys.modules["workers.registry"].__file__)
+
+
+def serve(settings: Settings, worker: str, channel: socket.socket, faults: IO[bytes]) -> None:
+    """Run attempts until the worker hangs up or the child is due for renewal. Never returns: the process ends."""
+    _settle(faults)
+    child = Child(Yard.open(settings), worker)
+    with channel, channel.makefile("r", encoding="ascii") as orders:
+        for order in orders:
+            job_id, attempt, queue = order.split(" ", 2)
+            word = child.run(job_id, int(attempt), queue.rstrip("\n"))
+            stays = not child.is_worn()
+            channel.sendall(f"{word} {'stay' if stays else 'leave'}\n".encode())
+            if not stays:
+                break
+    os._exit(0)
+
+
+class Child:
+    """What lives in the child's process between attempts."""
+
+    def __init__(self, yard: Yard, worker: str) -> None:
+        self._yard, self._worker = yard, worker
+        self._job: RunningJob | None = None
+        self._wake = threading.Event()
+        self._capture = Capture(self._take_line)
+        threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
+        signal.signal(signal.SIGUSR1, self._on_cancel)
+        self._runs = 0
+        self._start = (os.getcwd(), threading.active_count(), _peak_bytes())
+
+    def run(self, job_id: str, attempt: int, queue: str) -> str:
+        """Run one attempt from begin to end; the outcome, or why it was refused."""
+        self._runs += 1
+        row = self._begin(job_id, attempt, queue)
+        if isinstance(row, Refused):
+            return row.value
+        job = self._job = RunningJob(self._yard, row, self._wake.set)
+        token = current.set(job)
+        try:
+            ending = self._attempt(row)
+        finally:
+            current.reset(token)
+        self._capture.finish()
+        self._capture.reset()
+        self._job = None
+        job.flush()
+        return self._end(job, ending)
+
+    def is_worn(self) -> bool:
+        """Tell whether this process had better be replaced: enough jobs, grown, or left untidy by a task."""
+        settings = self._yard.settings
+        cwd, threads, memory = self._start
+        return (
+            self._runs >= settings.recycle_jobs
+            or _peak_bytes() - memory > settings.recycle_memory_mb * 1_048_576
+            or threading.active_count() > threads
+            or _cwd() != cwd
+        )
+
+    def _begin(self, job_id: str, attempt: int, queue: str) -> RowMapping | Refused:
+        return _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue))
+
+    def _attempt(self, row: RowMapping) -> Ending:
+        definition = REGISTRY.get(row["task"])
+        if definition is None:
+            return Ending("failed", error="Unknown task type", permanent=True)
+        try:
+            result = definition.run(payloads.load(row["payload"]))
+            if isinstance(result, Skipped):
+                return Ending("skipped", error=result.reason)
+            return Ending("completed", result=payloads.dump(result, "result"))
+        except BaseException as error:
+            return _ending_of(error)
+
+    def _end(self, job: RunningJob, ending: Ending) -> str:
+        peak = _peak_bytes()
+        progress = {**job.progress}
+        full = Ending(
+            **{
+                name: getattr(ending, name)
+                for name in Ending.__slots__
+                if name not in {"progress", "peak_memory_bytes"}
+            },
+            progress=progress,
+            peak_memory_bytes=peak if peak > self._start[2] else None,
+        )
+        after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full))
+        return after["status"] if after is not None else Refused.LOST.value
+
+    def _take_line(self, line: str, level: str) -> None:
+        job = self._job
+        if job is not None:
+            job.add_line(line, level)
+
+    def _on_cancel(self, _signal: int, _frame: Any) -> None:
+        if self._job is not None:
+            self._job.cancel_requested = True
+
+    def _flush_forever(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            job, wait = self._job, None
+            if job is not None:
+                wait = job.flush(force=False)
+            if wait is not None:
+                time.sleep(wait)
+                self._wake.set()
+
+
+def run_attempt(job_id: str, attempt: int) -> None:
+    """Run an attempt in this very process: what a stock RQ worker does with our entries."""
+    from workers.registry import load_modules
+
+    settings = Settings.from_env()
+    load_modules(settings.task_modules)
+    yard = Yard.open(settings)
+    with yard.database.read() as connection:
+        from workers.services.jobs import get
+
+        queue = get(connection, job_id)["queue"]
+    Child(yard, f"rq-{socket.gethostname()}-{os.getpid()}").run(job_id, attempt, queue)
+
+
+def _settle(faults: IO[bytes]) -> None:
+    os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for one in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(one, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    faulthandler.enable(file=faults)
+    gc.unfreeze()
+
+
+def _ending_of(error: BaseException) -> Ending:
+    if isinstance(error, Canceled | Fenced):
+        return Ending("canceled", error="Canceled while it ran")
+    if isinstance(error, Skipped):
+        return Ending("skipped", error=error.reason)
+    trace = _traceback(error)
+    if isinstance(error, SystemExit):
+        return Ending("failed", error=f"The task called sys.exit({error.code!r})", traceback=trace)
+    if isinstance(error, Retry):
+        return Ending("failed", error=f"Retry: {error}", traceback=trace, retry_after_seconds=error.after)
+    permanent = isinstance(error, Reject | BadInput)
+    if isinstance(error, TaskyardError | Reject):
+        return Ending("failed", error=_named(error), traceback=trace, permanent=permanent)
+    return Ending("failed", error=_named(error), traceback=trace)
+
+
+def _named(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be read)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _traceback(error: BaseException) -> str:
+    trace: TracebackType | None = error.__traceback__
+    # The way from here to the task's own code says nothing about the failure.
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in _OWN_FILES:
+        trace = trace.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace, limit=-100))
+    except Exception:
+        return "".join(traceback.format_tb(trace, limit=-100))
+
+
+def _insist(call: Any) -> Any:
+    # A database that is away must cost no result: the attempt is held until it can be written.
+    wait = 0.2
+    while True:
+        try:
+            return call()
+        except Unavailable:
+            time.sleep(wait)
+            wait = min(wait * 2, 5.0)
+
+
+def _peak_bytes() -> int:
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def _cwd() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None

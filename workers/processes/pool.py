@@ -1,0 +1,88 @@
+"""The pool: imports the engine and the tasks once, then forks the processes that share these pages."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from workers import logs, registry
+from workers.domain.errors import SettingsError
+from workers.processes.keeper import CANNOT_WORK, Keeper, Kept
+from workers.processes.kin import Supervised, die_with_parent, end_with_parent, fork
+from workers.processes.scheduler import run_scheduler
+from workers.processes.worker import run_worker
+from workers.settings import Settings
+
+log = logging.getLogger("taskyard.pool")
+
+FINISH_SECONDS = 10.0  # what a job gets to end when its worker is to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process of the pool; the lowest stage is stopped first."""
+
+    label: str
+    run: Callable[[], int]
+    stage: int = 0
+
+
+def scheduler_member(settings: Settings) -> Member:
+    """Describe a scheduler."""
+    return Member("scheduler", lambda: run_scheduler(settings, str(os.getpid())), stage=0)
+
+
+def worker_members(
+    settings: Settings, count: int, queues: Sequence[str] | None = None, name: str | None = None, label: str = "worker"
+) -> list[Member]:
+    """Describe workers that serve these queues, or all but `system`; with a name, each carries it with its number."""
+    return [
+        Member(f"{label}-{number}" if count > 1 else label, partial(_work, settings, queues, name, number, count), 1)
+        for number in range(1, count + 1)
+    ]
+
+
+def load(settings: Settings) -> None:
+    """Import every task module; ends the process when one cannot be imported, which is a setting to be mended."""
+    try:
+        registry.load_modules(settings.task_modules)
+    except SettingsError as error:
+        log.error("%s", error)
+        raise SystemExit(CANNOT_WORK) from error
+
+
+def run_pool(settings: Settings, members: Sequence[Member], supervised: Supervised | None = None) -> int:
+    """Keep these processes alive until SIGTERM, SIGINT or the end of the supervisor. Returns the exit code."""
+    keeper: Keeper
+    gc.collect()
+    gc.freeze()
+
+    def start(member: Member) -> int:
+        parent = os.getpid()
+        return fork(lambda: _become(settings, member, parent, keeper, supervised))
+
+    keeper = Keeper([Kept(one.label, partial(start, one), one.stage, FINISH_SECONDS) for one in members])
+    keeper.obey_signals()
+    if supervised is not None:
+        keeper.listen(supervised.input, keeper.request_stop)
+    return keeper.run()
+
+
+def _become(settings: Settings, member: Member, parent: int, keeper: Keeper, supervised: Supervised | None) -> int:
+    die_with_parent()
+    keeper.close()
+    if supervised is not None:
+        supervised.close()
+    logs.configure(settings, member.label)
+    end_with_parent(parent, FINISH_SECONDS)
+    return member.run()
+
+
+def _work(settings: Settings, queues: Sequence[str] | None, name: str | None, number: int, count: int) -> int:
+    named = f"{name}-{number}" if name and count > 1 else name
+    return run_worker(settings, queues, named or f"{socket.gethostname()}-{os.getpid()}")

@@ -1,0 +1,62 @@
+"""What must be done once before anything serves: the tables brought up to date, the first person who may sign in made.
+
+It is done in a forked child, so that no process keeps the memory of what only a migration needs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from contextlib import closing
+
+from workers.domain.errors import Unavailable
+from workers.processes.backoff import Backoff
+from workers.processes.kin import fork
+from workers.processes.keeper import CANNOT_WORK, words
+from workers.settings import Settings
+
+log = logging.getLogger("taskyard.preparing")
+
+
+def prepare(settings: Settings) -> str | None:
+    """Bring the database up; tells the one-time password when it made the first admin with one.
+
+    Waits for a database that is away. Ends the process when it cannot be done at all.
+    """
+    reading, writing = os.pipe()
+
+    def body() -> int:
+        os.close(reading)
+        password = _prepare(settings)
+        os.write(writing, json.dumps(password).encode())
+        return 0
+
+    pid = fork(body)
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if not told or status:
+        log.error("the database could not be prepared: that process %s; what went wrong is above", words(status))
+        raise SystemExit(CANNOT_WORK)
+    password: str | None = json.loads(told)
+    return password
+
+
+def _prepare(settings: Settings) -> str | None:
+    from workers.services import users
+    from workers.store.migrate import migrate
+    from workers.yard import Yard
+
+    backoff = Backoff()
+    with closing(Yard.open(settings)) as yard:
+        while True:
+            try:
+                migrate(yard.database)
+                return users.ensure_admin(yard, settings.admin_password)
+            except Unavailable as error:
+                wait = backoff.after(0)
+                log.warning("%s Trying again in %.0f s", error, wait)
+                time.sleep(wait)

@@ -1,0 +1,168 @@
+"""The worker's side of the warm child: forked, spoken to, watched, killed, forked again."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO
+
+import psutil
+
+from workers.processes import child
+from workers.settings import Settings
+
+_TICK_SECONDS = 0.25
+_LONGEST_FAULT = 64_000
+
+
+@dataclass
+class Watch:
+    """What the worker knows of the attempt that runs now; times are monotonic."""
+
+    started_at: float = field(default_factory=time.monotonic)
+    looked_at: float | None = None
+    deadline: float | None = None
+    timeout_seconds: float = 0.0
+    verdict: str | None = None  # why the worker killed it
+
+
+class WarmChild:
+    """One child at a time; `death` and `fault` tell how the last one ended."""
+
+    def __init__(self, settings: Settings, worker: str, before_fork: Callable[[], None]) -> None:
+        self._settings, self._worker, self._before_fork = settings, worker, before_fork
+        self._channel: socket.socket | None = None
+        self._faults: IO[bytes] | None = None
+        self._process: psutil.Process | None = None
+        self._buffer = b""
+        self.pid = 0
+        self.death = ""
+        self.fault: str | None = None
+        self.watch = Watch()
+
+    def run(self, job_id: str, attempt: int, queue: str, tick: Callable[[], None]) -> str | None:
+        """Have an attempt run; its outcome, or None when the child died. `tick` is called while it is silent."""
+        self.watch = Watch()
+        order = f"{job_id} {attempt} {queue}\n".encode()
+        channel = self._ready()
+        try:
+            channel.sendall(order)
+        except OSError:
+            # It died while it was idle, before it heard of this job: a new one takes it.
+            self._reap()
+            channel = self._ready()
+            channel.sendall(order)
+        return self._listen(channel, tick)
+
+    def is_silent(self) -> bool:
+        """Tell whether there is no answer waiting to be read."""
+        return self._channel is not None and not select.select([self._channel], [], [], 0)[0]
+
+    def signal(self, sig: signal.Signals) -> None:
+        """Send the child a signal."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        """Kill the child and everything in its session's group; harmless when it is gone."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the child."""
+        if self.pid:
+            self.kill()
+            self._reap()
+
+    def memory_bytes(self) -> int:
+        """Tell the child's resident memory."""
+        with contextlib.suppress(psutil.Error):
+            return int(self._process.memory_info().rss) if self._process else 0
+        return 0
+
+    def cpu_percent(self) -> float:
+        """Tell the child's share of a core since the last call."""
+        with contextlib.suppress(psutil.Error):
+            return float(self._process.cpu_percent()) if self._process else 0.0
+        return 0.0
+
+    def _ready(self) -> socket.socket:
+        if self._channel is None:
+            self._fork()
+        assert self._channel is not None
+        return self._channel
+
+    def _fork(self) -> None:
+        self._before_fork()
+        ours, theirs = socket.socketpair()
+        self._faults = tempfile.TemporaryFile()
+        gc.collect()
+        gc.freeze()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                child.serve(self._settings, self._worker, theirs, self._faults)
+            finally:
+                os._exit(70)
+        theirs.close()
+        self._channel, self.pid, self._buffer = ours, pid, b""
+        self._process = psutil.Process(pid)
+
+    def _listen(self, channel: socket.socket, tick: Callable[[], None]) -> str | None:
+        while True:
+            if select.select([channel], [], [], _TICK_SECONDS)[0]:
+                chunk = channel.recv(4096)
+                self._buffer += chunk
+                if not chunk:
+                    return self._died()
+                if b"\n" in self._buffer:
+                    return self._answer()
+            elif self._has_ended():
+                return self._died()
+            else:
+                tick()
+
+    def _answer(self) -> str:
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        word, stays = line.decode().split(" ")
+        if stays == "leave":
+            self.kill()
+            self._reap()
+        return word
+
+    def _has_ended(self) -> bool:
+        # A process that the task left behind may hold the socket open: look at the child itself.
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _died(self) -> None:
+        self._reap()
+
+    def _reap(self) -> None:
+        self.kill()
+        _, status = os.waitpid(self.pid, 0)
+        self.death = _words(status)
+        if self._faults is not None:
+            self._faults.seek(0)
+            self.fault = self._faults.read(_LONGEST_FAULT).decode(errors="replace") or None
+            self._faults.close()
+        if self._channel is not None:
+            self._channel.close()
+        self._channel, self.pid, self._process = None, 0, None
+
+
+def _words(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by signal {number} ({signal.Signals(number).name})"
+    return f"exited with status {os.WEXITSTATUS(status)}"

@@ -1,0 +1,120 @@
+"""The tasks that this process knows: plain functions with the schema of their payload."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from workers.domain.errors import BadInput, SettingsError
+from workers.domain.names import check_priority, check_queue, check_task
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """A registered function with what applies to each of its jobs unless the request says otherwise."""
+
+    name: str
+    function: Callable[..., Any]
+    payload_model: type[BaseModel]
+    queue: str = "default"
+    priority: str = "normal"
+    max_retries: int | None = None
+    timeout_seconds: float | None = None
+    retry_delays: tuple[float, ...] = ()
+    max_concurrent: int | None = None
+    unique: bool = False
+    doc: str = ""
+    module: str = ""
+    _names: tuple[str, ...] = field(default=(), repr=False)
+
+    def schema(self) -> dict[str, Any]:
+        """Tell the JSON Schema of the payload."""
+        return self.payload_model.model_json_schema()
+
+    def run(self, payload: Mapping[str, Any]) -> Any:
+        """Call the function with a checked payload; BadInput names the field that does not fit."""
+        try:
+            model = self.payload_model.model_validate(dict(payload))
+        except ValidationError as error:
+            raise _bad_input(self.name, error) from error
+        arguments = {name: getattr(model, name) for name in self._names}
+        result = self.function(**arguments)
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+
+REGISTRY: dict[str, TaskDefinition] = {}
+
+
+def define(function: Callable[..., Any], name: str | None = None, **options: Any) -> TaskDefinition:
+    """Register a function as a task; SettingsError when its name is taken or its signature cannot be a payload."""
+    full_name = check_task(name or f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
+    known = REGISTRY.get(full_name)
+    if known is not None and known.function.__qualname__ + known.module != function.__qualname__ + function.__module__:
+        raise SettingsError(
+            f"Two tasks are called {full_name}: in {known.module} and in {function.__module__}. Name one."
+        )
+    names, model = _payload_model(full_name, function)
+    definition = TaskDefinition(
+        name=full_name,
+        function=function,
+        payload_model=model,
+        doc=inspect.getdoc(function) or "",
+        module=function.__module__,
+        _names=names,
+        **_checked(options),
+    )
+    REGISTRY[full_name] = definition
+    return definition
+
+
+def load_modules(modules: Sequence[str]) -> None:
+    """Import the ready-made tasks and these modules, so that their tasks are registered. SettingsError when one fails."""
+    package = importlib.import_module("workers.tasks")
+    names = [
+        f"workers.tasks.{one.name}" for one in pkgutil.iter_modules(package.__path__) if not one.name.startswith("_")
+    ]
+    for name in [*names, *modules]:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise SettingsError(f"The task module {name} cannot be imported: {error}.") from error
+
+
+def _payload_model(name: str, function: Callable[..., Any]) -> tuple[tuple[str, ...], type[BaseModel]]:
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise SettingsError(f"Task {name}: {parameter} cannot come from a JSON payload. Name each field.")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints.get(parameter.name, Any), default)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, protected_namespaces=())
+    try:
+        model: type[BaseModel] = create_model(f"{name} payload", __config__=config, **fields)
+        model.model_json_schema()
+    except Exception as error:
+        raise SettingsError(f"Task {name}: its type hints have no JSON schema: {error}.") from error
+    return tuple(fields), model
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    check_queue(options.get("queue", "default"))
+    check_priority(options.get("priority", "normal"))
+    options["retry_delays"] = tuple(float(one) for one in options.get("retry_delays") or ())
+    return options
+
+
+def _bad_input(name: str, error: ValidationError) -> BadInput:
+    errors = [
+        {"field": ".".join(["payload", *map(str, one["loc"])]), "message": one["msg"]}
+        for one in error.errors(include_url=False, include_input=False, include_context=False)[:20]
+    ]
+    first = errors[0]
+    return BadInput(f"The payload does not fit {name}: {first['field']}: {first['message']}", errors=errors)

@@ -1,0 +1,205 @@
+"""The job that this process runs now: its progress, its log, its wish to be canceled.
+
+Progress and log lines leave at most every 50 ms, the first at once and the last always; rows are written once a second.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from workers.domain.clock import rfc3339, utcnow
+from workers.domain.errors import Unavailable
+from workers.domain.masking import mask_text
+from workers.services import execution
+from workers.store import logs
+from workers.yard import Yard
+
+PUBLISH_SECONDS = 0.05
+SAVE_SECONDS = 1.0
+LOG_SECONDS = 0.2
+LOG_BATCH = 200
+MAX_LINE = 2_000
+MAX_LINES = 10_000
+MAX_LOG_BYTES = 5_000_000
+MAX_MESSAGE = 1_000
+
+current: ContextVar[RunningJob | None] = ContextVar("taskyard_job", default=None)
+
+
+class Canceled(BaseException):
+    """Somebody canceled this job; raised in the task by `check_canceled` and `progress`, not caught by `except Exception`."""
+
+
+class Fenced(BaseException):
+    """This attempt was reset or ended from outside; nothing that it does counts any more."""
+
+
+class RunningJob:
+    """One attempt in the making; used by the task's thread and the child's flushing thread."""
+
+    def __init__(self, yard: Yard, row: Any, wake: Callable[[], None]) -> None:
+        self.yard, self.row, self._wake = yard, row, wake
+        self.job_id: str = row["id"]
+        self.attempt: int = row["attempt"]
+        self.cancel_requested = False
+        self.progress: dict[str, Any] = {}
+        self._version: int = row["version"]
+        self._lock = threading.RLock()
+        self._lines: list[dict[str, Any]] = []
+        self._line_count = self._byte_count = 0
+        self._published_at = self._saved_at = self._logged_at = 0.0
+        self._unpublished = self._unsaved = False
+        self._rate = _Rate()
+
+    @property
+    def files(self) -> Path:
+        """The folder for files that the job makes, made on first use."""
+        folder = self.yard.settings.files_dir / self.job_id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def check_canceled(self) -> None:
+        """Raise Canceled when somebody has asked for it."""
+        if self.cancel_requested:
+            raise Canceled
+
+    def tell_progress(self, done: int, total: int | None, message: str | None) -> None:
+        """Take note of progress; what is due goes out. Raises Canceled."""
+        self.check_canceled()
+        with self._lock:
+            self.progress.update(done=int(done), total=None if total is None else int(total))
+            if message is not None:
+                self.progress["message"] = _text(message, MAX_MESSAGE)
+            if total:
+                self.progress["progress"] = round(min(100.0, max(0.0, 100.0 * done / total)), 2)
+            self._rate.add(done)
+            self._changed()
+
+    def tell_step(self, name: str) -> None:
+        """Take note of the step that the job is in. Raises Canceled."""
+        self.check_canceled()
+        with self._lock:
+            self.progress["step"] = _text(name, 200)
+            self._changed()
+
+    def add_line(self, text: str, level: str) -> None:
+        """Keep a line of log; past the bound only a last word is kept."""
+        with self._lock:
+            if self._line_count >= MAX_LINES or self._byte_count >= MAX_LOG_BYTES:
+                return
+            line = mask_text(_text(text, MAX_LINE))
+            self._line_count += 1
+            self._byte_count += len(line)
+            self._lines.append({"at": utcnow(), "level": level, "line": line})
+            if self._line_count >= MAX_LINES or self._byte_count >= MAX_LOG_BYTES:
+                last = f"The log is full: {MAX_LINES:,} lines or 5 MB are kept; what follows is left out."
+                self._lines.append({"at": utcnow(), "level": "warning", "line": last})
+            full = len(self._lines) >= LOG_BATCH
+        if full:
+            self.flush(force=False)
+        else:
+            self._wake()
+
+    def flush(self, force: bool = True) -> float | None:
+        """Send and keep what is due (all with force); seconds until more is due, None when nothing waits."""
+        now = time.monotonic()
+        with self._lock:
+            if self._unpublished and (force or now - self._published_at >= PUBLISH_SECONDS):
+                self._publish(now)
+            lines = self._due_lines(now, force)
+            values = self._due_values(now, force)
+        if lines:
+            self._keep_lines(lines)
+        if values and not force:
+            self._save(values)
+        waits = self._unpublished or self._unsaved or bool(self._lines)
+        return PUBLISH_SECONDS if waits else None
+
+    def _changed(self) -> None:
+        self._unpublished = self._unsaved = True
+        now = time.monotonic()
+        if now - self._published_at >= PUBLISH_SECONDS:
+            self._publish(now)
+        self._wake()
+
+    def _publish(self, now: float) -> None:
+        self._published_at, self._unpublished = now, False
+        self._version += 1
+        rate = self._rate.per_second()
+        done, total = self.progress.get("done"), self.progress.get("total")
+        eta = (total - done) / rate if rate and total is not None and done is not None and total >= done else None
+        told = {name: self.progress.get(name) for name in ("progress", "done", "total", "message", "step")}
+        self.yard.live.publish(
+            {
+                "type": "progress",
+                "job_id": self.job_id,
+                "version": self._version,
+                **told,
+                "rate": round(rate, 3) if rate else None,
+                "eta_seconds": round(eta, 1) if eta is not None else None,
+            }
+        )
+
+    def _due_lines(self, now: float, force: bool) -> list[dict[str, Any]]:
+        if not self._lines or not (force or len(self._lines) >= LOG_BATCH or now - self._logged_at >= LOG_SECONDS):
+            return []
+        self._logged_at = now
+        lines, self._lines = self._lines, []
+        return lines
+
+    def _due_values(self, now: float, force: bool) -> dict[str, Any]:
+        if not self._unsaved or not (force or now - self._saved_at >= SAVE_SECONDS):
+            return {}
+        self._saved_at, self._unsaved = now, False
+        return {**self.progress, "version": self._version}
+
+    def _keep_lines(self, lines: list[dict[str, Any]]) -> None:
+        try:
+            with self.yard.database.write() as connection:
+                logs.append(connection, self.job_id, self.attempt, lines)
+        except Unavailable:
+            with self._lock:
+                self._lines[:0] = lines[-MAX_LINES:]
+            return
+        told = [{**line, "at": rfc3339(line["at"])} for line in lines[-LOG_BATCH:]]
+        for start in range(0, len(told), 25):
+            message = {"type": "log", "job_id": self.job_id, "attempt": self.attempt, "lines": told[start : start + 25]}
+            self.yard.live.publish(message)
+
+    def _save(self, values: dict[str, Any]) -> None:
+        try:
+            execution.save_progress(self.yard, self.job_id, self.attempt, values)
+        except Unavailable:
+            self._unsaved = True
+
+
+class _Rate:
+    """Records a second, from the last ten seconds."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, int]] = []
+
+    def add(self, done: int) -> None:
+        now = time.monotonic()
+        if self._points and now - self._points[-1][0] < PUBLISH_SECONDS and len(self._points) > 1:
+            self._points[-1] = (now, done)
+        else:
+            self._points.append((now, done))
+        if len(self._points) > 2 and now - self._points[0][0] > 10:
+            del self._points[0]
+
+    def per_second(self) -> float | None:
+        if len(self._points) < 2:
+            return None
+        (start, first), (end, last) = self._points[0], self._points[-1]
+        return (last - first) / (end - start) if end > start and last > first else None
+
+
+def _text(value: object, longest: int) -> str:
+    text = str(value).replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,0 +1,161 @@
+"""The life of an attempt: begun, beaten, ended. Each write is guarded by the attempt, so one that was reset is mute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, select
+
+from workers.domain import payloads
+from workers.domain.clock import utcnow
+from workers.domain.retrying import delay_seconds, tries_left
+from workers.domain.states import Status
+from workers.services.callbacks import job_ended
+from workers.services.telling import tell
+from workers.store import attempts, jobs
+from workers.store.queues import QUEUES
+from workers.yard import Yard
+
+_PAUSED = select(QUEUES.c.name).where(QUEUES.c.name == bindparam("b_queue"), QUEUES.c.paused_at.is_not(None))
+_CLEARED = dict.fromkeys(("done", "total", "step", "message", "error", "traceback", "result", "skipped_reason"))
+LONGEST_ERROR = 4_000
+LONGEST_TRACEBACK = 64_000
+
+
+class Refused(Enum):
+    """Why an attempt was not begun."""
+
+    LOST = "lost"  # the row has moved on: ended, retried or deleted
+    PAUSED = "paused"  # its queue is paused; the entry goes back
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended, and what is kept of it."""
+
+    outcome: str  # completed, skipped, failed, timed_out, lost, canceled
+    result: str | None = None  # JSON
+    error: str | None = None
+    traceback: str | None = None
+    permanent: bool = False
+    retry_after_seconds: float | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)  # the last progress told
+    peak_memory_bytes: int | None = None
+
+
+def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str) -> RowMapping | Refused:
+    """Take a pending job for a worker; the row as it is now, or why not. Raises Unavailable."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        if connection.execute(_PAUSED, {"b_queue": queue}).first() is not None:
+            return Refused.PAUSED
+        row = jobs.transition(
+            connection,
+            job_id,
+            Status.PENDING,
+            attempt,
+            Status.PROCESSING,
+            "started",
+            now,
+            actor=f"worker:{worker}",
+            values={**_CLEARED, "worker": worker, "started_at": now, "heartbeat_at": now, "progress": 0.0},
+        )
+        if row is None:
+            return Refused.LOST
+        wait_ms = _milliseconds(row["pending_at"] or row["created_at"], now)
+        attempts.begin(connection, job_id, attempt, worker, now, wait_ms)
+    tell(yard, row)
+    return row
+
+
+def end(yard: Yard, job_id: str, attempt: int, ending: Ending) -> RowMapping | None:
+    """Write how an attempt ended and what follows: a final state, or the wait for the next try.
+
+    None when the attempt had already ended or was reset: then nothing is written. Raises Unavailable.
+    """
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = jobs.get(connection, job_id)
+        if row is None or row["status"] != Status.PROCESSING or row["attempt"] != attempt:
+            return None
+        after = _end(connection, row, ending, now)
+    if after is not None:
+        tell(yard, after)
+        if after["callback_url"] and after["status"] != Status.RETRY_SCHEDULED:
+            job_ended(yard, after)
+    return after
+
+
+def beat(yard: Yard, job_id: str, attempt: int) -> RowMapping | None:
+    """Write that an attempt is alive; the row, or None when it is no longer this attempt's. Raises Unavailable."""
+    with yard.database.write() as connection:
+        if not jobs.touch(connection, job_id, attempt, {"heartbeat_at": utcnow()}):
+            return None
+        return jobs.get(connection, job_id)
+
+
+def save_progress(yard: Yard, job_id: str, attempt: int, values: Mapping[str, Any]) -> bool:
+    """Keep the last progress in the row; False when it is no longer this attempt's. Raises Unavailable."""
+    with yard.database.write() as connection:
+        return jobs.touch(connection, job_id, attempt, {**values, "heartbeat_at": utcnow()})
+
+
+def _end(connection: Connection, row: RowMapping, ending: Ending, now: datetime) -> RowMapping | None:
+    status, event, values = _consequence(row, ending, now)
+    run_ms = _milliseconds(row["started_at"], now)
+    wait_ms = _milliseconds(row["pending_at"] or row["created_at"], row["started_at"])
+    values = {**ending.progress, **values, "run_ms": run_ms, "wait_ms": wait_ms, "heartbeat_at": now}
+    after = jobs.transition(
+        connection,
+        row["id"],
+        Status.PROCESSING,
+        row["attempt"],
+        status,
+        event,
+        now,
+        actor=f"worker:{row['worker']}",
+        values=values,
+        detail={"error": values["error"]} if values.get("error") else None,
+    )
+    if after is not None:
+        kept = {"run_ms": run_ms, "peak_memory_bytes": ending.peak_memory_bytes}
+        kept |= {"error": values.get("error"), "traceback": values.get("traceback")}
+        attempts.end(connection, row["id"], row["attempt"], ending.outcome, now, kept)
+    return after
+
+
+def _consequence(row: RowMapping, ending: Ending, now: datetime) -> tuple[Status, str, dict[str, Any]]:
+    if ending.outcome in {"completed", "skipped"}:
+        values = {"completed_at": now, "result": ending.result, "progress": 100.0}
+        return Status.COMPLETED, ending.outcome, values | _skipped(ending)
+    if ending.outcome == "canceled":
+        return Status.CANCELED, "canceled", {"canceled_at": now, "error": _cut(ending.error, LONGEST_ERROR)}
+    failure = {"error": _cut(ending.error, LONGEST_ERROR), "traceback": _cut(ending.traceback, LONGEST_TRACEBACK)}
+    if ending.permanent or not tries_left(row["attempt"], row["max_retries"]):
+        return Status.FAILED, ending.outcome, {**failure, "failed_at": now, "next_retry_at": None}
+    wait = ending.retry_after_seconds
+    if wait is None:
+        wait = delay_seconds(row["attempt"], payloads.load(row["retry_delays"]))
+    due_at = now + timedelta(seconds=wait)
+    return Status.RETRY_SCHEDULED, ending.outcome, {**failure, "next_retry_at": due_at, "due_at": due_at}
+
+
+def _skipped(ending: Ending) -> dict[str, Any]:
+    return {"skipped_reason": _cut(ending.error or "skipped", LONGEST_ERROR)} if ending.outcome == "skipped" else {}
+
+
+def _cut(text: str | None, longest: int) -> str | None:
+    if text is None:
+        return None
+    text = text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest // 2]}\n… {len(text) - longest:,} characters left out …\n{text[-longest // 2 :]}"
+
+
+def _milliseconds(since: datetime | None, until: datetime | None) -> int:
+    return max(0, int((until - since).total_seconds() * 1000)) if since and until else 0

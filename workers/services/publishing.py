@@ -1,0 +1,55 @@
+"""Workers publish the tasks that they can run, so that the web knows them without importing anybody's code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import Table, select
+
+from workers.domain.clock import utcnow
+from workers.registry import TaskDefinition
+from workers.services.telling import tell_kind
+from workers.store import queues
+from workers.store.dialects import upsert
+from workers.store.models import Task
+from workers.yard import Yard
+
+_TASKS = cast(Table, Task.__table__)
+_COLUMNS = tuple(column.name for column in _TASKS.columns if column.name != "name")
+
+
+def publish(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
+    """Write the tasks that are new or changed to the catalogue; tells how many. Raises Unavailable."""
+    now = utcnow()
+    changed = 0
+    with yard.database.write() as connection:
+        known = {row["name"]: dict(row) for row in connection.execute(select(_TASKS)).mappings()}
+        for definition in definitions.values():
+            row = _row(definition)
+            before = known.get(definition.name)
+            if before is None or any(before[name] != value for name, value in row.items()):
+                statement = upsert(connection, _TASKS, ["name"], _COLUMNS)
+                connection.execute(statement, {**row, "published_at": now})
+                changed += 1
+        queues.know(connection, yard.database, {one.queue for one in definitions.values()} | {"default"}, now)
+    if changed:
+        tell_kind(yard, "task", "*", "published")
+    return changed
+
+
+def _row(definition: TaskDefinition) -> dict[str, Any]:
+    return {
+        "name": definition.name,
+        "doc": definition.doc[:20_000],
+        "payload_schema": json.dumps(definition.schema()),
+        "queue": definition.queue,
+        "priority": definition.priority,
+        "max_retries": definition.max_retries,
+        "timeout_seconds": definition.timeout_seconds,
+        "retry_delays": json.dumps(definition.retry_delays) if definition.retry_delays else None,
+        "max_concurrent": definition.max_concurrent,
+        "is_unique": definition.unique,
+        "module": definition.module[:200],
+    }

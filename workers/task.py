@@ -1,0 +1,275 @@
+"""The task API: everything that a task's own code needs.
+
+    from workers.task import task, progress
+
+    @task(queue="reports", max_retries=2)
+    def count(words: list[str]) -> int:
+        for done, word in enumerate(words, 1):
+            progress(done, len(words), word)
+        return len(words)
+
+Type hints are the payload's schema. A task stays a plain function: called in a test it runs at once, and `progress`,
+`step` and `log` do nothing. An exception fails the attempt; `Reject` fails the job without another try, `Retry(after=…)`
+chooses when the next try comes, `Skipped(reason)`, raised or returned, ends it as skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+from sqlalchemy import Table, delete, select
+
+from workers import registry
+from workers.domain import payloads
+from workers.domain.clock import utcnow
+from workers.running import Canceled, RunningJob, current
+from workers.services.enqueueing import Enqueued, NewJob
+from workers.services.enqueueing import enqueue as _enqueue
+from workers.settings import Settings
+from workers.store.dialects import insert_or_ignore, upsert
+from workers.store.models import OnceMark, Setting
+from workers.yard import Yard
+
+__all__ = [
+    "Canceled",
+    "Reject",
+    "Retry",
+    "Skipped",
+    "cache_get",
+    "cache_set",
+    "check_canceled",
+    "current_attempt",
+    "current_job_id",
+    "current_settings",
+    "enqueue",
+    "get_setting",
+    "job_files",
+    "log",
+    "once",
+    "progress",
+    "publish",
+    "set_setting",
+    "step",
+    "task",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_SETTINGS = cast(Table, Setting.__table__)
+_MARKS = cast(Table, OnceMark.__table__)
+
+
+class Reject(Exception):
+    """The job cannot succeed however often it is tried: it fails at once."""
+
+
+class Retry(Exception):
+    """Try again after so many seconds, if tries are left."""
+
+    def __init__(self, message: str = "asked to be tried again", after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class Skipped(Exception):
+    """There was nothing to do; raised or returned, with the reason."""
+
+    def __init__(self, reason: str = "nothing to do") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@overload
+def task(function: Callable[P, R]) -> Callable[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    queue: str = "default",
+    priority: str = "normal",
+    max_retries: int | None = None,
+    timeout_seconds: float | None = None,
+    retry_delays: Sequence[float] = (),
+    max_concurrent: int | None = None,
+    unique: bool = False,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Register a function as a task; it is returned unchanged.
+
+    Its name is `<last module part>.<function>` unless given. `retry_delays` lists seconds for the first, second … retry;
+    `unique` keeps at most one unfinished job for each payload. Raises SettingsError for a signature JSON cannot fill.
+    """
+    if function is not None:
+        registry.define(function)
+        return function
+
+    def register(wanted: Callable[P, R]) -> Callable[P, R]:
+        registry.define(wanted, **options)
+        return wanted
+
+    return register
+
+
+def progress(done: int, total: int | None = None, message: str | None = None) -> None:
+    """Tell how far the job is. Costs little: what viewers see is throttled here. Raises Canceled when it was canceled."""
+    if job := current.get():
+        job.tell_progress(done, total, message)
+
+
+def step(name: str) -> None:
+    """Tell which part of the work begins. Raises Canceled when the job was canceled."""
+    if job := current.get():
+        job.tell_step(name)
+
+
+def log(text: object, level: str = "info") -> None:
+    """Keep a line in the job's log: debug, info, warning or error."""
+    if job := current.get():
+        job.add_line(str(text), level if level in {"debug", "info", "warning", "error"} else "info")
+    else:
+        logging.getLogger("taskyard.task").log(
+            logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text
+        )
+
+
+def check_canceled() -> None:
+    """Raise Canceled when somebody has canceled the job; call it in long loops that tell no progress."""
+    if job := current.get():
+        job.check_canceled()
+
+
+def publish(channel: str, event: str, data: Any = None) -> None:
+    """Publish to browsers and others that watch `channel:<name>`; data is JSON."""
+    payloads.dump(data, "data")
+    _yard().live.publish({"type": "published", "channel": channel, "event": event, "data": data})
+
+
+def enqueue(
+    task: str | Callable[..., Any],
+    payload: Mapping[str, Any] | None = None,
+    *,
+    queue: str | None = None,
+    priority: str | None = None,
+    delay_seconds: float | None = None,
+    scheduled_for: datetime | None = None,
+    idempotency_key: str | None = None,
+    max_retries: int | None = None,
+    timeout_seconds: float | None = None,
+    callback_url: str | None = None,
+) -> Enqueued:
+    """Enqueue a job; inside a task it becomes a child of the running one. Raises BadInput, Unavailable."""
+    job = current.get()
+    new = NewJob(
+        task=task if isinstance(task, str) else _name_of(task),
+        payload=payload or {},
+        queue=queue,
+        priority=priority,
+        delay_seconds=delay_seconds,
+        scheduled_for=scheduled_for,
+        idempotency_key=idempotency_key,
+        max_retries=max_retries,
+        timeout_seconds=timeout_seconds,
+        callback_url=callback_url,
+        parent=job.job_id if job else None,
+        created_by=f"task:{job.row['task']}" if job else "python",
+    )
+    return _enqueue(_yard(), new)
+
+
+def get_setting(key: str, default: Any = None) -> Any:
+    """Read a value that was kept by `set_setting`."""
+    with _yard().database.read() as connection:
+        text = connection.execute(select(_SETTINGS.c.value).where(_SETTINGS.c.key == key)).scalar_one_or_none()
+    return default if text is None else json.loads(text)
+
+
+def set_setting(key: str, value: Any) -> None:
+    """Keep a JSON value by name, such as last_sync_time."""
+    row = {"key": key, "value": payloads.dump(value, "value"), "updated_at": utcnow()}
+    with _yard().database.write() as connection:
+        connection.execute(upsert(connection, _SETTINGS, ["key"], ["value", "updated_at"]), row)
+
+
+def cache_get(key: str, default: Any = None) -> Any:
+    """Read a cached value; the default when it has run out."""
+    text = _yard().redis.get(f"taskyard:cache:{key}")
+    return default if text is None else json.loads(cast(bytes, text))
+
+
+def cache_set(key: str, value: Any, ttl: float) -> None:
+    """Cache a JSON value for `ttl` seconds."""
+    _yard().redis.set(f"taskyard:cache:{key}", payloads.dump(value, "value"), px=max(1, int(ttl * 1000)))
+
+
+def once(key: object, scope: str | None = None) -> bool:
+    """Tell True the first time this key is asked for, by any process; False ever after.
+
+    The scope is the running task's name unless given. An attempt that fails gives its marks back, so that the retry
+    does the work.
+    """
+    job = current.get()
+    row = {
+        "scope": scope or (job.row["task"] if job else "python"),
+        "key": str(key),
+        "job_id": job.job_id if job else None,
+        "attempt": job.attempt if job else None,
+        "created_at": utcnow(),
+    }
+    with _yard().database.write() as connection:
+        if job is not None:
+            stale = (_MARKS.c.job_id == job.job_id, _MARKS.c.attempt < job.attempt)
+            connection.execute(delete(_MARKS).where(_MARKS.c.scope == row["scope"], _MARKS.c.key == row["key"], *stale))
+        return connection.execute(insert_or_ignore(connection, _MARKS), row).rowcount == 1
+
+
+def job_files() -> Path:
+    """Tell the folder where the job leaves files for download; a fresh temporary one outside a job."""
+    job = current.get()
+    return job.files if job else Path(tempfile.mkdtemp(prefix="taskyard-"))
+
+
+def current_job_id() -> str | None:
+    """Tell the id of the running job."""
+    job = current.get()
+    return job.job_id if job else None
+
+
+def current_attempt() -> int:
+    """Tell the number of the running attempt; 1 outside a job."""
+    job = current.get()
+    return job.attempt if job else 1
+
+
+def current_settings() -> Settings:
+    """Tell the settings of this process."""
+    job = current.get()
+    return job.yard.settings if job else Settings.from_env()
+
+
+def current_job() -> RunningJob | None:
+    """Tell the running job itself."""
+    return current.get()
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    for definition in registry.REGISTRY.values():
+        if definition.function is function:
+            return definition.name
+    raise ValueError(f"{function.__qualname__} is no task; decorate it with @task")
+
+
+def _yard() -> Yard:
+    job = current.get()
+    return job.yard if job else _own_yard()
+
+
+@lru_cache(maxsize=1)
+def _own_yard() -> Yard:
+    return Yard.open(Settings.from_env())
