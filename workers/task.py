@@ -58,6 +58,7 @@ __all__ = [
     "set_setting",
     "step",
     "task",
+    "the_yard",
 ]
 
 P = ParamSpec("P")
@@ -148,7 +149,7 @@ def check_canceled() -> None:
 def publish(channel: str, event: str, data: Any = None) -> None:
     """Publish to browsers and others that watch `channel:<name>`; data is JSON."""
     payloads.dump(data, "data")
-    _yard().live.publish({"type": "published", "channel": channel, "event": event, "data": data})
+    the_yard().live.publish({"type": "published", "channel": channel, "event": event, "data": data})
 
 
 def enqueue(
@@ -180,12 +181,12 @@ def enqueue(
         parent=job.job_id if job else None,
         created_by=f"task:{job.row['task']}" if job else "python",
     )
-    return _enqueue(_yard(), new)
+    return _enqueue(the_yard(), new)
 
 
 def get_setting(key: str, default: Any = None) -> Any:
     """Read a value that was kept by `set_setting`."""
-    with _yard().database.read() as connection:
+    with the_yard().database.read() as connection:
         text = connection.execute(select(_SETTINGS.c.value).where(_SETTINGS.c.key == key)).scalar_one_or_none()
     return default if text is None else json.loads(text)
 
@@ -193,19 +194,19 @@ def get_setting(key: str, default: Any = None) -> Any:
 def set_setting(key: str, value: Any) -> None:
     """Keep a JSON value by name, such as last_sync_time."""
     row = {"key": key, "value": payloads.dump(value, "value"), "updated_at": utcnow()}
-    with _yard().database.write() as connection:
+    with the_yard().database.write() as connection:
         connection.execute(upsert(connection, _SETTINGS, ["key"], ["value", "updated_at"]), row)
 
 
 def cache_get(key: str, default: Any = None) -> Any:
     """Read a cached value; the default when it has run out."""
-    text = _yard().redis.get(f"taskyard:cache:{key}")
+    text = the_yard().redis.get(f"taskyard:cache:{key}")
     return default if text is None else json.loads(cast(bytes, text))
 
 
 def cache_set(key: str, value: Any, ttl: float) -> None:
     """Cache a JSON value for `ttl` seconds."""
-    _yard().redis.set(f"taskyard:cache:{key}", payloads.dump(value, "value"), px=max(1, int(ttl * 1000)))
+    the_yard().redis.set(f"taskyard:cache:{key}", payloads.dump(value, "value"), px=max(1, int(ttl * 1000)))
 
 
 def once(key: object, scope: str | None = None) -> bool:
@@ -222,7 +223,7 @@ def once(key: object, scope: str | None = None) -> bool:
         "attempt": job.attempt if job else None,
         "created_at": utcnow(),
     }
-    with _yard().database.write() as connection:
+    with the_yard().database.write() as connection:
         if job is not None:
             stale = (_MARKS.c.job_id == job.job_id, _MARKS.c.attempt < job.attempt)
             connection.execute(delete(_MARKS).where(_MARKS.c.scope == row["scope"], _MARKS.c.key == row["key"], *stale))
@@ -265,7 +266,8 @@ def _name_of(function: Callable[..., Any]) -> str:
     raise ValueError(f"{function.__qualname__} is no task; decorate it with @task")
 
 
-def _yard() -> Yard:
+def the_yard() -> Yard:
+    """Tell the way into Taskyard of the running job, or of this process."""
     job = current.get()
     return job.yard if job else _own_yard()
 

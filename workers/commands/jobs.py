@@ -1,0 +1,115 @@
+"""Commands on jobs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any
+
+from workers.commands.opening import ACTOR, opened
+from workers.domain.clock import parse_instant, utcnow
+from workers.domain.errors import BadInput
+from workers.domain.filters import JobFilter
+from workers.services import jobs, queues, retention
+from workers.services.enqueueing import NewJob
+from workers.services.enqueueing import enqueue as enqueue_job
+from workers.settings import Settings
+from workers.store.job_lists import jobs_page
+
+_PAGE = 200
+_SHOWN = ("id", "status", "task", "queue", "priority", "attempt", "progress", "created_at", "error")
+
+
+def enqueue(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Make a job; print its id."""
+    new = NewJob(
+        task=arguments.task,
+        payload=_payload(arguments.payload),
+        queue=arguments.queue,
+        priority=arguments.priority,
+        delay_seconds=arguments.delay,
+        scheduled_for=_instant(arguments.at),
+        idempotency_key=arguments.key,
+        max_retries=arguments.max_retries,
+        timeout_seconds=arguments.timeout,
+        created_by=str(ACTOR),
+    )
+    with closing(opened(settings)) as yard:
+        made = enqueue_job(yard, new)
+    _print(made.job_id)
+    return 0
+
+
+def show(arguments: argparse.Namespace, settings: Settings) -> int:
+    """List the newest jobs."""
+    wanted = JobFilter.from_args(
+        {"status": arguments.status or "", "task": arguments.task or "", "queue": arguments.queue or ""}
+    )
+    left, cursor, first = arguments.limit, None, True
+    with closing(opened(settings)) as yard, yard.database.read() as connection:
+        while left > 0 and (first or cursor):
+            page = jobs_page(connection, wanted, cursor=cursor, limit=min(left, _PAGE))
+            for row in page.rows:
+                _print(_as_json(row) if arguments.json else _as_line(row))
+            left, cursor, first = left - len(page.rows), page.next_cursor, False
+    return 0
+
+
+def retry(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Try a job again."""
+    with closing(opened(settings)) as yard:
+        row = jobs.retry(yard, arguments.job_id, ACTOR)
+    _print(f"{row['id']} is {row['status']}, attempt {row['attempt']}")
+    return 0
+
+
+def purge(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Delete what ended long ago, or cancel what waits on a queue."""
+    with closing(opened(settings)) as yard:
+        if arguments.queue:
+            _print(f"{queues.purge(yard, arguments.queue, ACTOR)} waiting jobs canceled")
+            return 0
+        now, gone = utcnow(), 0
+        while step := retention.purge_step(yard, now):
+            gone += step
+    _print(f"{gone} jobs deleted that ended more than {settings.retention_days} days ago")
+    return 0
+
+
+def _payload(text: str) -> Mapping[str, Any]:
+    try:
+        payload = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"The payload is not JSON: {error}.", field="payload") from error
+    if not isinstance(payload, dict):
+        raise BadInput('The payload is a JSON object, such as {"seconds": 5}.', field="payload")
+    return payload
+
+
+def _instant(text: str | None) -> Any:
+    try:
+        return parse_instant(text) if text else None
+    except (ValueError, OverflowError):
+        raise BadInput("A time looks like 2026-01-31T08:00:00Z.", field="at") from None
+
+
+def _as_json(row: Mapping[str, Any]) -> str:
+    return json.dumps({name: row[name] for name in _SHOWN}, default=str, ensure_ascii=False)
+
+
+def _as_line(row: Mapping[str, Any]) -> str:
+    at = row["created_at"].strftime("%Y-%m-%d %H:%M:%S")
+    error = f"  {_one_line(row['error'])}" if row["error"] else ""
+    return f"{row['id']}  {at}  {row['status']:<15} {row['task']}  {row['queue']}/{row['priority']}{error}"
+
+
+def _one_line(text: str) -> str:
+    # What a job wrote must not steer the terminal.
+    return "".join(one if one.isprintable() else " " for one in text)[:120]
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,158 @@
+"""The command line: what may be said. What is done is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from workers import logs
+from workers.domain.actors import ROLES
+from workers.domain.errors import BadInput, SettingsError, TaskyardError
+from workers.domain.names import PRIORITIES
+from workers.domain.states import Status
+from workers.processes.keeper import CANNOT_WORK
+from workers.settings import Settings
+
+VERSION = "0.1.0"
+SUPERVISED_HELP = argparse.SUPPRESS
+_PROCESSES = "workers.commands.processes"
+_JOBS = "workers.commands.jobs"
+_PEOPLE = "workers.commands.people"
+
+Commands = Any  # argparse keeps the type of its sub-parsers to itself
+
+
+def parser() -> tuple[argparse.ArgumentParser, Commands]:
+    """Make the parser with the engine's commands, and the place where more can be added."""
+    top = argparse.ArgumentParser(
+        prog="python app.py",
+        description="Taskyard: background jobs that are never lost and never a mystery. Without a command it runs "
+        "everything on this machine. Settings come from the environment; see docs/operations.md.",
+    )
+    top.add_argument("--version", action="version", version=f"Taskyard {VERSION} ({_engine_version()})")
+    top.set_defaults(handler=f"{_PROCESSES}:everything", label="taskyard")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    _add_processes(commands)
+    _add_jobs(commands)
+    _add_people(commands)
+    return top, commands
+
+
+def run(top: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """Do what the words say; expected trouble is one line on the standard error. Returns the exit code."""
+    arguments = top.parse_args(words)
+    try:
+        settings = Settings.from_env()
+        logs.configure(settings, arguments.label)
+        module, _, function = arguments.handler.partition(":")
+        return int(getattr(importlib.import_module(module), function)(arguments, settings))
+    except SettingsError as error:
+        _complain(str(error))
+        return CANNOT_WORK
+    except TaskyardError as error:
+        _complain(str(error))
+        for one in error.errors[1:] if isinstance(error, BadInput) else ():
+            _complain(f"  {one.get('field', one.get('index'))}: {one['message']}")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read the output has enough; Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        logging.shutdown()
+
+
+def _add_processes(commands: Commands) -> None:
+    worker = commands.add_parser("worker", help="run workers", description="Run workers that serve queues.")
+    worker.add_argument("--queues", type=_names, metavar="A,B", help="only these; default: all but `system`")
+    worker.add_argument("--count", type=_count, default=1, metavar="N", help="how many (default 1)")
+    worker.add_argument("--name", help="its name in the lists of workers; default: host and process id")
+    worker.set_defaults(handler=f"{_PROCESSES}:worker", label="worker")
+    scheduler = commands.add_parser(
+        "scheduler", help="bring due jobs to their queues; serves the system queue too (--alone: not)"
+    )
+    scheduler.add_argument("--alone", action="store_true", help="without a worker for the system queue")
+    scheduler.set_defaults(handler=f"{_PROCESSES}:scheduler", label="scheduler")
+    pool = commands.add_parser("pool", help="scheduler, system worker and WORKERS workers, sharing memory")
+    pool.add_argument("--supervised", action="store_true", help=SUPERVISED_HELP)
+    pool.set_defaults(handler=f"{_PROCESSES}:pool", label="pool")
+    migrate = commands.add_parser("migrate", help="bring the tables up to date, make the first admin")
+    migrate.set_defaults(handler=f"{_PROCESSES}:migrate", label="migrate")
+
+
+def _add_jobs(commands: Commands) -> None:
+    enqueue = commands.add_parser("enqueue", help="make a job; prints its id")
+    enqueue.add_argument("task", metavar="TASK", help="such as samples.sleep")
+    enqueue.add_argument("payload", nargs="?", default="{}", metavar="JSON", help="such as '{\"seconds\": 5}'")
+    enqueue.add_argument("--queue")
+    enqueue.add_argument("--priority", choices=PRIORITIES)
+    enqueue.add_argument("--delay", type=float, metavar="SECONDS")
+    enqueue.add_argument("--at", metavar="TIME", help="such as 2026-01-31T08:00:00Z")
+    enqueue.add_argument("--key", help="idempotency key: the same key again gives the same job")
+    enqueue.add_argument("--max-retries", type=int, metavar="N")
+    enqueue.add_argument("--timeout", type=float, metavar="SECONDS")
+    enqueue.set_defaults(handler=f"{_JOBS}:enqueue", label="enqueue")
+    jobs = commands.add_parser("jobs", help="list the newest jobs")
+    jobs.add_argument("--status", help=", ".join(Status))
+    jobs.add_argument("--task")
+    jobs.add_argument("--queue")
+    jobs.add_argument("--limit", type=_count, default=20, metavar="N", help="at most 1000 (default 20)")
+    jobs.add_argument("--json", action="store_true", help="one JSON object a line")
+    jobs.set_defaults(handler=f"{_JOBS}:show", label="jobs")
+    retry = commands.add_parser("retry", help="try a failed or canceled job again")
+    retry.add_argument("job_id", metavar="ID")
+    retry.set_defaults(handler=f"{_JOBS}:retry", label="retry")
+    purge = commands.add_parser("purge", help="delete jobs that ended more than RETENTION_DAYS ago")
+    purge.add_argument("--queue", help="instead: cancel every job that waits on this queue")
+    purge.set_defaults(handler=f"{_JOBS}:purge", label="purge")
+
+
+def _add_people(commands: Commands) -> None:
+    tokens = commands.add_parser("tokens", help="tokens of the API").add_subparsers(required=True, metavar="ACTION")
+    create = tokens.add_parser("create", help="prints the token and nothing else")
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("--role", choices=ROLES, default="viewer", help="default viewer")
+    create.add_argument("--days", type=_count, metavar="N", help="expires after so many days; default: never")
+    create.set_defaults(handler=f"{_PEOPLE}:create_token", label="tokens")
+    users = commands.add_parser("users", help="who may sign in").add_subparsers(required=True, metavar="ACTION")
+    add = users.add_parser("add", help="prints a one-time password, unless one is given on the standard input")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--role", choices=ROLES, default="viewer", help="default viewer")
+    add.add_argument("--password-stdin", action="store_true", help="read the password from the standard input")
+    add.set_defaults(handler=f"{_PEOPLE}:add_user", label="users")
+    passwd = users.add_parser("passwd", help="a new password: a printed one-time password, or the standard input's")
+    passwd.add_argument("name", metavar="NAME")
+    passwd.add_argument("--password-stdin", action="store_true", help="read the password from the standard input")
+    passwd.set_defaults(handler=f"{_PEOPLE}:set_password", label="users")
+    users.add_parser("list", help="list them").set_defaults(handler=f"{_PEOPLE}:list_users", label="users")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1000:
+        raise argparse.ArgumentTypeError("from 1 to 1000")
+    return number
+
+
+def _engine_version() -> str:
+    try:
+        return f"rq {version('rq')}, Python {sys.version.split()[0]}"
+    except PackageNotFoundError:
+        return f"Python {sys.version.split()[0]}"
+
+
+def _complain(sentence: str) -> None:
+    sys.stderr.write(f"taskyard: {sentence}\n")

@@ -1,0 +1,83 @@
+"""Commands that run processes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from workers.domain.names import check_queue
+from workers.processes import home
+from workers.settings import Settings
+
+log = logging.getLogger("taskyard")
+
+
+def everything(_arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run everything on this machine."""
+    from workers.processes.supervisor import supervise
+
+    return supervise(home.settle(settings))
+
+
+def pool(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run a scheduler, a worker for the system queue and WORKERS workers."""
+    from workers.processes.kin import Supervised
+
+    supervised = Supervised() if arguments.supervised else None
+    from workers.domain.names import SYSTEM_QUEUE
+    from workers.processes.pool import load, run_pool, scheduler_member, worker_members
+    from workers.processes.preparing import prepare
+
+    settings = home.settle(settings)
+    load(settings)
+    password = prepare(settings)
+    if supervised is not None:
+        supervised.tell(prepared=True, password=password)
+    else:
+        _show(password)
+    members = [scheduler_member(settings), *worker_members(settings, 1, (SYSTEM_QUEUE,), label="system")]
+    members += worker_members(settings, settings.workers)
+    return run_pool(settings, members, supervised)
+
+
+def worker(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run workers."""
+    from workers.processes.pool import load, run_pool, worker_members
+    from workers.processes.preparing import prepare
+
+    queues = tuple(check_queue(name) for name in arguments.queues) if arguments.queues else None
+    settings = home.settle(settings)
+    load(settings)
+    _show(prepare(settings))
+    return run_pool(settings, worker_members(settings, arguments.count, queues, arguments.name))
+
+
+def scheduler(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run a scheduler, with a worker for the system queue unless alone."""
+    from workers.domain.names import SYSTEM_QUEUE
+    from workers.processes.pool import load, run_pool, scheduler_member, worker_members
+    from workers.processes.preparing import prepare
+
+    settings = home.settle(settings)
+    load(settings)
+    _show(prepare(settings))
+    system = [] if arguments.alone else worker_members(settings, 1, (SYSTEM_QUEUE,), label="system")
+    return run_pool(settings, [scheduler_member(settings), *system])
+
+
+def migrate(_arguments: argparse.Namespace, settings: Settings) -> int:
+    """Bring the tables up to date; make the first admin when there is nobody."""
+    from workers.processes.pool import load
+    from workers.processes.preparing import prepare
+
+    settings = home.settle(settings)
+    load(settings)
+    _show(prepare(settings))
+    log.info("the tables are up to date")
+    return 0
+
+
+def _show(password: str | None) -> None:
+    if password:
+        sys.stderr.write(f"sign in as admin with the one-time password {password} (shown only now)\n")

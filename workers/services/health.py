@@ -1,0 +1,60 @@
+"""Is everything there? The parts, checked one by one, each within seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from workers.domain.clock import utcnow
+from workers.domain.errors import TaskyardError
+from workers.store import workers as worker_rows
+from workers.store.migrate import current_revision, newest_revision
+from workers.yard import Yard
+
+
+def check(yard: Yard) -> dict[str, str | None]:
+    """Check the database, its migrations, Redis and the workers: the trouble of each, or None."""
+    return {
+        "database": _trouble(lambda: _database(yard)),
+        "migrations": _trouble(lambda: _migrations(yard)),
+        "redis": _trouble(lambda: yard.redis.ping()),
+        "workers": _trouble(lambda: _workers(yard)),
+    }
+
+
+def is_ready(yard: Yard) -> dict[str, str | None]:
+    """Check only what serving requests needs: the database and Redis."""
+    return {"database": _trouble(lambda: _database(yard)), "redis": _trouble(lambda: yard.redis.ping())}
+
+
+def _database(yard: Yard) -> None:
+    with yard.database.read() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def _migrations(yard: Yard) -> str | None:
+    with yard.database.read() as connection:
+        present, wanted = current_revision(connection), newest_revision()
+    return None if present == wanted else f"the tables stand at {present}, not at {wanted}; run: python app.py prepare"
+
+
+def _workers(yard: Yard) -> str | None:
+    now = utcnow()
+    with yard.database.read() as connection:
+        rows = worker_rows.present(connection)
+    lost = [row["name"] for row in rows if worker_rows.is_lost(row, now, yard.settings.heartbeat_seconds)]
+    if len(lost) == len(rows):
+        return "no worker runs" + (f"; {len(lost)} went silent" if lost else "")
+    return None
+
+
+def _trouble(part: Callable[[], Any]) -> str | None:
+    try:
+        answer = part()
+    except (TaskyardError, RedisError, SQLAlchemyError, OSError) as error:
+        return str(error)
+    return answer if isinstance(answer, str) else None

@@ -1,0 +1,129 @@
+"""People: their passwords and roles."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from functools import lru_cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import RowMapping
+
+from workers.domain.actors import ROLES, SYSTEM, Actor
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.ids import new_id
+from workers.services import audit
+from workers.store import users
+from workers.yard import Yard
+
+SHORTEST_PASSWORD = 8
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_hasher = PasswordHasher()
+
+
+def ensure_admin(yard: Yard, password: str) -> str | None:
+    """Make the first user, `admin`, if there is no user yet. Returns the password that was made up for it, else None."""
+    with yard.database.read() as connection:
+        if users.count(connection):
+            return None
+    chosen = password or secrets.token_urlsafe(12)
+    now = utcnow()
+    row = {
+        "id": new_id(),
+        "name": "admin",
+        "password_hash": _hasher.hash(chosen),
+        "role": "admin",
+        "epoch": 1,
+        "must_change_password": not password,
+        "created_at": now,
+    }
+    with yard.database.write() as connection:
+        if users.count(connection) or not users.add(connection, row):
+            return None
+        audit.record(connection, SYSTEM, "user.added", "user", "admin", now, None, {"role": "admin"})
+    return None if password else chosen
+
+
+def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor) -> str:
+    """Add a person; the password, made up when none is given. Raises BadInput, Conflict."""
+    if not _NAME.fullmatch(name):
+        raise BadInput("A name has 1 to 64 letters, digits, dots, dashes, underscores or @.", field="name")
+    chosen = _checked(password) if password else secrets.token_urlsafe(12)
+    now = utcnow()
+    row = {
+        "id": new_id(),
+        "name": name,
+        "password_hash": _hasher.hash(chosen),
+        "role": check_role(role),
+        "epoch": 1,
+        "must_change_password": password is None,
+        "created_at": now,
+    }
+    with yard.database.write() as connection:
+        if not users.add(connection, row):
+            raise Conflict(f"There already is a user {name}.")
+        audit.record(connection, actor, "user.added", "user", name, now, None, {"role": role})
+    return chosen
+
+
+def change(yard: Yard, name: str, actor: Actor, *, role: str | None = None, disabled: bool | None = None) -> None:
+    """Change a person's role or lock them out; it ends their sessions. Raises NotFound, BadInput, Conflict."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = users.by_name(connection, name)
+        if row is None:
+            raise NotFound(f"There is no user {name}.")
+        if actor.kind == "user" and actor.name == name:
+            raise Conflict("You cannot take your own role or access away. Ask another admin.")
+        values: dict[str, object] = {}
+        if role is not None:
+            values["role"] = check_role(role)
+        if disabled is not None:
+            values["disabled_at"] = now if disabled else None
+        users.change(connection, row["id"], values, end_sessions=True)
+        audit.record(connection, actor, "user.changed", "user", name, now, {"role": row["role"]}, values)
+
+
+def set_password(yard: Yard, name: str, password: str | None, actor: Actor) -> str:
+    """Set a person's password, made up when none is given; it ends their sessions. Raises NotFound, BadInput."""
+    chosen = _checked(password) if password else secrets.token_urlsafe(12)
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = users.by_name(connection, name)
+        if row is None:
+            raise NotFound(f"There is no user {name}.")
+        values = {"password_hash": _hasher.hash(chosen), "must_change_password": password is None}
+        users.change(connection, row["id"], values, end_sessions=True)
+        audit.record(connection, actor, "user.password_set", "user", name, now)
+    return chosen
+
+
+def check_password(yard: Yard, name: str, password: str) -> RowMapping | None:
+    """Tell whose name and password these are; None when they fit nobody. Takes as long for a name that does not exist."""
+    with yard.database.read() as connection:
+        row = users.by_name(connection, name[:64])
+    try:
+        _hasher.verify(row["password_hash"] if row else _nobody(), password[:1000])
+    except (VerificationError, InvalidHashError):
+        return None
+    return row if row is not None and row["disabled_at"] is None else None
+
+
+def check_role(role: str) -> str:
+    """Return the role, or refuse it with BadInput."""
+    if role not in ROLES:
+        raise BadInput("A role is viewer, operator or admin.", field="role")
+    return role
+
+
+@lru_cache(maxsize=1)
+def _nobody() -> str:
+    return _hasher.hash(secrets.token_urlsafe(12))
+
+
+def _checked(password: str) -> str:
+    if not SHORTEST_PASSWORD <= len(password) <= 1000:
+        raise BadInput(f"A password has at least {SHORTEST_PASSWORD} characters.", field="password")
+    return password

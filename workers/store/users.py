@@ -1,0 +1,46 @@
+"""Rows of `users`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy import Connection, RowMapping, Table, func, select, update
+
+from workers.store.dialects import insert_or_ignore
+from workers.store.models import User
+
+USERS = cast(Table, User.__table__)
+
+
+def add(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Insert a user; False when the name is taken."""
+    return connection.execute(insert_or_ignore(connection, USERS), row).rowcount == 1
+
+
+def by_name(connection: Connection, name: str) -> RowMapping | None:
+    """Fetch a user by name."""
+    return connection.execute(select(USERS).where(USERS.c.name == name)).mappings().one_or_none()
+
+
+def by_id(connection: Connection, user_id: str) -> RowMapping | None:
+    """Fetch a user by id."""
+    return connection.execute(select(USERS).where(USERS.c.id == user_id)).mappings().one_or_none()
+
+
+def all_users(connection: Connection) -> Sequence[RowMapping]:
+    """List every user by name."""
+    return connection.execute(select(USERS).order_by(USERS.c.name)).mappings().all()
+
+
+def count(connection: Connection) -> int:
+    """Count the users."""
+    return connection.execute(select(func.count()).select_from(USERS)).scalar_one()
+
+
+def change(connection: Connection, user_id: str, values: Mapping[str, Any], *, end_sessions: bool = False) -> bool:
+    """Change a user; `end_sessions` signs it out everywhere."""
+    changes = dict(values)
+    if end_sessions:
+        changes["epoch"] = USERS.c.epoch + 1
+    return connection.execute(update(USERS).where(USERS.c.id == user_id).values(changes)).rowcount == 1
