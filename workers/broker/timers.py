@@ -1,92 +1,109 @@
-"""What shall happen later, carried by rq-scheduler: the only place that knows it.
+"""Timers in Redis: rq-scheduler, which carries an entry until its moment and then puts it on a queue.
 
-rq-scheduler pushes, then forgets: a crash between the two fires twice. So an entry here only says that something is due;
-whoever hears it acts under a key that SQL keeps unique.
+It only carries. What is due is decided by the rows in SQL, and an entry that comes twice or never is mended from there.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from redis import Redis
-from redis.exceptions import RedisError
-from rq.exceptions import NoSuchJobError
-from rq.job import Job
-from rq.serializers import JSONSerializer
 from rq_scheduler import Scheduler
 
 from workers.broker.connection import translated
 
 log = logging.getLogger("taskyard.timers")
-KEY = "taskyard:timers"
-Fire = Callable[[str, datetime], None]
+
+BATCH = 200
+INTERVAL_SECONDS = 1
+_SET_BACK_SECONDS = 300
 
 
-class JsonJob(Job):  # type: ignore[misc]
-    """A job of RQ whose serializer is JSON whoever fetches it: rq-scheduler does not say."""
+class _JsonJob(Scheduler.job_class):  # type: ignore[misc]
+    """RQ's job with the JSON serializer, which rq-scheduler does not pass on."""
 
-    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: object = None) -> None:
-        super().__init__(id=id, connection=connection, serializer=JSONSerializer)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "serializer": "json"})
 
 
-class Timers(Scheduler):  # type: ignore[misc]
-    """Carries named moments and says when they have come; any number of processes may share them."""
+class Timers:
+    """The entries that wait in Redis for their moment."""
 
-    scheduled_jobs_key = KEY
-    scheduler_key = f"{KEY}:scheduler"
-    scheduler_lock_key = f"{KEY}:lock"
+    def __init__(self, redis: Redis, name: str | None = None) -> None:
+        self._redis = redis
+        self._scheduler = Scheduler(connection=redis, interval=INTERVAL_SECONDS, job_class=_JsonJob, name=name)
 
-    def __init__(self, redis: Redis, fire: Fire | None = None) -> None:
-        super().__init__(queue_name="system", connection=redis, interval=1, job_class=JsonJob)
-        self._fire = fire
-
-    def carry(self, name: str, at: datetime) -> None:
-        """Carry a name to its moment (whole seconds); one that is carried already gets the new moment. Unavailable."""
+    def carry(self, fire_id: str, at: datetime, queue: str, func: str, args: Sequence[Any]) -> None:
+        """Carry an entry to this RQ queue at this moment (whole seconds); the same id again moves it. Raises Unavailable."""
+        naive = at.astimezone(UTC).replace(tzinfo=None)
         with translated():
-            naive = at.astimezone(UTC).replace(tzinfo=None)
-            self.enqueue_at(naive, "workers.broker.timers.due", name, int(at.timestamp()), job_id=_job_id(name))
+            self._scheduler.enqueue_at(naive, func, *args, job_id=fire_id, queue_name=queue)
 
-    def drop(self, name: str) -> None:
-        """Carry a name no longer. Unavailable."""
-        with translated():
-            self.connection.zrem(KEY, _job_id(name))
-            self.connection.delete(Job.redis_job_namespace_prefix + _job_id(name))
+    def drop(self, fire_id: str) -> bool:
+        """Carry an entry no longer; tells whether it was there. Raises Unavailable."""
+        with translated(), self._redis.pipeline() as pipe:
+            pipe.zrem(self._scheduler.scheduled_jobs_key, fire_id)
+            pipe.delete(_JsonJob.redis_job_namespace_prefix + fire_id)
+            return bool(pipe.execute()[0])
 
     def carried(self) -> dict[str, datetime]:
-        """Tell what is carried, and to when. Unavailable."""
+        """Tell every entry that waits, with its moment. Raises Unavailable."""
         with translated():
-            found = self.connection.zrange(KEY, 0, -1, withscores=True)
-        return {one.decode().removeprefix("timer-"): datetime.fromtimestamp(score, UTC) for one, score in found}
+            entries = self._redis.zrange(self._scheduler.scheduled_jobs_key, 0, -1, withscores=True)
+        return {name.decode(): datetime.fromtimestamp(score, UTC) for name, score in entries}
 
-    def fire_due(self) -> int:
-        """Say everything that is due, each at most a moment late; tells how many. Raises Unavailable."""
+    def push_due(self, now: datetime) -> int:
+        """Put the entries whose moment has come on their queues, 200 at most; tells how many. Raises Unavailable.
+
+        Does nothing while another scheduler is at it. An entry that cannot be pushed is set back, the others go on.
+        """
         with translated():
-            names = self.connection.zrangebyscore(KEY, "-inf", datetime.now(UTC).timestamp())
-        return sum(self._fire_one(name.decode()) for name in names)
+            if not self._redis.zcount(self._scheduler.scheduled_jobs_key, 0, int(now.timestamp())):
+                return 0
+            if not self._scheduler.acquire_lock():
+                return 0
+            try:
+                return sum(self._push(name) for name in self._due(now))
+            finally:
+                self._scheduler.remove_lock()
 
-    def _fire_one(self, job_id: str) -> bool:
-        # One poisoned entry must not stop the others: it is dropped with a word in the log.
+    def tell_alive(self, seconds: float) -> None:
+        """Show in Redis that this scheduler runs, for so many seconds. Raises Unavailable."""
+        with translated(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(self._scheduler.key, "birth", time.time())
+            pipe.expire(self._scheduler.key, max(1, int(seconds)))
+            pipe.execute()
+
+    def tell_ended(self) -> None:
+        """Show that this scheduler has ended. Raises Unavailable."""
+        with translated():
+            self._redis.delete(self._scheduler.key)
+
+    def _due(self, now: datetime) -> list[str]:
+        key = self._scheduler.scheduled_jobs_key
+        return [name.decode() for name in self._redis.zrangebyscore(key, 0, int(now.timestamp()), start=0, num=BATCH)]
+
+    def _push(self, name: str) -> bool:
+        key = self._scheduler.scheduled_jobs_key
+        if not self._redis.exists(_JsonJob.redis_job_namespace_prefix + name):
+            self._redis.zrem(key, name)
+            log.warning("the timer %s has lost what it carried and is dropped", name)
+            return False
         try:
-            job = JsonJob.fetch(job_id, connection=self.connection)
-            name, at = job.args
-            if self._fire is not None:
-                self._fire(name, datetime.fromtimestamp(at, UTC))
-        except (NoSuchJobError, TypeError, ValueError) as error:
-            log.error("timer %s cannot be read and is dropped: %s", job_id, error)
-        with contextlib.suppress(RedisError):
-            # Whoever heard it may have carried it on to its next moment: then it stays.
-            score = self.connection.zscore(KEY, job_id)
-            if score is not None and score <= datetime.now(UTC).timestamp():
-                self.connection.zrem(KEY, job_id)
+            self._scheduler.enqueue_job(_JsonJob.fetch(name, connection=self._redis))
+        except Exception:
+            log.exception("the timer %s cannot be pushed; tried again in %s s", name, _SET_BACK_SECONDS)
+            self._redis.zadd(key, {name: int(time.time()) + _SET_BACK_SECONDS})
+            return False
         return True
 
 
-def due(name: str, at: int) -> None:
-    """Stand as the function of an entry; it is never called: `Timers.fire_due` reads the name instead."""
-
-
-def _job_id(name: str) -> str:
-    return f"timer-{name}"
+def running_schedulers(redis: Redis) -> list[str]:
+    """Name the schedulers that have shown themselves lately. Raises Unavailable."""
+    prefix = Scheduler.redis_scheduler_namespace_prefix
+    with translated():
+        return sorted(key.decode().removeprefix(prefix) for key in redis.scan_iter(f"{prefix}*", count=1000))

@@ -1,85 +1,115 @@
-"""The scheduler: brings what is due to its queue, every second."""
+"""The scheduler: brings to the queues what is due and what was lost. Any number of them may run."""
 
 from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 import time
-from datetime import UTC, datetime, timedelta
-from types import FrameType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from redis.exceptions import RedisError
-
-from workers.broker.timers import Timers
+from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Unavailable
-from workers.services import delivery
-from workers.services.enqueueing import NewJob, enqueue
+from workers.domain.errors import Unavailable
+from workers.processes.backoff import Backoff
+from workers.services import delivery, retention
 from workers.settings import Settings
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.scheduler")
-TICK_SECONDS = 1.0
-LONGEST_WAIT_SECONDS = 30.0
-SWEEP = "monitor.sweep"
+
+DELIVER_EVERY_SECONDS = 30.0
+RETAIN_EVERY_SECONDS = 3600.0
 
 
-class SchedulerLoop:
-    """The steps of one tick; each does one thing and tells how much it found."""
+@dataclass
+class Step:
+    """One duty: does one thing, tells whether it found work; then again at once, else after the interval."""
 
-    def __init__(self, yard: Yard) -> None:
-        self._yard = yard
-        self._timers = Timers(yard.redis, self._fire)
-        self._interval = yard.settings.monitor_interval_seconds
+    name: str
+    call: Callable[[Yard, datetime], int]
+    every_seconds: float
+    due_at: float = 0.0
+    failed_at: float | None = None
+    backoff: Backoff = field(default_factory=Backoff)
 
-    def tick(self) -> int:
-        """Do every step once. Raises Unavailable."""
-        return delivery.promote_due(self._yard) + self._timers.fire_due() + self.keep_sweeping()
-
-    def keep_sweeping(self) -> int:
-        """See to it that the monitor's next sweep is carried: after a loss of Redis it is not."""
-        if SWEEP in self._timers.carried():
-            return 0
-        self._timers.carry(SWEEP, self._next_sweep())
-        return 1
-
-    def _fire(self, name: str, at: datetime) -> None:
-        if name != SWEEP:
-            log.error("nobody knows the timer %s", name)
+    def run(self, yard: Yard, clock: float) -> None:
+        """Run it if it is due; a part that is away or a fault in it puts it off and leaves the others alone."""
+        if clock < self.due_at:
             return
-        self._timers.carry(SWEEP, self._next_sweep())
         try:
-            key = f"sweep:{int(at.timestamp())}"
-            enqueue(self._yard, NewJob(SWEEP, idempotency_key=key, created_by="system:scheduler"))
-        except BadInput as error:
-            log.warning("the sweep waits until a worker has published it: %s", error)
-
-    def _next_sweep(self) -> datetime:
-        # On the grid of the interval: all schedulers carry the same moment, so the key makes one sweep of it.
-        slot = int(utcnow().timestamp() // self._interval + 1) * self._interval
-        return max(datetime.fromtimestamp(slot, UTC), utcnow() + timedelta(seconds=1))
-
-
-def run_scheduler(settings: Settings) -> int:
-    """Run the scheduler in this process until it is told to stop. Returns the exit code."""
-    stop = threading.Event()
-
-    def on_signal(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    loop, wait = SchedulerLoop(Yard.open(settings)), TICK_SECONDS
-    while not stop.is_set():
-        start = time.monotonic()
-        try:
-            loop.tick()
-            wait = TICK_SECONDS
-        except (Unavailable, RedisError) as error:
-            wait = min(wait * 2, LONGEST_WAIT_SECONDS)
-            log.warning("%s; trying again in %.0f s", error, wait)
+            found = self.call(yard, utcnow())
+        except Unavailable as error:
+            self._put_off(clock, str(error))
         except Exception:
-            log.exception("a tick failed")
-        stop.wait(max(0.05, wait - (time.monotonic() - start)))
+            log.exception("%s failed", self.name)
+            self._put_off(clock, "the fault is above")
+        else:
+            if self.failed_at is not None:
+                log.info("%s: works again", self.name)
+            self.failed_at = None
+            self.backoff.reset()
+            self.due_at = clock if found else clock + self.every_seconds
+
+    def _put_off(self, clock: float, why: str) -> None:
+        wait = self.backoff.after(0)
+        self.failed_at, self.due_at = clock, clock + wait
+        log.warning("%s: %s Trying again in %.0f s", self.name, why, wait)
+
+
+class Scheduler:
+    """A loop around its steps."""
+
+    def __init__(self, yard: Yard, name: str) -> None:
+        self._yard = yard
+        self._timers = Timers(yard.redis, name)
+        self._stopped = threading.Event()
+        self.steps: Sequence[Step] = (
+            Step("timers", self._push_timers, INTERVAL_SECONDS),
+            Step("due jobs", delivery.promote_due, 1.0),
+            Step("lost jobs", self._deliver, DELIVER_EVERY_SECONDS),
+            Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
+        )
+
+    def stop(self) -> None:
+        """End the loop after the step that runs now."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Work until stopped."""
+        while not self._stopped.is_set():
+            clock = time.monotonic()
+            for step in self.steps:
+                step.run(self._yard, clock)
+            wait = min(step.due_at for step in self.steps) - time.monotonic()
+            self._stopped.wait(min(max(wait, 0.0), 1.0))
+        try:
+            self._timers.tell_ended()
+        except Unavailable:
+            log.info("Redis is away; the sign of this scheduler there ends by itself")
+
+    def _push_timers(self, _yard: Yard, now: datetime) -> int:
+        self._timers.tell_alive(INTERVAL_SECONDS + 10)
+        return self._timers.push_due(now)
+
+    def _deliver(self, yard: Yard, now: datetime) -> int:
+        missing = delivery.deliver_missing(yard, now)
+        if missing:
+            log.warning("%s waiting jobs had no entry in Redis and were put back on their queues", missing)
+        return 0
+
+
+def run_scheduler(settings: Settings, name: str) -> int:
+    """Run a scheduler in this process until SIGTERM or SIGINT. Returns the exit code."""
+    yard = Yard.open(settings)
+    scheduler = Scheduler(yard, f"{socket.gethostname()}-{name}")
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, lambda _signal, _frame: scheduler.stop())
+    try:
+        scheduler.run()
+    finally:
+        yard.close()
     return 0
