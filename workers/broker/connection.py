@@ -15,9 +15,7 @@ from workers.settings import Settings
 
 def connect(settings: Settings) -> Redis:
     """Make a client for the Redis that the settings name; nothing is connected yet. Replies are bytes, as RQ wants."""
-    client: Redis = Redis.from_url(
-        settings.effective_redis_url, health_check_interval=30, socket_connect_timeout=5
-    )
+    client: Redis = Redis.from_url(settings.effective_redis_url, health_check_interval=30, socket_connect_timeout=5)
     return client
 
 

@@ -13,8 +13,8 @@ from contextlib import closing
 
 from workers.domain.errors import Unavailable
 from workers.processes.backoff import Backoff
-from workers.processes.kin import fork
 from workers.processes.keeper import CANNOT_WORK, words
+from workers.processes.kin import fork
 from workers.settings import Settings
 
 log = logging.getLogger("taskyard.preparing")

@@ -21,7 +21,13 @@ from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.names import rq_id
 from workers.domain.states import FINAL, WAITING, Status
 from workers.services import audit, catalogue
-from workers.services.enqueueing import Enqueued, NewJob, enqueue, enqueue_many, unique_key
+from workers.services.enqueueing import (
+    Enqueued,
+    NewJob,
+    enqueue,
+    enqueue_many,
+    unique_key,
+)
 from workers.services.telling import tell
 from workers.store import jobs
 from workers.yard import Yard

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import RowMapping, select
 
-from workers.domain.clock import utcnow
+from workers.domain.clock import parse_instant, utcnow
 from workers.domain.states import Status
-from workers.services import delivery, execution
+from workers.services import delivery, execution, statistics
 from workers.services.execution import Ending
 from workers.store import workers as worker_rows
+from workers.store.dialects import insert_or_ignore
 from workers.store.jobs import JOBS
 from workers.yard import Yard
 
@@ -30,7 +31,29 @@ class Sweep:
 def sweep(yard: Yard, now: datetime | None = None) -> Sweep:
     """Look once over everything; safe beside other sweeps. Raises Unavailable."""
     moment = now or utcnow()
+    measure(yard, moment)
     return Sweep(end_lost(yard, moment), delivery.deliver_missing(yard, moment))
+
+
+def measure(yard: Yard, now: datetime) -> None:
+    """Keep how things stand in this minute; the second sweep of a minute keeps nothing."""
+    with yard.database.read() as connection:
+        standing = statistics.snapshot(connection, now, yard.settings.heartbeat_seconds)
+        hour = statistics.minutes(connection, now - timedelta(hours=1), now)
+    oldest = [
+        parse_instant(one["oldest_pending_at"]) for one in standing["queues"].values() if one["oldest_pending_at"]
+    ]
+    row = {
+        "minute": statistics.minute_of(now),
+        "queue_length": standing["statuses"][Status.PENDING],
+        "processing_count": standing["statuses"][Status.PROCESSING],
+        "failed_last_hour": sum(minute.failed for minute in hour),
+        "oldest_wait_seconds": max(((now - moment).total_seconds() for moment in oldest), default=0.0),
+        "workers_busy": standing["workers"]["busy"],
+        "workers_total": standing["workers"]["total"],
+    }
+    with yard.database.write() as connection:
+        connection.execute(insert_or_ignore(connection, statistics.HEALTH), row)
 
 
 def end_lost(yard: Yard, now: datetime) -> int:

@@ -16,10 +16,11 @@ from workers.domain.states import Status
 from workers.store import queues as queue_rows
 from workers.store import workers as worker_rows
 from workers.store.jobs import JOBS
-from workers.store.models import JobCount, JobMinute
+from workers.store.models import HealthMetric, JobCount, JobMinute
 
 _COUNTS = cast(Table, JobCount.__table__)
 _MINUTES = cast(Table, JobMinute.__table__)
+HEALTH = cast(Table, HealthMetric.__table__)
 _SAMPLE = 60
 
 
@@ -100,6 +101,19 @@ def minutes_by_queue(connection: Connection, now: datetime, count: int = 60) -> 
         queue: [of_queue.get(minute) or Minute(minute) for minute in range(first, last + 1)]
         for queue, of_queue in found.items()
     }
+
+
+def health(connection: Connection, now: datetime, count: int = 60) -> list[dict[str, Any]]:
+    """Tell how things stood in each of the last minutes, oldest first; a minute that nobody measured repeats the last."""
+    last = minute_of(now)
+    chosen = select(HEALTH).where(HEALTH.c.minute > last - count).order_by(HEALTH.c.minute)
+    found = {row["minute"]: dict(row) for row in connection.execute(chosen).mappings()}
+    history: list[dict[str, Any]] = []
+    before: dict[str, Any] = dict.fromkeys((column.name for column in HEALTH.columns), 0)
+    for minute in range(last - count + 1, last + 1):
+        before = {**found.get(minute, before), "minute": minute}
+        history.append(before)
+    return history
 
 
 def usual(connection: Connection, task: str) -> Usual | None:

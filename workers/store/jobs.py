@@ -8,11 +8,28 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from workers.domain.states import FINAL, Status, may_move
 from workers.store.dialects import insert_or_ignore
-from workers.store.models import VERSION_STEP, Attempt, BulkActionItem, Job, JobEvent, JobLog
+from workers.store.models import (
+    VERSION_STEP,
+    Attempt,
+    BulkActionItem,
+    Job,
+    JobEvent,
+    JobLog,
+)
 
 JOBS = cast(Table, Job.__table__)
 EVENTS = cast(Table, JobEvent.__table__)

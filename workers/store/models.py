@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from workers.store.types import BigId, UtcDateTime
@@ -257,6 +267,20 @@ class JobMinute(Base):
     canceled: Mapped[int] = mapped_column(BigInteger, default=0)
     run_ms: Mapped[int] = mapped_column(BigInteger, default=0)
     wait_ms: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class HealthMetric(Base):
+    """How things stood in one minute, measured by the monitor's sweep."""
+
+    __tablename__ = "health_metrics"
+
+    minute: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # minutes since 1970 UTC
+    queue_length: Mapped[int] = mapped_column(BigInteger)
+    processing_count: Mapped[int] = mapped_column(BigInteger)
+    failed_last_hour: Mapped[int] = mapped_column(BigInteger)
+    oldest_wait_seconds: Mapped[float] = mapped_column(Float)
+    workers_busy: Mapped[int] = mapped_column(Integer)
+    workers_total: Mapped[int] = mapped_column(Integer)
 
 
 class BulkAction(Base):

@@ -86,6 +86,17 @@ def upgrade() -> None:
         batch_op.create_index("ix_bulk_actions_created", ["created_at", "id"], unique=False)
 
     op.create_table(
+        "health_metrics",
+        sa.Column("minute", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("queue_length", sa.BigInteger(), nullable=False),
+        sa.Column("processing_count", sa.BigInteger(), nullable=False),
+        sa.Column("failed_last_hour", sa.BigInteger(), nullable=False),
+        sa.Column("oldest_wait_seconds", sa.Float(), nullable=False),
+        sa.Column("workers_busy", sa.Integer(), nullable=False),
+        sa.Column("workers_total", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("minute"),
+    )
+    op.create_table(
         "job_counts",
         sa.Column("queue", sa.String(length=64), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
@@ -380,6 +391,7 @@ def downgrade() -> None:
 
     op.drop_table("job_events")
     op.drop_table("job_counts")
+    op.drop_table("health_metrics")
     with op.batch_alter_table("bulk_actions", schema=None) as batch_op:
         batch_op.drop_index("ix_bulk_actions_created")
 
