@@ -1,13 +1,14 @@
-"""Timers in Redis: rq-scheduler, which carries an entry until its moment and then puts it on a queue.
+"""What shall happen later, carried in Redis by rq-scheduler: the only place that knows it.
 
-It only carries. What is due is decided by the rows in SQL, and an entry that comes twice or never is mended from there.
+It only carries. An entry says that something is due; whoever hears it acts under a key that SQL keeps unique, so an entry
+that comes twice does no harm, and one that is lost is carried again from what SQL knows.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,9 +19,13 @@ from workers.broker.connection import translated
 
 log = logging.getLogger("taskyard.timers")
 
-BATCH = 200
+KEY = "taskyard:timers"
 INTERVAL_SECONDS = 1
-_SET_BACK_SECONDS = 300
+_BATCH = 200
+_SET_BACK_SECONDS = 60
+_CALLED = "workers.broker.timers.fire"
+
+Fire = Callable[[str, datetime], None]
 
 
 class _JsonJob(Scheduler.job_class):  # type: ignore[misc]
@@ -30,80 +35,100 @@ class _JsonJob(Scheduler.job_class):  # type: ignore[misc]
         super().__init__(*args, **{**options, "serializer": "json"})
 
 
+class _Carrier(Scheduler):  # type: ignore[misc]
+    """rq-scheduler under names of our own: another one on the same Redis shall not push our entries, nor we its."""
+
+    scheduled_jobs_key = KEY
+    scheduler_lock_key = f"{KEY}:lock"
+    redis_scheduler_namespace_prefix = "taskyard:scheduler:"
+
+
 class Timers:
-    """The entries that wait in Redis for their moment."""
+    """Names that wait for their moment; any number of processes may share them."""
 
     def __init__(self, redis: Redis, name: str | None = None) -> None:
         self._redis = redis
-        self._scheduler = Scheduler(connection=redis, interval=INTERVAL_SECONDS, job_class=_JsonJob, name=name)
+        self._carrier = _Carrier(queue_name="system", connection=redis, interval=INTERVAL_SECONDS, job_class=_JsonJob)
+        self._carrier.name = name or self._carrier.name
 
-    def carry(self, fire_id: str, at: datetime, queue: str, func: str, args: Sequence[Any]) -> None:
-        """Carry an entry to this RQ queue at this moment (whole seconds); the same id again moves it. Raises Unavailable."""
+    def carry(self, name: str, at: datetime) -> None:
+        """Carry a name (letters, digits, _ and -) to its moment (whole seconds); one that is carried is moved. Unavailable."""
         naive = at.astimezone(UTC).replace(tzinfo=None)
         with translated():
-            self._scheduler.enqueue_at(naive, func, *args, job_id=fire_id, queue_name=queue)
+            self._carrier.enqueue_at(naive, _CALLED, name, int(at.timestamp()), job_id=_entry(name))
 
-    def drop(self, fire_id: str) -> bool:
-        """Carry an entry no longer; tells whether it was there. Raises Unavailable."""
+    def drop(self, name: str) -> bool:
+        """Carry a name no longer; tells whether it was carried. Raises Unavailable."""
         with translated(), self._redis.pipeline() as pipe:
-            pipe.zrem(self._scheduler.scheduled_jobs_key, fire_id)
-            pipe.delete(_JsonJob.redis_job_namespace_prefix + fire_id)
+            pipe.zrem(KEY, _entry(name))
+            pipe.delete(_JsonJob.redis_job_namespace_prefix + _entry(name))
             return bool(pipe.execute()[0])
 
     def carried(self) -> dict[str, datetime]:
-        """Tell every entry that waits, with its moment. Raises Unavailable."""
+        """Tell every name that waits, with its moment. Raises Unavailable."""
         with translated():
-            entries = self._redis.zrange(self._scheduler.scheduled_jobs_key, 0, -1, withscores=True)
-        return {name.decode(): datetime.fromtimestamp(score, UTC) for name, score in entries}
+            entries = self._redis.zrange(KEY, 0, -1, withscores=True)
+        return {_name(entry): datetime.fromtimestamp(score, UTC) for entry, score in entries}
 
-    def push_due(self, now: datetime) -> int:
-        """Put the entries whose moment has come on their queues, 200 at most; tells how many. Raises Unavailable.
+    def is_carried(self, name: str) -> bool:
+        """Tell whether a name waits. Raises Unavailable."""
+        with translated():
+            return self._redis.zscore(KEY, _entry(name)) is not None
 
-        Does nothing while another scheduler is at it. An entry that cannot be pushed is set back, the others go on.
+    def fire_due(self, now: datetime, fire: Fire) -> int:
+        """Call `fire` with each name whose moment has come, 200 at most; tells how many. Raises Unavailable.
+
+        Does nothing while another process is at it. A name is dropped when `fire` returns, unless it was carried on to
+        a later moment; when `fire` fails, it is set back by a minute and the others go on.
         """
+        limit = int(now.timestamp())
         with translated():
-            if not self._redis.zcount(self._scheduler.scheduled_jobs_key, 0, int(now.timestamp())):
-                return 0
-            if not self._scheduler.acquire_lock():
+            if not self._redis.zcount(KEY, 0, limit) or not self._carrier.acquire_lock():
                 return 0
             try:
-                return sum(self._push(name) for name in self._due(now))
+                due = self._redis.zrangebyscore(KEY, 0, limit, start=0, num=_BATCH, withscores=True)
+                return sum(self._fire(_name(entry), score, fire) for entry, score in due)
             finally:
-                self._scheduler.remove_lock()
+                self._carrier.remove_lock()
 
-    def tell_alive(self, seconds: float) -> None:
-        """Show in Redis that this scheduler runs, for so many seconds. Raises Unavailable."""
+    def tell_alive(self) -> None:
+        """Show in Redis that this scheduler runs; the sign fades by itself. Raises Unavailable."""
         with translated(), self._redis.pipeline() as pipe:
-            pipe.hsetnx(self._scheduler.key, "birth", time.time())
-            pipe.expire(self._scheduler.key, max(1, int(seconds)))
+            pipe.hsetnx(self._carrier.key, "birth", time.time())
+            pipe.expire(self._carrier.key, INTERVAL_SECONDS + 10)
             pipe.execute()
 
     def tell_ended(self) -> None:
-        """Show that this scheduler has ended. Raises Unavailable."""
+        """Take the sign away. Raises Unavailable."""
         with translated():
-            self._redis.delete(self._scheduler.key)
+            self._redis.delete(self._carrier.key)
 
-    def _due(self, now: datetime) -> list[str]:
-        key = self._scheduler.scheduled_jobs_key
-        return [name.decode() for name in self._redis.zrangebyscore(key, 0, int(now.timestamp()), start=0, num=BATCH)]
-
-    def _push(self, name: str) -> bool:
-        key = self._scheduler.scheduled_jobs_key
-        if not self._redis.exists(_JsonJob.redis_job_namespace_prefix + name):
-            self._redis.zrem(key, name)
-            log.warning("the timer %s has lost what it carried and is dropped", name)
-            return False
+    def _fire(self, name: str, score: float, fire: Fire) -> bool:
         try:
-            self._scheduler.enqueue_job(_JsonJob.fetch(name, connection=self._redis))
+            fire(name, datetime.fromtimestamp(score, UTC))
         except Exception:
-            log.exception("the timer %s cannot be pushed; tried again in %s s", name, _SET_BACK_SECONDS)
-            self._redis.zadd(key, {name: int(time.time()) + _SET_BACK_SECONDS})
+            log.exception("the timer %s failed; tried again in %s s", name, _SET_BACK_SECONDS)
+            self._redis.zadd(KEY, {_entry(name): int(time.time()) + _SET_BACK_SECONDS}, xx=True)
             return False
+        if self._redis.zscore(KEY, _entry(name)) == score:
+            self.drop(name)
         return True
 
 
+def fire(name: str, at: int) -> None:
+    """Stand as the function of an entry; `Timers.fire_due` reads its name instead of calling it."""
+
+
 def running_schedulers(redis: Redis) -> list[str]:
-    """Name the schedulers that have shown themselves lately. Raises Unavailable."""
-    prefix = Scheduler.redis_scheduler_namespace_prefix
+    """Name the schedulers that have shown themselves in the last seconds. Raises Unavailable."""
+    prefix = _Carrier.redis_scheduler_namespace_prefix
     with translated():
         return sorted(key.decode().removeprefix(prefix) for key in redis.scan_iter(f"{prefix}*", count=1000))
+
+
+def _entry(name: str) -> str:
+    return f"timer-{name}"
+
+
+def _name(entry: bytes) -> str:
+    return entry.decode().removeprefix("timer-")

@@ -13,7 +13,7 @@ from workers.commands.opening import ACTOR, opened
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
-from workers.services import jobs, queues, retention
+from workers.services import jobs, monitoring, queues, retention
 from workers.services.enqueueing import NewJob
 from workers.services.enqueueing import enqueue as enqueue_job
 from workers.settings import Settings
@@ -63,6 +63,14 @@ def retry(arguments: argparse.Namespace, settings: Settings) -> int:
     with closing(opened(settings)) as yard:
         row = jobs.retry(yard, arguments.job_id, ACTOR)
     _print(f"{row['id']} is {row['status']}, attempt {row['attempt']}")
+    return 0
+
+
+def sweep(_arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run one pass of the monitor."""
+    with closing(opened(settings)) as yard:
+        found = monitoring.sweep(yard)
+    _print(f"{found.lost} jobs had lost their worker, {found.requeued} were missing in Redis")
     return 0
 
 

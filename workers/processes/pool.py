@@ -69,8 +69,13 @@ def run_pool(settings: Settings, members: Sequence[Member], supervised: Supervis
     keeper = Keeper([Kept(one.label, partial(start, one), one.stage, FINISH_SECONDS) for one in members])
     keeper.obey_signals()
     if supervised is not None:
-        keeper.listen(supervised.input, keeper.request_stop)
+        keeper.listen(supervised.input, partial(_orphaned, keeper, supervised))
     return keeper.run()
+
+
+def _orphaned(keeper: Keeper, supervised: Supervised) -> None:
+    keeper.deafen(supervised.input)
+    keeper.request_stop()
 
 
 def _become(settings: Settings, member: Member, parent: int, keeper: Keeper, supervised: Supervised | None) -> int:

@@ -14,7 +14,7 @@ from contextlib import closing
 from workers.domain.errors import Unavailable
 from workers.processes.backoff import Backoff
 from workers.processes.keeper import CANNOT_WORK, words
-from workers.processes.kin import fork
+from workers.processes.kin import die_with_parent, end_with_parent, fork
 from workers.settings import Settings
 
 log = logging.getLogger("taskyard.preparing")
@@ -23,11 +23,15 @@ log = logging.getLogger("taskyard.preparing")
 def prepare(settings: Settings) -> str | None:
     """Bring the database up; tells the one-time password when it made the first admin with one.
 
-    Waits for a database that is away. Ends the process when it cannot be done at all.
+    Tasks that this process has loaded are published to the catalogue. Waits for a database that is away. Ends the process when it cannot be done at all.
     """
     reading, writing = os.pipe()
 
+    parent = os.getpid()
+
     def body() -> int:
+        die_with_parent()
+        end_with_parent(parent, 1)
         os.close(reading)
         password = _prepare(settings)
         os.write(writing, json.dumps(password).encode())
@@ -46,7 +50,8 @@ def prepare(settings: Settings) -> str | None:
 
 
 def _prepare(settings: Settings) -> str | None:
-    from workers.services import users
+    from workers.registry import REGISTRY
+    from workers.services import publishing, users
     from workers.store.migrate import migrate
     from workers.yard import Yard
 
@@ -55,6 +60,7 @@ def _prepare(settings: Settings) -> str | None:
         while True:
             try:
                 migrate(yard.database)
+                publishing.publish(yard, REGISTRY)
                 return users.ensure_admin(yard, settings.admin_password)
             except Unavailable as error:
                 wait = backoff.after(0)

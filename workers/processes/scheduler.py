@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
-from workers.domain.errors import Unavailable
+from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
 from workers.services import delivery, retention
+from workers.services.enqueueing import NewJob, enqueue
 from workers.settings import Settings
 from workers.yard import Yard
 
@@ -23,6 +24,8 @@ log = logging.getLogger("taskyard.scheduler")
 
 DELIVER_EVERY_SECONDS = 30.0
 RETAIN_EVERY_SECONDS = 3600.0
+SWEEP = "monitor.sweep"  # the task
+SWEEP_TIMER = "monitor-sweep"
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Scheduler:
         self._timers = Timers(yard.redis, name)
         self._stopped = threading.Event()
         self.steps: Sequence[Step] = (
-            Step("timers", self._push_timers, INTERVAL_SECONDS),
+            Step("timers", self._fire_timers, INTERVAL_SECONDS),
             Step("due jobs", delivery.promote_due, 1.0),
             Step("lost jobs", self._deliver, DELIVER_EVERY_SECONDS),
             Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
@@ -91,9 +94,29 @@ class Scheduler:
         except Unavailable:
             log.info("Redis is away; the sign of this scheduler there ends by itself")
 
-    def _push_timers(self, _yard: Yard, now: datetime) -> int:
-        self._timers.tell_alive(INTERVAL_SECONDS + 10)
-        return self._timers.push_due(now)
+    def _fire_timers(self, _yard: Yard, now: datetime) -> int:
+        self._timers.tell_alive()
+        if not self._timers.is_carried(SWEEP_TIMER):
+            # The first start, or Redis has lost it.
+            self._timers.carry(SWEEP_TIMER, self._next_sweep(now))
+        return self._timers.fire_due(now, self._fire)
+
+    def _fire(self, name: str, at: datetime) -> None:
+        if name != SWEEP_TIMER:
+            log.error("nobody knows the timer %s; it is dropped", name)
+            return
+        self._timers.carry(SWEEP_TIMER, self._next_sweep(utcnow()))
+        try:
+            # All schedulers know the moment by the same name, so it becomes one job.
+            key = f"{SWEEP}:{int(at.timestamp())}"
+            enqueue(self._yard, NewJob(SWEEP, idempotency_key=key, created_by="system:scheduler"))
+        except BadInput as error:
+            log.warning("the sweep waits for a worker that knows it: %s", error)
+
+    def _next_sweep(self, now: datetime) -> datetime:
+        interval = self._yard.settings.monitor_interval_seconds
+        slot = (now.timestamp() // interval + 1) * interval
+        return max(datetime.fromtimestamp(int(slot), UTC), now + timedelta(seconds=1))
 
     def _deliver(self, yard: Yard, now: datetime) -> int:
         missing = delivery.deliver_missing(yard, now)

@@ -116,6 +116,17 @@ def health(connection: Connection, now: datetime, count: int = 60) -> list[dict[
     return history
 
 
+def task_totals(connection: Connection, now: datetime, days: int = 7) -> dict[str, dict[str, int]]:
+    """Tell for each task what ended within some days, from the roll-ups: completed, failed, run_ms."""
+    sums = [func.sum(_MINUTES.c[name]) for name in ("completed", "failed", "run_ms")]
+    recent = _MINUTES.c.minute >= minute_of(now) - days * 1440
+    chosen = select(_MINUTES.c.task, *sums).where(recent).group_by(_MINUTES.c.task)
+    return {
+        task: {"completed": int(completed), "failed": int(failed), "run_ms": int(run_ms)}
+        for task, completed, failed, run_ms in connection.execute(chosen)
+    }
+
+
 def usual(connection: Connection, task: str) -> Usual | None:
     """Tell how long a task usually runs; None before its third completed run."""
     return usual_of(connection, [task]).get(task)

@@ -1,0 +1,62 @@
+"""The workers: what each does, and the way to stop one."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import Any
+
+from flask import Blueprint, Response
+from flask.typing import ResponseReturnValue
+
+from dashboard.actions import done
+from dashboard.context import actor, conn, yard
+from dashboard.rendering import render
+from dashboard.security import requires
+from workers.domain.clock import utcnow
+from workers.services import workers as service
+from workers.store import jobs, workers
+
+bp = Blueprint("workers", __name__)
+
+
+@bp.get("/workers")
+@requires("viewer")
+def page() -> Response:
+    """List the workers by host."""
+    now = utcnow()
+    rows = [dict(row) for row in workers.present(conn())]
+    running = jobs.get_many(conn(), [row["job_id"] for row in rows if row["job_id"]][:1000])
+    for row in rows:
+        _dress(row, running, now)
+    rows.sort(key=lambda row: (row["host"], not row["lost"], row["name"]))
+    hosts = [(host, list(group)) for host, group in groupby(rows, key=lambda row: row["host"])]
+    return render(
+        "workers/page.html",
+        {"workers": "workers/_table.html"},
+        active_page="workers",
+        hosts=hosts,
+        total=len(rows),
+        busy=sum(row["state"] == "busy" and not row["lost"] for row in rows),
+        lost=sum(row["lost"] for row in rows),
+        memory=sum(row["memory_bytes"] or 0 for row in rows if not row["lost"]),
+        stopped=workers.recently_stopped(conn(), now, 10),
+        heartbeat_seconds=yard().settings.heartbeat_seconds,
+        now=now,
+    )
+
+
+@bp.post("/workers/<name>/stops")
+@requires("operator")
+def stop(name: str) -> ResponseReturnValue:
+    """Tell a worker to finish its job and end."""
+    service.stop(yard(), name, actor())
+    return done(f"{name} ends after its present job.", "/workers", stay=True)
+
+
+def _dress(row: dict[str, Any], running: dict[str, Any], now: Any) -> None:
+    row["lost"] = workers.is_lost(row, now, yard().settings.heartbeat_seconds)
+    row["listens"] = ["every queue" if name == "*" else name for name in json.loads(row["queues"])]
+    job = running.get(row["job_id"] or "")
+    row["job"] = job if job is not None and job["status"] == "processing" else None
+    row["mark"] = "stuck" if row["lost"] else ("processing" if row["job"] else "")

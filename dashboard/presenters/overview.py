@@ -1,0 +1,153 @@
+"""The first screen: is work moving, where is it stuck, what needs me?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashboard.presenters import charts
+from dashboard.presenters.queues import QueueRow
+from workers.services.statistics import Minute
+
+FAILED_LIMIT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that needs somebody."""
+
+    severity: str
+    icon: str
+    what: str
+    why: str
+    link: str
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One large number with its last hour."""
+
+    label: str
+    icon: str
+    state: str
+    value: float | int
+    unit: str
+    note: str
+    chart: charts.Line
+    count_of: str = ""
+
+
+def needs(rows: Sequence[QueueRow], workers: Mapping[str, int], hour: Sequence[Minute]) -> list[Need]:
+    """List what needs somebody, the worst first."""
+    found = [
+        Need(
+            "critical",
+            "unplug",
+            f"No worker listens to {row.name}",
+            f"{row.waiting:,} jobs wait",
+            f"/queues/{row.name}",
+            "Open the queue",
+        )
+        for row in rows
+        if row.has_no_worker
+    ]
+    failed = sum(one.failed for one in hour)
+    if failed > FAILED_LIMIT:
+        what = f"{failed:,} jobs failed in the last hour, {FAILED_LIMIT} is the limit"
+        found.append(Need("critical", "cross", what, "", "/jobs?status=failed&since=1h", "See them"))
+    if workers["lost"]:
+        what = f"{workers['lost']} worker{'s are' if workers['lost'] > 1 else ' is'} lost"
+        found.append(
+            Need("warning", "warning", what, "no heartbeat; jobs go back to their queue", "/workers", "See workers")
+        )
+    found += [
+        Need(
+            "info",
+            "pause",
+            f"{row.name} is paused",
+            f"by {row.paused_by}, {row.waiting:,} jobs wait",
+            f"/queues/{row.name}",
+            "Open the queue",
+        )
+        for row in rows
+        if row.paused_at is not None and row.waiting
+    ]
+    return found
+
+
+def sentence(found: Sequence[Need], hour: Sequence[Minute]) -> tuple[str, str]:
+    """Say how things are: the sentence, and what stands beside it."""
+    ended = sum(one.completed + one.failed for one in hour)
+    failed = sum(one.failed for one in hour)
+    share = f"{100 * failed / ended:.1f} % failed" if ended else "none has ended yet"
+    rest = f"{ended:,} jobs in the last hour, {share}." if ended else "No job has ended in the last hour."
+    if not found:
+        return "All clear.", rest
+    return ("1 thing needs you." if len(found) == 1 else f"{len(found)} things need you."), f"The rest moves: {rest}"
+
+
+def tiles(
+    snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], hour: Sequence[Minute], rows: Sequence[QueueRow]
+) -> list[Tile]:
+    """Make the five numbers."""
+    statuses, workers = snapshot["statuses"], snapshot["workers"]
+    failed, ended = sum(one.failed for one in hour), sum(one.completed + one.failed for one in hour)
+    oldest = max(
+        (row for row in rows if row.oldest_seconds is not None), key=lambda row: row.oldest_seconds or 0, default=None
+    )
+    busiest = max(rows, key=lambda row: row.waiting, default=None)
+
+    def past(name: str) -> charts.Line:
+        return charts.line([float(one[name]) for one in history])
+
+    return [
+        Tile(
+            "Waiting",
+            "hourglass",
+            "pending",
+            statuses["pending"],
+            "",
+            f"most in {busiest.name}" if busiest and busiest.waiting else "nothing waits",
+            past("queue_length"),
+            "pending",
+        ),
+        Tile(
+            "Processing",
+            "spinner",
+            "processing",
+            statuses["processing"],
+            "",
+            f"of {workers['total']} workers; {statuses['retry_scheduled']:,} wait to be tried again",
+            past("processing_count"),
+            "processing",
+        ),
+        Tile(
+            "Failed, last hour",
+            "cross",
+            "failed" if failed else "none",
+            failed,
+            "",
+            f"{100 * failed / ended:.1f} % of {ended:,}" if ended else "of none",
+            charts.line([float(one.failed) for one in hour], top=3),
+        ),
+        Tile(
+            "Oldest wait",
+            "clock",
+            "stuck" if oldest and oldest.has_no_worker else "none",
+            oldest.oldest_seconds or 0 if oldest else 0,
+            "duration",
+            f"in {oldest.name}" if oldest else "nothing waits",
+            past("oldest_wait_seconds"),
+        ),
+        Tile(
+            "Workers busy",
+            "workers",
+            "completed" if workers["total"] else "none",
+            workers["busy"],
+            f"/ {workers['total']}",
+            f"{workers['idle']} idle" + (f", {workers['lost']} lost" if workers["lost"] else ""),
+            past("workers_busy"),
+        ),
+    ]

@@ -1,0 +1,68 @@
+"""Queues as the pages show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dashboard.presenters import charts
+from workers.domain.clock import parse_instant
+from workers.services.statistics import Minute, rate_per_minute
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """One queue."""
+
+    name: str
+    waiting: int
+    processing: int
+    oldest_seconds: float | None
+    paused_at: datetime | None
+    paused_by: str | None
+    workers: int
+    busy: int
+    slots: charts.Slots
+    bars: charts.Bars
+    per_minute: float
+    counts: Mapping[str, int]
+
+    @property
+    def has_no_worker(self) -> bool:
+        """Whether jobs wait that nobody will take."""
+        return self.workers == 0 and self.waiting > 0 and self.paused_at is None
+
+    @property
+    def state(self) -> str:
+        """The state that its row is marked with; empty when there is nothing to say."""
+        if self.paused_at is not None:
+            return "paused"
+        return "stuck" if self.has_no_worker else ""
+
+
+def queue_rows(snapshot: Mapping[str, Any], histories: Mapping[str, Sequence[Minute]], now: datetime) -> list[QueueRow]:
+    """Make the rows, those with trouble first, then those with most work."""
+    rows = [_row(name, told, histories.get(name, ()), now) for name, told in snapshot["queues"].items()]
+    return sorted(rows, key=lambda row: (not row.has_no_worker, -row.waiting, row.name == "system", row.name))
+
+
+def _row(name: str, told: Mapping[str, Any], history: Sequence[Minute], now: datetime) -> QueueRow:
+    oldest = told["oldest_pending_at"]
+    paused = told["paused_at"]
+    busy = min(told["processing"], told["workers"])
+    return QueueRow(
+        name=name,
+        waiting=told["pending"],
+        processing=told["processing"],
+        oldest_seconds=(now - parse_instant(oldest)).total_seconds() if oldest else None,
+        paused_at=parse_instant(paused) if paused else None,
+        paused_by=told["paused_by"],
+        workers=told["workers"],
+        busy=busy,
+        slots=charts.slots(busy, told["workers"]),
+        bars=charts.bars(history),
+        per_minute=rate_per_minute(history) if history else 0.0,
+        counts=told,
+    )

@@ -1,0 +1,30 @@
+"""What people do with a worker: stop it."""
+
+from __future__ import annotations
+
+from sqlalchemy import RowMapping
+
+from workers.broker import queues
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.domain.errors import Conflict, NotFound
+from workers.services import audit
+from workers.store import workers
+from workers.yard import Yard
+
+
+def stop(yard: Yard, name: str, actor: Actor) -> RowMapping:
+    """Tell a worker to finish its present job and end. Raises NotFound, Conflict, Unavailable.
+
+    The supervisor or pool that started it starts another in its place: this renews a worker, it does not shrink the pool.
+    """
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = workers.get(connection, name)
+        if row is None:
+            raise NotFound(f"There is no worker {name}.")
+        if row["stopped_at"] is not None:
+            raise Conflict(f"{name} has already stopped.", state="stopped")
+        audit.record(connection, actor, "worker.stopped", "worker", name, now)
+    queues.shutdown(yard.redis, name)
+    return row
