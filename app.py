@@ -1,29 +1,32 @@
-"""Taskyard's one command: everything on this machine, or one part of it. `python app.py --help` lists them."""
+"""Taskyard's one entrance: `python app.py` runs everything on this machine, `python app.py --help` tells the rest."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__" and sys.argv[1:2] == ["web"]:
+    # Before anything else is imported: what was imported earlier would keep the blocking parts.
+    from gevent import monkey
+
+    monkey.patch_all()
+
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flask import Flask
 
+    from workers.settings import Settings
+    from workers.yard import Yard
 
-def create_app(*args: Any, **options: Any) -> Flask:
-    """Make the web application; see `dashboard.factory.create_app`."""
-    from dashboard.factory import create_app as create
 
-    return create(*args, **options)
+def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Flask:
+    """Make the web application, for a WSGI server or for tests."""
+    from dashboard.factory import create_app as make
+
+    return make(settings, yard)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["web"]:
-        # The web's sockets and locks must be gevent's before anything else is imported.
-        from gevent import monkey
+    from dashboard.commands import main
 
-        monkey.patch_all()
-
-    from workers.commands import main
-
-    sys.exit(main(sys.argv[1:], Path(__file__).resolve()))
+    raise SystemExit(main(sys.argv[1:]))
