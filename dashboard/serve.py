@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import Any
 
 import gevent
@@ -16,15 +15,14 @@ from gevent.event import Event
 from gevent.os import tp_read
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
-from workers.domain.errors import Conflict
 from workers.processes import home
 from workers.processes.kin import Supervised
+from workers.processes.listening import address_of, listen
 from workers.settings import Settings
 
 log = logging.getLogger("taskyard.web")
 
 STOP_SECONDS = 3.0
-_BACKLOG = 512
 
 
 class _Handler(WSGIHandler):  # type: ignore[misc]
@@ -49,10 +47,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     settings = home.settle(settings)
     if supervised is None:
         # In a process of its own: what a migration needs in memory shall not stay here.
-        code = subprocess.call([sys.executable, sys.argv[0], "migrate"])
+        code = subprocess.call([sys.executable, sys.argv[0], "migrate"])  # noqa: S603 - our own command
         if code:
             return code
-    listener = _adopted(arguments.socket) if arguments.socket is not None else _listen(settings)
+    listener = _adopted(arguments.socket) if arguments.socket is not None else listen(settings)
     from dashboard.factory import create_app
 
     if supervised is not None:
@@ -69,15 +67,12 @@ def _serve(server: WSGIServer, supervised: Supervised | None) -> int:
     if supervised is not None:
         gevent.spawn(_watch, supervised, stopped)
     server.start()
-    host, port = server.address[:2]
     if supervised is not None:
         supervised.tell(ready=True)
     else:
-        log.info("ready: http://%s:%s", host, port)
+        log.info("ready: %s", address_of(server.socket))
     stopped.wait()
-    start = time.monotonic()
     server.stop(timeout=STOP_SECONDS)
-    log.debug("stopped after %.1f s", time.monotonic() - start)
     return 0
 
 
@@ -91,21 +86,4 @@ def _watch(supervised: Supervised, stopped: Event) -> None:
 def _adopted(descriptor: int) -> socket.socket:
     listener = socket.socket(fileno=descriptor)
     listener.setblocking(False)
-    return listener
-
-
-def _listen(settings: Settings) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        raise Conflict(
-            f"Port {settings.port} on {settings.host} cannot be had ({error.strerror}). "
-            f"Stop what uses it, or choose another: PORT={settings.port + 1}."
-        ) from error
     return listener

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -61,6 +60,8 @@ class Settings:
         wanted = self.data_dir / "run" / "valkey.sock"
         if len(os.fsencode(wanted)) <= _LONGEST_SOCKET_PATH:
             return wanted
+        import hashlib  # rarely needed, and large: every process would carry it
+
         mark = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"taskyard-{os.getuid()}-{mark}" / "valkey.sock"
 

@@ -1,7 +1,7 @@
 """What shall happen later, carried in Redis by rq-scheduler: the only place that knows it.
 
-It only carries. An entry says that something is due; whoever hears it acts under a key that SQL keeps unique, so an entry
-that comes twice does no harm, and one that is lost is carried again from what SQL knows.
+It only carries. An entry says that something is due; whoever hears it acts under a key that SQL keeps unique, so an
+entry that comes twice does no harm, and one that is lost is carried again from what SQL knows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 from rq_scheduler import Scheduler
@@ -26,6 +26,7 @@ _SET_BACK_SECONDS = 60
 _CALLED = "workers.broker.timers.fire"
 
 Fire = Callable[[str, datetime], None]
+_Scored = list[tuple[bytes, float]]
 
 
 class _JsonJob(Scheduler.job_class):  # type: ignore[misc]
@@ -52,7 +53,10 @@ class Timers:
         self._carrier.name = name or self._carrier.name
 
     def carry(self, name: str, at: datetime) -> None:
-        """Carry a name (letters, digits, _ and -) to its moment (whole seconds); one that is carried is moved. Unavailable."""
+        """Carry a name (letters, digits, _ and -) to its moment; one that is carried is moved. Raises Unavailable.
+
+        Moments have whole seconds.
+        """
         naive = at.astimezone(UTC).replace(tzinfo=None)
         with translated():
             self._carrier.enqueue_at(naive, _CALLED, name, int(at.timestamp()), job_id=_entry(name))
@@ -67,7 +71,7 @@ class Timers:
     def carried(self) -> dict[str, datetime]:
         """Tell every name that waits, with its moment. Raises Unavailable."""
         with translated():
-            entries = self._redis.zrange(KEY, 0, -1, withscores=True)
+            entries = cast(_Scored, self._redis.zrange(KEY, 0, -1, withscores=True))
         return {_name(entry): datetime.fromtimestamp(score, UTC) for entry, score in entries}
 
     def is_carried(self, name: str) -> bool:
@@ -86,7 +90,7 @@ class Timers:
             if not self._redis.zcount(KEY, 0, limit) or not self._carrier.acquire_lock():
                 return 0
             try:
-                due = self._redis.zrangebyscore(KEY, 0, limit, start=0, num=_BATCH, withscores=True)
+                due = cast(_Scored, self._redis.zrangebyscore(KEY, 0, limit, 0, _BATCH, withscores=True))
                 return sum(self._fire(_name(entry), score, fire) for entry, score in due)
             finally:
                 self._carrier.remove_lock()

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
+from sqlalchemy import RowMapping
+
 from workers.commands.opening import ACTOR, opened
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
@@ -104,11 +106,11 @@ def _instant(text: str | None) -> Any:
         raise BadInput("A time looks like 2026-01-31T08:00:00Z.", field="at") from None
 
 
-def _as_json(row: Mapping[str, Any]) -> str:
+def _as_json(row: RowMapping) -> str:
     return json.dumps({name: row[name] for name in _SHOWN}, default=str, ensure_ascii=False)
 
 
-def _as_line(row: Mapping[str, Any]) -> str:
+def _as_line(row: RowMapping) -> str:
     at = row["created_at"].strftime("%Y-%m-%d %H:%M:%S")
     error = f"  {_one_line(row['error'])}" if row["error"] else ""
     return f"{row['id']}  {at}  {row['status']:<15} {row['task']}  {row['queue']}/{row['priority']}{error}"

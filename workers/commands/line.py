@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from workers import logs
@@ -36,7 +35,7 @@ def parser() -> tuple[argparse.ArgumentParser, Commands]:
         description="Taskyard: background jobs that are never lost and never a mystery. Without a command it runs "
         "everything on this machine. Settings come from the environment; see docs/operations.md.",
     )
-    top.add_argument("--version", action="version", version=f"Taskyard {VERSION} ({_engine_version()})")
+    top.add_argument("--version", action=_Version, nargs=0, help="tell the versions of Taskyard, RQ and Python")
     top.set_defaults(handler=f"{_PROCESSES}:everything", label="taskyard")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     _add_processes(commands)
@@ -149,11 +148,12 @@ def _count(text: str) -> int:
     return number
 
 
-def _engine_version() -> str:
-    try:
-        return f"rq {version('rq')}, Python {sys.version.split()[0]}"
-    except PackageNotFoundError:
-        return f"Python {sys.version.split()[0]}"
+class _Version(argparse.Action):
+    def __call__(self, *_given: Any) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"Taskyard {VERSION} (rq {version('rq')}, Python {sys.version.split()[0]})\n")
+        raise SystemExit(0)
 
 
 def _complain(sentence: str) -> None:

@@ -26,11 +26,12 @@ def pool(arguments: argparse.Namespace, settings: Settings) -> int:
 
     supervised = Supervised() if arguments.supervised else None
     from workers.domain.names import SYSTEM_QUEUE
-    from workers.processes.pool import load, run_pool, scheduler_member, worker_members
+    from workers.processes.pool import run_pool, scheduler_member, worker_members
     from workers.processes.preparing import prepare
+    from workers.registry import load_modules
 
     settings = home.settle(settings)
-    load(settings)
+    load_modules(settings.task_modules)
     password = prepare(settings)
     if supervised is not None:
         supervised.tell(prepared=True, password=password)
@@ -43,12 +44,13 @@ def pool(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def worker(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run workers."""
-    from workers.processes.pool import load, run_pool, worker_members
+    from workers.processes.pool import run_pool, worker_members
     from workers.processes.preparing import prepare
+    from workers.registry import load_modules
 
     queues = tuple(check_queue(name) for name in arguments.queues) if arguments.queues else None
     settings = home.settle(settings)
-    load(settings)
+    load_modules(settings.task_modules)
     _show(prepare(settings))
     return run_pool(settings, worker_members(settings, arguments.count, queues, arguments.name))
 
@@ -56,11 +58,12 @@ def worker(arguments: argparse.Namespace, settings: Settings) -> int:
 def scheduler(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run a scheduler, with a worker for the system queue unless alone."""
     from workers.domain.names import SYSTEM_QUEUE
-    from workers.processes.pool import load, run_pool, scheduler_member, worker_members
+    from workers.processes.pool import run_pool, scheduler_member, worker_members
     from workers.processes.preparing import prepare
+    from workers.registry import load_modules
 
     settings = home.settle(settings)
-    load(settings)
+    load_modules(settings.task_modules)
     _show(prepare(settings))
     system = [] if arguments.alone else worker_members(settings, 1, (SYSTEM_QUEUE,), label="system")
     return run_pool(settings, [scheduler_member(settings), *system])
@@ -68,11 +71,11 @@ def scheduler(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def migrate(_arguments: argparse.Namespace, settings: Settings) -> int:
     """Bring the tables up to date; make the first admin when there is nobody."""
-    from workers.processes.pool import load
     from workers.processes.preparing import prepare
+    from workers.registry import load_modules
 
     settings = home.settle(settings)
-    load(settings)
+    load_modules(settings.task_modules)
     _show(prepare(settings))
     log.info("the tables are up to date")
     return 0

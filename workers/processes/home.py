@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +77,7 @@ def _kept_key(path: Path) -> str:
         aside = path.with_name(f".secret_key.{os.getpid()}")
         file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(file, "w", encoding="ascii") as writer:
-            writer.write(secrets.token_urlsafe(48))
+            writer.write(os.urandom(32).hex())
         try:
             os.link(aside, path)
         except FileExistsError:

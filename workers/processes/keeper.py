@@ -61,7 +61,8 @@ class Keeper:
         """Take SIGTERM, SIGINT and SIGHUP as the wish to stop; a second one hurries."""
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(one, self._on_stop_signal)
+            if signal.getsignal(one) is not signal.SIG_IGN:  # nohup stays nohup
+                signal.signal(one, self._on_stop_signal)
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
 
     def close(self) -> None:

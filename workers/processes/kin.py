@@ -19,6 +19,7 @@ from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 1.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Supervised:
@@ -72,19 +73,23 @@ def fork(body: Callable[[], int]) -> int:
     """Fork a child that runs this body and ends with its result; tells the child's pid."""
     sys.stdout.flush()
     sys.stderr.flush()
+    # A signal that comes before the child is itself must wait, not be swallowed by what it inherited.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         return pid
     code = 70
     try:
         signal.set_wakeup_fd(-1)
-        for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        for one in (*_STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(one, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         code = body()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        sys.excepthook(*sys.exc_info())
     finally:
         sys.stderr.flush()
         os._exit(code)

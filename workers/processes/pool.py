@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from workers import logs, registry
-from workers.domain.errors import SettingsError
-from workers.processes.keeper import CANNOT_WORK, Keeper, Kept
+from workers import logs
+from workers.processes.keeper import Keeper, Kept
 from workers.processes.kin import Supervised, die_with_parent, end_with_parent, fork
 from workers.processes.scheduler import run_scheduler
 from workers.processes.worker import run_worker
 from workers.settings import Settings
-
-log = logging.getLogger("taskyard.pool")
 
 FINISH_SECONDS = 10.0  # what a job gets to end when its worker is to stop
 
@@ -45,15 +41,6 @@ def worker_members(
         Member(f"{label}-{number}" if count > 1 else label, partial(_work, settings, queues, name, number, count), 1)
         for number in range(1, count + 1)
     ]
-
-
-def load(settings: Settings) -> None:
-    """Import every task module; ends the process when one cannot be imported, which is a setting to be mended."""
-    try:
-        registry.load_modules(settings.task_modules)
-    except SettingsError as error:
-        log.error("%s", error)
-        raise SystemExit(CANNOT_WORK) from error
 
 
 def run_pool(settings: Settings, members: Sequence[Member], supervised: Supervised | None = None) -> int:

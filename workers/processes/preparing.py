@@ -23,10 +23,10 @@ log = logging.getLogger("taskyard.preparing")
 def prepare(settings: Settings) -> str | None:
     """Bring the database up; tells the one-time password when it made the first admin with one.
 
-    Tasks that this process has loaded are published to the catalogue. Waits for a database that is away. Ends the process when it cannot be done at all.
+    Tasks that this process has loaded are published to the catalogue. Waits for a database that is away, and ends the
+    process when it cannot be done at all.
     """
     reading, writing = os.pipe()
-
     parent = os.getpid()
 
     def body() -> int:

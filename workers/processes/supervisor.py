@@ -9,8 +9,6 @@ import json
 import logging
 import os
 import resource
-import signal
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +16,14 @@ from functools import partial
 from typing import Any
 
 from workers.broker.embedded import EmbeddedValkey
-from workers.domain.errors import Conflict, Unavailable
 from workers.processes.home import Lock
 from workers.processes.keeper import Keeper, Kept
 from workers.processes.kin import die_with_parent, fork
+from workers.processes.listening import address_of, listen
 from workers.settings import Settings
 
 log = logging.getLogger("taskyard.supervisor")
 
-_BACKLOG = 512
 _OPEN_FILES = 8192
 
 
@@ -45,7 +42,7 @@ class Supervisor:
     def __init__(self, settings: Settings, program: Sequence[str]) -> None:
         self._settings, self._program = settings, list(program)
         self._lock = Lock(settings)
-        self._listener: socket.socket | None = None
+        self._address = ""
         self._lines: dict[str, Line] = {}
         self._is_prepared = self._is_announced = False
         self._password: str | None = None
@@ -54,11 +51,13 @@ class Supervisor:
     def run(self) -> int:
         """Run until SIGTERM or Ctrl-C; the exit code. Raises Conflict when it cannot start beside what runs already."""
         self._lock.take()
-        self._listener = _listen(self._settings)
-        self._lock.tell(self.address)
+        listener = listen(self._settings)
+        self._address = address_of(listener)
+        self._lock.tell(self._address)
         _raise_open_files()
+        web = [*self._program, "web", "--socket", str(listener.fileno())]
         children = [
-            Kept("web", partial(self._start, "web", self._web()), 0, 5.0),
+            Kept("web", partial(self._start, "web", web, [listener.fileno()]), 0, 5.0),
             Kept("pool", partial(self._start, "pool", [*self._program, "pool"]), 1, 14.0),
         ]
         if self._settings.embedded_redis:
@@ -67,29 +66,17 @@ class Supervisor:
             children.insert(0, Kept("valkey", valkey, 2, 15.0, self._valkey.last_words))
         self._keeper = Keeper(children)
         self._keeper.obey_signals()
-        log.info("starting on %s, data in %s", self.address, self._settings.data_dir)
+        log.info("starting on %s, data in %s", self._address, self._settings.data_dir)
         code = self._keeper.run()
+        listener.close()
         self._lock.release()
         log.info("stopped")
         return code
 
-    @property
-    def address(self) -> str:
-        """Where people find it."""
-        assert self._listener is not None
-        host, port = self._listener.getsockname()[:2]
-        shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
-        return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
-
-    def _web(self) -> list[str]:
-        assert self._listener is not None
-        return [*self._program, "web", "--socket", str(self._listener.fileno())]
-
-    def _start(self, label: str, command: Sequence[str]) -> int:
+    def _start(self, label: str, command: Sequence[str], kept: Sequence[int] = ()) -> int:
         self._hang_up(label)
         input_end, to_child = os.pipe()
         from_child, output_end = os.pipe()
-        kept = [self._listener.fileno()] if label == "web" and self._listener is not None else []
         pid = self._spawn([*command, "--supervised"], {0: input_end, 1: output_end}, kept)
         os.close(input_end)
         os.close(output_end)
@@ -111,7 +98,7 @@ class Supervisor:
                 os.dup2(descriptor, number)
             for one in kept:
                 os.set_inheritable(one, True)
-            os.execv(command[0], list(command))
+            os.execv(command[0], list(command))  # noqa: S606 - the command is ours
 
         return fork(body)
 
@@ -150,29 +137,12 @@ class Supervisor:
             os.close(line.from_child)
 
     def _announce(self) -> None:
-        log.info("ready: %s", self.address)
+        log.info("ready: %s", self._address)
         if self._password:
             log.info("sign in as admin with the one-time password %s (shown only now)", self._password)
         else:
-            log.info("sign in with your name and password; `%s users` lists and mends accounts", "python app.py")
+            log.info("sign in with your name and password (`python app.py users` lists who may)")
         log.info("Ctrl-C stops everything")
-
-
-def _listen(settings: Settings) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        raise Conflict(
-            f"Port {settings.port} on {settings.host} cannot be had ({error.strerror}). "
-            f"Stop what uses it, or choose another: PORT={settings.port + 1}."
-        ) from error
-    return listener
 
 
 def _raise_open_files() -> None:
@@ -182,11 +152,14 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _open_standard_descriptors() -> None:
+    # Started with one of them closed, a pipe to a child would take its number.
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+
+
 def supervise(settings: Settings, program: Sequence[str] | None = None) -> int:
-    """Run everything on this machine; one line on the standard error when it cannot start. Returns the exit code."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    try:
-        return Supervisor(settings, program or [sys.executable, os.path.abspath(sys.argv[0])]).run()
-    except (Conflict, Unavailable) as error:
-        log.error("%s", error)
-        return 1
+    """Run everything on this machine. Returns the exit code; raises Conflict and Unavailable when it cannot start."""
+    _open_standard_descriptors()
+    return Supervisor(settings, program or [sys.executable, os.path.abspath(sys.argv[0])]).run()

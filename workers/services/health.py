@@ -39,7 +39,7 @@ def _database(yard: Yard) -> None:
 def _migrations(yard: Yard) -> str | None:
     with yard.database.read() as connection:
         present, wanted = current_revision(connection), newest_revision()
-    return None if present == wanted else f"the tables stand at {present}, not at {wanted}; run: python app.py prepare"
+    return None if present == wanted else f"the tables stand at {present}, not at {wanted}; run: python app.py migrate"
 
 
 def _workers(yard: Yard) -> str | None:

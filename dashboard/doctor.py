@@ -1,0 +1,88 @@
+"""`python app.py doctor`: every part looked at, one line each, with what to do about what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from workers.broker.timers import running_schedulers
+from workers.domain.errors import TaskyardError
+from workers.services import health
+from workers.settings import Settings
+from workers.store.database import sqlite_file
+from workers.yard import Yard
+
+Findings = Iterator[tuple[str, str | None]]
+
+_LEAST_FREE_BYTES = 200 * 1024 * 1024
+_WEB_SECONDS = 5
+
+
+def run(_arguments: argparse.Namespace, settings: Settings) -> int:
+    """Check everything; 1 when something is wrong."""
+    wrong = 0
+    for part, trouble in _findings(settings):
+        sys.stdout.write(f"{'ok     ' if trouble is None else 'wrong  '} {part:<12}{_said(trouble)}\n")
+        wrong += trouble is not None
+    sys.stdout.write(f"{wrong} of these need care\n" if wrong else "all is well\n")
+    return 1 if wrong else 0
+
+
+def _findings(settings: Settings) -> Findings:
+    yield "data folder", _data_folder(settings)
+    file = sqlite_file(settings.database_url)
+    if file is not None and not file.exists():
+        yield "database", f"{file} is not there yet: start Taskyard once, or mend DATA_DIR or DATABASE_URL"
+        return
+    with closing(Yard.open(settings)) as yard:
+        yield from health.check(yard).items()
+        yield "scheduler", _trouble(lambda: _scheduler(yard))
+    yield "web", _web(settings)
+
+
+def _data_folder(settings: Settings) -> str | None:
+    folder = settings.data_dir
+    if not folder.is_dir():
+        return f"{folder} is not there yet: start Taskyard once, or mend DATA_DIR"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder} cannot be written by this user: mend its rights"
+    if folder.stat().st_mode & 0o077:
+        return f"{folder} is open to other users: chmod 700 it"
+    if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
+        return f"the disk of {folder} has less than 200 MB left: make room"
+    return None
+
+
+def _scheduler(yard: Yard) -> str | None:
+    if running_schedulers(yard.redis):
+        return None
+    return "no scheduler runs, so delayed jobs and retries wait: start `python app.py scheduler`"
+
+
+def _web(settings: Settings) -> str | None:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104
+    address = f"http://{host}:{settings.port}/healthz"
+    try:
+        with urllib.request.urlopen(address, timeout=_WEB_SECONDS):  # noqa: S310 - our own address
+            return None
+    except urllib.error.HTTPError as error:
+        return f"{address} answers {error.code}: its log says why"
+    except OSError as error:
+        return f"{address} does not answer ({getattr(error, 'reason', error)}): start `python app.py web`"
+
+
+def _trouble(part: Callable[[], str | None]) -> str | None:
+    try:
+        return part()
+    except TaskyardError as error:
+        return str(error)
+
+
+def _said(trouble: str | None) -> str:
+    return "" if trouble is None else trouble.splitlines()[0]
