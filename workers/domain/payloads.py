@@ -66,3 +66,15 @@ def _check_text(text: str, field: str) -> None:
 def load(text: str | None) -> Any:
     """Read what `dump` wrote; None stays None."""
     return None if text is None else json.loads(text)
+
+
+def parse(raw: bytes) -> Any:
+    """Read JSON that comes from outside; ValueError for what is none, NaN and Infinity among it, and for depth bombs."""
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        return json.loads(raw, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

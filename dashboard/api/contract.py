@@ -1,0 +1,93 @@
+"""What a call takes: pydantic models for its query and body, checked here and told in the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workers.domain import payloads
+from workers.domain.errors import BadInput, TooLarge
+
+F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=BaseModel)
+MAX_BODY_BYTES = 1_100_000
+
+
+class Strict(BaseModel):
+    """A model that knows all its fields and takes no other."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NoQuery(Strict):
+    """A call without query parameters."""
+
+
+def operation(
+    summary: str,
+    *,
+    tag: str,
+    query: type[BaseModel] = NoQuery,
+    body: type[BaseModel] | None = None,
+    answer: str = "",
+    status: int = 200,
+) -> Callable[[F], F]:
+    """Describe a call for the OpenAPI document."""
+
+    def mark(view: F) -> F:
+        view.taskyard_operation = {  # type: ignore[attr-defined]
+            "summary": summary,
+            "tag": tag,
+            "query": query,
+            "body": body,
+            "answer": answer,
+            "status": status,
+        }
+        return view
+
+    return mark
+
+
+def read_query(model: type[M]) -> M:
+    """Read the query string into a model. BadInput names every parameter that cannot be used."""
+    repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
+    if repeated:
+        raise BadInput(f"{repeated[0]} is given twice.", field=repeated[0])
+    return _read(model, request.args.to_dict())
+
+
+def read_body(model: type[M], limit: int = MAX_BODY_BYTES) -> M:
+    """Read a JSON body into a model. Raises BadInput and TooLarge."""
+    return _read(model, json_body(limit))
+
+
+def json_body(limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
+    """Read a JSON object. Raises BadInput for anything else, TooLarge above the bound, before it is parsed."""
+    if request.content_length is not None and request.content_length > limit:
+        raise TooLarge(f"The body is larger than {limit:,} bytes.", "body")
+    raw = request.get_data(cache=False)
+    if len(raw) > limit:
+        raise TooLarge(f"The body is larger than {limit:,} bytes.", "body")
+    if not raw:
+        return {}
+    try:
+        value = payloads.parse(raw)
+    except ValueError as error:
+        raise BadInput(f"The body is no JSON: {error}", field="body") from error
+    if not isinstance(value, dict):
+        raise BadInput("The body must be a JSON object.", field="body")
+    return value
+
+
+def _read(model: type[M], values: dict[str, Any]) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        found = [
+            {"field": ".".join(map(str, one["loc"])) or "body", "message": one["msg"]}
+            for one in error.errors(include_url=False, include_input=False, include_context=False)[:50]
+        ]
+        raise BadInput(f"{found[0]['field']}: {found[0]['message']}", errors=found) from error

@@ -1,0 +1,73 @@
+"""Is it alive, is it ready, what are its numbers; and what the API looks like."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask.typing import ResponseReturnValue
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+
+from dashboard.api.openapi import document
+from dashboard.context import conn, yard
+from dashboard.security import requires
+from workers.domain.clock import utcnow
+from workers.services import health, statistics
+
+bp = Blueprint("health", __name__)
+
+
+@bp.get("/healthz")
+@requires("public")
+def healthz() -> ResponseReturnValue:
+    """Say that this process answers."""
+    return jsonify(status="ok")
+
+
+@bp.get("/readyz")
+@requires("public")
+def readyz() -> ResponseReturnValue:
+    """Say whether what requests need can be reached."""
+    parts = health.is_ready(yard())
+    ready = not any(parts.values())
+    told = {name: "ok" if trouble is None else "unreachable" for name, trouble in parts.items()}
+    return jsonify(status="ready" if ready else "not ready", parts=told), 200 if ready else 503
+
+
+@bp.get("/metrics")
+@requires("viewer")
+def metrics() -> Response:
+    """Tell the numbers to Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Numbers(statistics.snapshot(conn(), utcnow(), yard().settings.heartbeat_seconds)))  # type: ignore[arg-type]
+    return Response(generate_latest(registry), mimetype="text/plain; version=0.0.4")
+
+
+@bp.get("/api/openapi.json")
+@requires("public")
+def openapi() -> ResponseReturnValue:
+    """Describe the API in OpenAPI 3.1."""
+    return jsonify(document(current_app))
+
+
+@bp.get("/api/docs")
+@requires("viewer")
+def docs() -> ResponseReturnValue:
+    """Describe the API to people."""
+    return render_template("api/docs.html", active_page="docs", api=document(current_app))
+
+
+class _Numbers:
+    def __init__(self, snapshot: dict) -> None:  # type: ignore[type-arg]
+        self._snapshot = snapshot
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        jobs = GaugeMetricFamily("taskyard_jobs", "Jobs kept, by queue and status.", labels=["queue", "status"])
+        paused = GaugeMetricFamily("taskyard_queue_paused", "Whether a queue is paused.", labels=["queue"])
+        workers = GaugeMetricFamily("taskyard_workers", "Workers, by state.", labels=["state"])
+        for name, queue in self._snapshot["queues"].items():
+            paused.add_metric([name], 1 if queue["paused_at"] else 0)
+            for status in self._snapshot["statuses"]:
+                jobs.add_metric([name, status], queue[status])
+        for state in ("busy", "idle", "lost"):
+            workers.add_metric([state], self._snapshot["workers"][state])
+        return [jobs, paused, workers]

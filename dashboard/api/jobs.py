@@ -1,0 +1,245 @@
+"""Jobs over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask import Blueprint, Response, jsonify, make_response
+from flask.typing import ResponseReturnValue
+from pydantic import AwareDatetime, Field
+
+from dashboard.api.contract import NoQuery, Strict, json_body, operation, read_body, read_query
+from dashboard.context import actor, conn, yard
+from dashboard.presenters.jobs import as_json
+from dashboard.security import requires
+from workers.domain import payloads
+from workers.domain.clock import rfc3339, utcnow
+from workers.domain.errors import BadInput, TooLarge
+from workers.domain.filters import JobFilter
+from workers.domain.masking import mask
+from workers.services import explanations, jobs
+from workers.services.enqueueing import MAX_BULK, Enqueued, NewJob
+from workers.store import attempts, job_lists, logs
+from workers.store import jobs as rows
+
+bp = Blueprint("jobs_api", __name__, url_prefix="/api/v1")
+MAX_BULK_BYTES = 64 * 1024 * 1024
+
+
+class JobRequest(Strict):
+    """A request to run a task."""
+
+    task: str = Field(max_length=200, examples=["samples.sleep"])
+    payload: dict[str, Any] = Field(default_factory=dict, examples=[{"seconds": 5, "steps": 50}])
+    queue: str | None = Field(None, max_length=64)
+    priority: Literal["high", "normal", "low"] | None = None
+    delay_seconds: float | None = Field(None, allow_inf_nan=False)
+    scheduled_for: AwareDatetime | None = None
+    idempotency_key: str | None = Field(None, min_length=1, max_length=255)
+    max_retries: int | None = None
+    timeout_seconds: float | None = Field(None, allow_inf_nan=False)
+    callback_url: str | None = Field(None, max_length=2000)
+
+
+class BulkRequest(Strict):
+    """Many requests, taken all or none."""
+
+    jobs: list[dict[str, Any]] = Field(max_length=MAX_BULK)
+
+
+class RetryRequest(Strict):
+    """A retry, with another payload if one is given."""
+
+    payload: dict[str, Any] | None = None
+
+
+class JobQuery(Strict):
+    """Which jobs."""
+
+    status: str = Field("", max_length=200)
+    task: str = Field("", max_length=2000)
+    queue: str = Field("", max_length=2000)
+    priority: str = Field("", max_length=10)
+    q: str = Field("", max_length=200)
+    since: str = Field("", max_length=40)
+    until: str = Field("", max_length=40)
+    schedule: str = Field("", max_length=36)
+    batch: str = Field("", max_length=36)
+    parent: str = Field("", max_length=36)
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str = Field("", max_length=200)
+
+
+class LogQuery(Strict):
+    """Which lines: after an id, of an attempt, of a level, with words in them."""
+
+    after: int = Field(0, ge=0, le=2**53)
+    limit: int = Field(200, ge=1, le=200)
+    attempt: int | None = Field(None, ge=1, le=1_000_000)
+    level: str = Field("", max_length=60)
+    q: str = Field("", max_length=200)
+
+
+@bp.post("/jobs")
+@requires("operator")
+@operation("Enqueue a job", tag="jobs", body=JobRequest, answer="Enqueued", status=202)
+def enqueue() -> ResponseReturnValue:
+    """Enqueue a job: the row is committed before the answer."""
+    return _accepted(jobs.enqueue(yard(), _new(read_body(JobRequest))))
+
+
+@bp.post("/jobs/bulk")
+@requires("operator")
+@operation("Enqueue up to 10,000 jobs, all or none", tag="jobs", body=BulkRequest, answer="EnqueuedMany", status=202)
+def enqueue_many() -> ResponseReturnValue:
+    """Enqueue many jobs; every bad one is named by its index and none is enqueued."""
+    body = json_body(MAX_BULK_BYTES)
+    if set(body) != {"jobs"} or not isinstance(body["jobs"], list):
+        raise BadInput("The body is {\"jobs\": [ … ]}.", field="jobs")
+    if len(body["jobs"]) > MAX_BULK:
+        raise TooLarge(f"At most {MAX_BULK:,} jobs at once; these are {len(body['jobs']):,}.", "jobs")
+    made = jobs.enqueue_many(yard(), _new_many(body["jobs"]))
+    return jsonify(jobs=[_told(one) for one in made]), 202
+
+
+@bp.get("/jobs")
+@requires("viewer")
+@operation("List jobs, newest first", tag="jobs", query=JobQuery, answer="Jobs")
+def page() -> ResponseReturnValue:
+    """Answer one page of jobs."""
+    query = read_query(JobQuery)
+    wanted = JobFilter.from_args(query.model_dump(exclude={"limit", "cursor"}))
+    found = job_lists.jobs_page(conn(), wanted, cursor=query.cursor or None, limit=query.limit, full=True)
+    return jsonify(jobs=[as_json(row) for row in found.rows], next_cursor=found.next_cursor)
+
+
+@bp.get("/jobs/<job_id>")
+@requires("viewer")
+@operation("One job", tag="jobs", answer="Job")
+def one(job_id: str) -> ResponseReturnValue:
+    """Answer one job."""
+    read_query(NoQuery)
+    return jsonify(as_json(jobs.get(conn(), job_id)))
+
+
+@bp.delete("/jobs/<job_id>")
+@requires("operator")
+@operation("Delete a job that does not run", tag="jobs", status=204)
+def delete(job_id: str) -> ResponseReturnValue:
+    """Delete a job."""
+    jobs.delete(yard(), job_id, actor())
+    return "", 204
+
+
+@bp.get("/jobs/<job_id>/attempts")
+@requires("viewer")
+@operation("The attempts at a job, newest first", tag="jobs", answer="Attempts")
+def attempts_of(job_id: str) -> ResponseReturnValue:
+    """Answer the attempts."""
+    jobs.get(conn(), job_id)
+    return jsonify(attempts=[_plain(row) for row in attempts.of_job(conn(), job_id)], next_cursor=None)
+
+
+@bp.get("/jobs/<job_id>/events")
+@requires("viewer")
+@operation("What happened to a job, oldest first", tag="jobs", answer="Events")
+def events_of(job_id: str) -> ResponseReturnValue:
+    """Answer the events."""
+    jobs.get(conn(), job_id)
+    told = [{**_plain(row), "detail": mask(payloads.load(row["detail"]))} for row in rows.events(conn(), job_id)]
+    return jsonify(events=told, next_cursor=None)
+
+
+@bp.get("/jobs/<job_id>/logs")
+@requires("viewer")
+@operation("What a job logged and printed, oldest first", tag="jobs", query=LogQuery, answer="Logs")
+def logs_of(job_id: str) -> ResponseReturnValue:
+    """Answer lines of the log; `next_cursor` is the `after` of the next page."""
+    query = read_query(LogQuery)
+    jobs.get(conn(), job_id)
+    levels = [part for part in query.level.split(",") if part]
+    lines = logs.page(
+        conn(), job_id, after=query.after, limit=query.limit, attempt=query.attempt, levels=levels, q=query.q or None
+    )
+    following = lines[-1]["id"] if len(lines) == query.limit else None
+    return jsonify(logs=[_plain(row) for row in lines], next_cursor=following)
+
+
+@bp.get("/jobs/<job_id>/explanation")
+@requires("viewer")
+@operation("Why is it not running?", tag="jobs", answer="Explanation")
+def explanation(job_id: str) -> ResponseReturnValue:
+    """Answer the sentence and the facts behind it."""
+    row = jobs.get(conn(), job_id)
+    return jsonify(explanations.explain(conn(), row, utcnow(), yard().settings.heartbeat_seconds))
+
+
+@bp.post("/jobs/<job_id>/retries")
+@requires("operator")
+@operation("Retry a failed or canceled job", tag="jobs", body=RetryRequest, answer="Enqueued", status=202)
+def retry(job_id: str) -> ResponseReturnValue:
+    """Put a job back on its queue."""
+    row = jobs.retry(yard(), job_id, actor(), read_body(RetryRequest).payload)
+    return _accepted(Enqueued(row["id"], row["status"]))
+
+
+@bp.post("/jobs/<job_id>/runs")
+@requires("operator")
+@operation("Run a waiting job now; of a completed one, a new job", tag="jobs", answer="Enqueued", status=202)
+def run(job_id: str) -> ResponseReturnValue:
+    """Run now, or run again."""
+    row = jobs.get(conn(), job_id)
+    if row["status"] == "completed":
+        return _accepted(jobs.run_again(yard(), job_id, actor()))
+    row = jobs.run_now(yard(), job_id, actor())
+    return _accepted(Enqueued(row["id"], row["status"]))
+
+
+@bp.post("/jobs/<job_id>/cancellations")
+@requires("operator")
+@operation("Cancel a job: at once while it waits, told and then killed while it runs", tag="jobs", answer="Enqueued", status=202)
+def cancel(job_id: str) -> ResponseReturnValue:
+    """Call a job off."""
+    row = jobs.cancel(yard(), job_id, actor())
+    return _accepted(Enqueued(row["id"], row["status"]))
+
+
+def _new(given: JobRequest) -> NewJob:
+    return NewJob(**given.model_dump(), created_by=str(actor()))
+
+
+def _new_many(given: list[Any]) -> list[NewJob]:
+    from pydantic import ValidationError
+
+    made, errors = [], []
+    for index, one in enumerate(given):
+        try:
+            made.append(_new(JobRequest.model_validate(one)))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            field = ".".join(map(str, first["loc"])) or "job"
+            errors.append({"index": index, "field": field, "message": first["msg"]})
+            if len(errors) >= 1000:
+                break
+    if errors:
+        raise BadInput(f"{len(errors):,} of the jobs cannot be used; none was enqueued.", errors=errors)
+    return made
+
+
+def _told(made: Enqueued) -> dict[str, Any]:
+    return {
+        "job_id": made.job_id,
+        "status": made.status,
+        "status_url": f"/api/v1/jobs/{made.job_id}",
+        "deduplicated": made.deduplicated,
+    }
+
+
+def _accepted(made: Enqueued) -> Response:
+    answer = make_response(jsonify(_told(made)), 202)
+    answer.headers["Location"] = f"/api/v1/jobs/{made.job_id}"
+    return answer
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return {name: rfc3339(value) if hasattr(value, "isoformat") else value for name, value in row.items()}

@@ -1,0 +1,106 @@
+"""Queues, tasks and workers over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from dashboard.api.contract import NoQuery, operation, read_query
+from dashboard.context import actor, conn, yard
+from dashboard.security import requires
+from workers.domain.clock import rfc3339, utcnow
+from workers.services import catalogue, queues, statistics
+from workers.services import workers as worker_service
+from workers.store import workers as worker_rows
+
+bp = Blueprint("queues_api", __name__, url_prefix="/api/v1")
+
+
+@bp.get("/queues")
+@requires("viewer")
+@operation("List queues with what waits and runs on them", tag="queues", answer="Queues")
+def page() -> ResponseReturnValue:
+    """Answer every queue."""
+    read_query(NoQuery)
+    told = statistics.snapshot(conn(), utcnow(), yard().settings.heartbeat_seconds)["queues"]
+    return jsonify(queues=[{"name": name, **one} for name, one in told.items()], next_cursor=None)
+
+
+@bp.get("/queues/<name>")
+@requires("viewer")
+@operation("One queue", tag="queues", answer="Queue")
+def one(name: str) -> ResponseReturnValue:
+    """Answer one queue."""
+    return jsonify(_one(name))
+
+
+@bp.put("/queues/<name>/pause")
+@requires("operator")
+@operation("Pause a queue; it keeps accepting jobs", tag="queues", answer="Queue")
+def pause(name: str) -> ResponseReturnValue:
+    """Pause."""
+    queues.pause(yard(), name, actor())
+    return jsonify(_one(name))
+
+
+@bp.delete("/queues/<name>/pause")
+@requires("operator")
+@operation("Resume a queue", tag="queues", answer="Queue")
+def resume(name: str) -> ResponseReturnValue:
+    """Resume."""
+    queues.resume(yard(), name, actor())
+    return jsonify(_one(name))
+
+
+@bp.post("/queues/<name>/purges")
+@requires("operator")
+@operation("Cancel every job that waits on a queue", tag="queues", answer="Purge", status=202)
+def purge(name: str) -> ResponseReturnValue:
+    """Purge."""
+    return jsonify(canceled=queues.purge(yard(), name, actor())), 202
+
+
+@bp.get("/tasks")
+@requires("viewer")
+@operation("The catalogue of tasks with the schema of their payloads", tag="tasks", answer="Tasks")
+def tasks() -> ResponseReturnValue:
+    """Answer the catalogue."""
+    told = [{**_plain(row), "payload_schema": json.loads(row["payload_schema"])} for row in catalogue.list_tasks(conn())]
+    for task in told:
+        task["retry_delays"] = json.loads(task["retry_delays"]) if task["retry_delays"] else None
+    return jsonify(tasks=told, next_cursor=None)
+
+
+@bp.get("/workers")
+@requires("viewer")
+@operation("The workers and what they do", tag="workers", answer="Workers")
+def workers() -> ResponseReturnValue:
+    """Answer the workers that have not stopped."""
+    now, beat = utcnow(), yard().settings.heartbeat_seconds
+    told = [
+        {**_plain(row), "queues": json.loads(row["queues"]), "is_lost": worker_rows.is_lost(row, now, beat)}
+        for row in worker_rows.present(conn())
+    ]
+    return jsonify(workers=told, next_cursor=None)
+
+
+@bp.post("/workers/<name>/stops")
+@requires("operator")
+@operation("Tell a worker to end after its present job", tag="workers", answer="Worker", status=202)
+def stop(name: str) -> ResponseReturnValue:
+    """Stop a worker."""
+    return jsonify(_plain(worker_service.stop(yard(), name, actor()))), 202
+
+
+def _one(name: str) -> dict[str, Any]:
+    with yard().database.read() as connection:  # as it is after the change, not as it was when the request began
+        queues.get(connection, name)
+        told = statistics.snapshot(connection, utcnow(), yard().settings.heartbeat_seconds)["queues"]
+    return {"name": name, **told[name]}
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return {name: rfc3339(value) if hasattr(value, "isoformat") else value for name, value in row.items()}

@@ -1,0 +1,47 @@
+"""What a request has at hand: the way into Taskyard, one read connection, who is asking."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import cast
+
+from flask import Flask, current_app, g
+from flask_login import current_user
+from sqlalchemy import Connection
+
+from workers.domain.actors import Actor
+from workers.domain.errors import Forbidden
+from workers.yard import Yard
+
+
+def yard() -> Yard:
+    """Tell the way into Taskyard."""
+    return cast(Yard, current_app.extensions["yard"])
+
+
+def conn() -> Connection:
+    """Lend this request's one read connection: every statement of a page sees the same moment. Raises Unavailable."""
+    if "taskyard_connection" not in g:
+        stack = ExitStack()
+        g.taskyard_connection = stack.enter_context(yard().database.read())
+        g.taskyard_stack = stack
+    return cast(Connection, g.taskyard_connection)
+
+
+def actor() -> Actor:
+    """Tell who is asking. Raises Forbidden when nobody is signed in."""
+    if not current_user.is_authenticated:
+        raise Forbidden("Sign in first.")
+    return cast(Actor, current_user.actor)
+
+
+def init(app: Flask) -> None:
+    """Give back the connection at the end of each request."""
+
+    def close(_error: BaseException | None) -> None:
+        stack = g.pop("taskyard_stack", None)
+        g.pop("taskyard_connection", None)
+        if stack is not None:
+            stack.close()
+
+    app.teardown_appcontext(close)

@@ -1,0 +1,110 @@
+"""Makes the web application."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, url_for
+from flask_login import current_user
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from dashboard import auth, context, problems, routes, security
+from dashboard.extensions import db, limiter
+from dashboard.live import init_live
+from dashboard.presenters import words
+from workers.domain.states import Status
+from workers.services import statistics
+from workers.settings import Settings
+from workers.store.database import Database, engine_options
+from workers.yard import Yard
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_JSON_BYTES = 12 * 1024 * 1024
+
+
+def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Flask:
+    """Make the application; the settings come from the environment unless given. Raises SettingsError."""
+    settings = settings or (yard.settings if yard else Settings.from_env())
+    app = Flask("taskyard", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    _configure(app, settings)
+    db.init_app(app)
+    with app.app_context():
+        app.extensions["yard"] = yard or Yard.open(settings, Database(db.engine))
+    if settings.trusted_proxies:
+        n = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+    limiter.init_app(app)
+    context.init(app)
+    auth.init(app)
+    security.init(app)
+    problems.init(app)
+    words.init(app.jinja_env)
+    _add_globals(app)
+    routes.register(app)
+    init_live(app)
+    return app
+
+
+def _configure(app: Flask, settings: Settings) -> None:
+    app.config.update(
+        SECRET_KEY=settings.secret_key or _kept_secret(settings),
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+        SESSION_COOKIE_NAME=f"taskyard_{settings.port}",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.trusted_proxies > 0,
+        PERMANENT_SESSION_LIFETIME=timedelta(days=14),
+        WTF_CSRF_CHECK_DEFAULT=False,  # the guard in `security` checks it, for people and not for tokens
+        WTF_CSRF_TIME_LIMIT=None,
+        MAX_FORM_MEMORY_SIZE=2_000_000,
+        SEND_FILE_MAX_AGE_DEFAULT=31_536_000,
+        RATELIMIT_STORAGE_URI=_limits(settings),
+        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
+        RATELIMIT_HEADERS_ENABLED=True,
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+
+def _limits(settings: Settings) -> str:
+    url = settings.effective_redis_url
+    return "redis+" + url if url.startswith("unix://") else url
+
+
+def _kept_secret(settings: Settings) -> str:
+    from workers.processes.home import settle
+
+    return settle(settings).secret_key
+
+
+def _add_globals(app: Flask) -> None:
+    def asset(path: str) -> str:
+        return url_for("static", filename=path, v=_mark(path))
+
+    def values() -> dict[str, Any]:
+        signed_in = current_user.is_authenticated
+        return {
+            "asset": asset,
+            "can": lambda role: signed_in and current_user.actor.may(role),
+            "nav_counts": _nav_counts() if signed_in else {},
+            "state_names": [str(status) for status in Status],
+        }
+
+    app.context_processor(values)
+
+
+def _nav_counts() -> dict[str, int]:
+    try:
+        return statistics.status_counts(context.conn())
+    except Exception:  # the page that says why the database is away must still be drawn
+        return {}
+
+
+@lru_cache(maxsize=256)
+def _mark(path: str) -> str:
+    file = ROOT / "static" / path
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:10] if file.is_file() else "0"

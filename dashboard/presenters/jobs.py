@@ -1,0 +1,39 @@
+"""A job as JSON and as words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workers.domain import payloads
+from workers.domain.clock import rfc3339
+from workers.domain.masking import mask
+
+_PLAIN = (
+    "id task queue priority status progress done total step message attempt max_retries timeout_seconds idempotency_key "
+    "parent batch schedule rerun_of worker wait_ms run_ms error traceback skipped_reason callback_url created_by version"
+).split()
+_TIMES = (
+    "scheduled_for next_retry_at heartbeat_at created_at started_at completed_at failed_at canceled_at cancel_requested_at"
+).split()
+_JSON = ("payload", "result")
+
+
+def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell a row of `jobs` with the names of its columns; instants in RFC 3339, secrets masked."""
+    told = {name: row[name] for name in _PLAIN if name in row}
+    told |= {name: rfc3339(row[name]) for name in _TIMES}
+    told |= {name: mask(payloads.load(row[name])) for name in _JSON if name in row}
+    return told
+
+
+def says(row: Mapping[str, Any]) -> str:
+    """Say in a few words what a job has to say: its error, its message, or the first words of its payload."""
+    if row["error"] and row["status"] in {"failed", "retry_scheduled", "canceled"}:
+        return str(row["error"]).splitlines()[0][:300]
+    if row["skipped_reason"]:
+        return f"skipped: {row['skipped_reason']}"[:300]
+    parts = [row["step"], row["message"]]
+    if row["status"] == "retry_scheduled":
+        parts.append("will be tried again")
+    return " · ".join(str(part) for part in parts if part)[:300]

@@ -1,0 +1,121 @@
+"""Numbers, times and names as people read them. Pure functions; Jinja knows them as filters."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment
+
+from workers.domain.clock import rfc3339, utcnow
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
+ICONS = {
+    "scheduled": "clock",
+    "pending": "hourglass",
+    "processing": "spinner",
+    "retry_scheduled": "retry",
+    "completed": "check",
+    "failed": "cross",
+    "canceled": "stop",
+    "stuck": "warning",
+    "paused": "pause",
+    "skipped": "pause",
+}
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span: `240 ms`, `1.2 s`, `2 m 10 s`, `3 h 05 m`, `2 d 4 h`."""
+    if seconds is None:
+        return "–"
+    if seconds < 0.9995:
+        return f"{max(0, round(seconds * 1000))} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def relative(moment: datetime | None, now: datetime | None = None) -> str:
+    """Write an instant as seen from now: `3 m ago`, `in 28 m`, `just now`."""
+    if moment is None:
+        return "–"
+    seconds = ((now or utcnow()) - moment).total_seconds()
+    away = abs(seconds)
+    if away < 1:
+        return "just now"
+    words = f"{int(away)} s"
+    for size, unit in _UNITS:
+        if away >= size:
+            words = f"{int(away // size)} {unit}"
+            break
+    return f"{words} ago" if seconds > 0 else f"in {words}"
+
+
+def exact(moment: datetime | None) -> str:
+    """Write an instant in full: `2026-01-31 08:00:00 UTC`."""
+    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def clock(moment: datetime | None) -> str:
+    """Write the time of day: `08:00:00`."""
+    return "–" if moment is None else moment.astimezone(UTC).strftime("%H:%M:%S")
+
+
+def number(value: float | None) -> str:
+    """Write a number with its thousands: `12,431`."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def compact(value: float | None) -> str:
+    """Write a number in little room: `9,999`, `24.9K`, `500K+` (from half a million on)."""
+    if value is None:
+        return "–"
+    if value < 10_000:
+        return f"{value:,.0f}"
+    if value >= 500_000:
+        return "500K+"
+    return f"{value / 1000:.1f}K".replace(".0K", "K")
+
+
+def size(value: float | None) -> str:
+    """Write a number of bytes: `118 MB`."""
+    if value is None:
+        return "–"
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if value >= 10 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return "–"
+
+
+def state(name: str) -> str:
+    """Write the name of a state: `Retry scheduled`."""
+    return str(name).replace("_", " ").capitalize()
+
+
+def pretty(value: Any) -> str:
+    """Write a JSON value over several lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def instant(moment: datetime | None) -> str:
+    """Write an instant for machines."""
+    return rfc3339(moment) or ""
+
+
+def init(environment: Environment) -> None:
+    """Make them known to the templates."""
+    for one in (duration, relative, exact, clock, number, compact, size, state, pretty, instant):
+        environment.filters[one.__name__] = one
+    environment.globals["state_icons"] = ICONS
+    environment.globals["utcnow"] = utcnow

@@ -1,0 +1,103 @@
+"""Errors as answers: RFC 9457 problems to programs, a page to people. The only place that knows both errors and HTTP."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, json, make_response, render_template, request
+from flask_limiter import RateLimitExceeded
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from werkzeug.exceptions import HTTPException
+
+from dashboard.security import NotSignedIn
+from workers.domain import errors
+
+log = logging.getLogger("taskyard.web")
+
+_STATUS: list[tuple[type[errors.TaskyardError], int, str]] = [
+    (NotSignedIn, 401, "Not signed in"),
+    (errors.TooLarge, 413, "Too large"),
+    (errors.BadInput, 422, "This cannot be used"),
+    (errors.NotFound, 404, "There is nothing here"),
+    (errors.Conflict, 409, "Its state forbids that"),
+    (errors.Forbidden, 403, "You may not do that"),
+    (errors.Unavailable, 503, "Not available now"),
+]
+
+
+def init(app: Flask) -> None:
+    """Answer every error, expected or not."""
+    app.register_error_handler(errors.TaskyardError, _ours)
+    app.register_error_handler(CSRFError, _csrf)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(OperationalError, _database)
+    app.register_error_handler(InterfaceError, _database)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def problem(status: int, title: str, detail: str, **more: Any) -> Response:
+    """Make an answer of an error, in the form that whoever asked can read."""
+    if _wants_json():
+        body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+        answer = make_response(json.dumps(body, ensure_ascii=False), status)
+        answer.content_type = "application/problem+json"
+    else:
+        page = render_template("errors/error.html", code=status, title=title, detail=detail)
+        answer = make_response(page, status)
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:
+        answer.headers["Retry-After"] = "5"
+    return answer
+
+
+def _ours(error: errors.TaskyardError) -> Response:
+    for kind, status, title in _STATUS:
+        if isinstance(error, kind):
+            more: dict[str, Any] = {}
+            if isinstance(error, errors.BadInput) and error.errors:
+                more["errors"] = error.errors
+            if isinstance(error, errors.Conflict) and error.state:
+                more["state"] = error.state
+            return problem(status, title, error.message, **more)
+    return problem(500, "Something failed", error.message)
+
+
+def _csrf(_error: CSRFError) -> Response:
+    return problem(400, "This form is too old", "Load the page again and send the form once more.")
+
+
+def _http(error: HTTPException) -> Response:
+    if error.code is not None and error.code < 400:
+        return error.get_response()  # type: ignore[return-value]
+    words = {
+        404: ("There is nothing here", "The address may be mistyped, or what was here has been removed."),
+        405: ("Not this way", f"{request.method} is not possible here."),
+        413: ("Too large", "What was sent is larger than the bound."),
+        415: ("Not this form", "Send JSON with the header Content-Type: application/json."),
+        429: ("Too many tries", "Wait a little, then try again."),
+    }
+    title, detail = words.get(error.code or 500, (error.name, error.description or error.name))
+    answer = problem(error.code or 500, title, detail)
+    for name in ("Allow", "Retry-After"):
+        value = dict(error.get_headers()).get(name) if not isinstance(error, RateLimitExceeded) else None
+        if value:
+            answer.headers[name] = value
+    return answer
+
+
+def _database(_error: Exception) -> Response:
+    return problem(503, "Not available now", "The database cannot be used now. Try again in a moment.")
+
+
+def _unexpected(error: Exception) -> Response:
+    log.exception("%s %s failed", request.method, request.path, exc_info=error)
+    return problem(500, "Something failed", "That is a fault in Taskyard; its log says more.")
+
+
+def _wants_json() -> bool:
+    if request.path.startswith("/api/") or request.headers.get("X-Requested-With") == "fetch":
+        return True
+    return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"

@@ -1,0 +1,45 @@
+"""Every blueprint, in one list."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from dashboard.api import health as health_api
+from dashboard.api import jobs as jobs_api
+from dashboard.api import queues as queues_api
+from dashboard.pages import (
+    files,
+    job,
+    job_actions,
+    jobs,
+    overview,
+    palette,
+    queues,
+    session,
+    settings,
+    tasks,
+    workers,
+)
+
+BLUEPRINTS = (
+    session.bp,
+    overview.bp,
+    jobs.bp,
+    job.bp,
+    job_actions.bp,
+    files.bp,
+    queues.bp,
+    workers.bp,
+    tasks.bp,
+    settings.bp,
+    palette.bp,
+    health_api.bp,
+    jobs_api.bp,
+    queues_api.bp,
+)
+
+
+def register(app: Flask) -> None:
+    """Register them."""
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)

@@ -1,0 +1,92 @@
+"""What everybody may do, and what every answer says: roles, denied by default; headers; CSRF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import Flask, Response, current_app, redirect, request, url_for
+from flask_login import current_user
+
+from dashboard.auth import bearer
+from dashboard.extensions import csrf
+from workers.domain.errors import Forbidden, TaskyardError
+
+F = TypeVar("F", bound=Callable[..., Any])
+PUBLIC = "public"
+CSP = {
+    "default-src": "'self'",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "object-src": "'none'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+    "form-action": "'self'",
+}
+
+
+class NotSignedIn(TaskyardError):
+    """Sign in first, or send a bearer token."""
+
+
+def requires(role: str) -> Callable[[F], F]:
+    """Declare the role that a view needs: viewer, operator, admin, or public. A view without one is refused to all."""
+
+    def mark(view: F) -> F:
+        view.taskyard_role = role  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def init(app: Flask) -> None:
+    """Guard every request, and dress every answer."""
+    csrf.init_app(app)
+    app.before_request(_guard)
+    app.after_request(_dress)
+
+
+def _guard() -> Any:
+    if request.endpoint is None:
+        return None  # no such page: the answer is 404 whoever asks
+    role = _role_of(request.endpoint)
+    if role == PUBLIC:
+        return None
+    if not current_user.is_authenticated:
+        return _ask_to_sign_in()
+    if role is None or not current_user.actor.may(role):
+        wanted = f"It needs the role {role}; yours is {current_user.role}." if role else "It is open to nobody."
+        raise Forbidden(f"You may not do that. {wanted}")
+    if bearer(request) is None:
+        csrf.protect()
+    return None
+
+
+def _role_of(endpoint: str) -> str | None:
+    if endpoint == "static":
+        return PUBLIC
+    return getattr(current_app.view_functions.get(endpoint), "taskyard_role", None)
+
+
+def _ask_to_sign_in() -> Any:
+    wants_page = request.method in {"GET", "HEAD"} and not request.path.startswith("/api/")
+    if wants_page and request.accept_mimetypes.accept_html and "X-Region" not in request.headers:
+        target = request.full_path.rstrip("?")
+        return redirect(url_for("session.sign_in", next=target if target != "/" else None))
+    raise NotSignedIn
+
+
+def _dress(response: Response) -> Response:
+    host = request.host
+    live = f"'self' ws://{host} wss://{host}"
+    parts = {**CSP, "connect-src": live}
+    response.headers.setdefault("Content-Security-Policy", "; ".join(f"{name} {value}" for name, value in parts.items()))
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+    response.headers.setdefault("X-Frame-Options", "DENY")
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
