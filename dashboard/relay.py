@@ -77,7 +77,11 @@ class Coalescer:
 
     def _take_changed(self, message: dict[str, Any]) -> None:
         kind, name = str(message["kind"]), str(message["id"])
-        rooms = {"job": ("jobs", "overview", f"job:{name}"), "queue": ("queues", "overview"), "worker": ("workers", "overview")}
+        rooms = {
+            "job": ("jobs", "overview", f"job:{name}"),
+            "queue": ("queues", "overview"),
+            "worker": ("workers", "overview"),
+        }
         told = {"kind": kind, "id": name, "status": message.get("status"), "version": message.get("version", 0)}
         for room in self._rooms(*rooms.get(kind, (f"{kind}s", f"{kind}:{name}"))):
             self._changed.setdefault(room, {})[kind, name] = told

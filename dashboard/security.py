@@ -80,7 +80,9 @@ def _dress(response: Response) -> Response:
     host = request.host
     live = f"'self' ws://{host} wss://{host}"
     parts = {**CSP, "connect-src": live}
-    response.headers.setdefault("Content-Security-Policy", "; ".join(f"{name} {value}" for name, value in parts.items()))
+    response.headers.setdefault(
+        "Content-Security-Policy", "; ".join(f"{name} {value}" for name, value in parts.items())
+    )
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")

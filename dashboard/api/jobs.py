@@ -8,7 +8,14 @@ from flask import Blueprint, Response, jsonify, make_response
 from flask.typing import ResponseReturnValue
 from pydantic import AwareDatetime, Field
 
-from dashboard.api.contract import NoQuery, Strict, json_body, operation, read_body, read_query
+from dashboard.api.contract import (
+    NoQuery,
+    Strict,
+    json_body,
+    operation,
+    read_body,
+    read_query,
+)
 from dashboard.context import actor, conn, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.security import requires
@@ -95,7 +102,7 @@ def enqueue_many() -> ResponseReturnValue:
     """Enqueue many jobs; every bad one is named by its index and none is enqueued."""
     body = json_body(MAX_BULK_BYTES)
     if set(body) != {"jobs"} or not isinstance(body["jobs"], list):
-        raise BadInput("The body is {\"jobs\": [ … ]}.", field="jobs")
+        raise BadInput('The body is {"jobs": [ … ]}.', field="jobs")
     if len(body["jobs"]) > MAX_BULK:
         raise TooLarge(f"At most {MAX_BULK:,} jobs at once; these are {len(body['jobs']):,}.", "jobs")
     made = jobs.enqueue_many(yard(), _new_many(body["jobs"]))
@@ -197,7 +204,12 @@ def run(job_id: str) -> ResponseReturnValue:
 
 @bp.post("/jobs/<job_id>/cancellations")
 @requires("operator")
-@operation("Cancel a job: at once while it waits, told and then killed while it runs", tag="jobs", answer="Enqueued", status=202)
+@operation(
+    "Cancel a job: at once while it waits, told and then killed while it runs",
+    tag="jobs",
+    answer="Enqueued",
+    status=202,
+)
 def cancel(job_id: str) -> ResponseReturnValue:
     """Call a job off."""
     row = jobs.cancel(yard(), job_id, actor())

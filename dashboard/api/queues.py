@@ -68,7 +68,9 @@ def purge(name: str) -> ResponseReturnValue:
 @operation("The catalogue of tasks with the schema of their payloads", tag="tasks", answer="Tasks")
 def tasks() -> ResponseReturnValue:
     """Answer the catalogue."""
-    told = [{**_plain(row), "payload_schema": json.loads(row["payload_schema"])} for row in catalogue.list_tasks(conn())]
+    told = [
+        {**_plain(row), "payload_schema": json.loads(row["payload_schema"])} for row in catalogue.list_tasks(conn())
+    ]
     for task in told:
         task["retry_delays"] = json.loads(task["retry_delays"]) if task["retry_delays"] else None
     return jsonify(tasks=told, next_cursor=None)

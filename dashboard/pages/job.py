@@ -1,0 +1,126 @@
+"""One job: its path, progress, payload, result, error, logs, attempts and events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
+
+from dashboard.context import conn, yard
+from dashboard.presenters import timeline, tracebacks
+from dashboard.presenters.jobs import says
+from dashboard.rendering import render
+from dashboard.security import requires
+from workers.domain import payloads
+from workers.domain.clock import utcnow
+from workers.domain.masking import mask
+from workers.domain.states import WAITING, Status
+from workers.services import explanations, jobs, statistics
+from workers.store import attempts, logs
+from workers.store import jobs as rows
+
+bp = Blueprint("job", __name__)
+TABS = ("payload", "result", "error", "logs", "attempts", "events")
+OPENS = {"failed": "error", "retry_scheduled": "error", "processing": "logs", "completed": "result"}
+LINES = 500
+
+
+@bp.get("/jobs/<job_id>")
+@requires("viewer")
+def page(job_id: str) -> Response:
+    """Show a job."""
+    now = utcnow()
+    job = jobs.get(conn(), job_id)
+    events = rows.events(conn(), job_id)
+    tab = request.args.get("tab", "")
+    opened = tab if tab in TABS else OPENS.get(job["status"], "payload")
+    waiting = Status(job["status"]) in WAITING
+    return render(
+        "job/page.html",
+        {"job": "job/_job.html", "title": "job/_title.html"},
+        active_page="jobs",
+        job=job,
+        says=says(job),
+        tab=opened,
+        tabs=_tabs(job, events),
+        path=timeline.stops(job, events, now),
+        usual=statistics.usual(conn(), job["task"]),
+        runs=statistics.recent_runs(conn(), job["task"], 30),
+        explanation=explanations.explain(conn(), job, now, yard().settings.heartbeat_seconds) if waiting else None,
+        children=rows.children(conn(), job_id, 20),
+        curl=_curl(job),
+        now=now,
+        **_of_tab(opened, job, events),
+    )
+
+
+@bp.get("/jobs/<job_id>/logs.txt")
+@requires("viewer")
+def log_file(job_id: str) -> ResponseReturnValue:
+    """Stream the whole log as text."""
+    jobs.get(conn(), job_id)
+    answer = Response(_lines(yard().database, job_id), mimetype="text/plain")
+    answer.headers["Content-Disposition"] = f"attachment; filename={job_id}.log"
+    return answer
+
+
+def _lines(database: Any, job_id: str) -> Iterator[str]:
+    after = 0
+    while True:
+        with database.read() as connection:
+            found = logs.page(connection, job_id, after=after, limit=1000)
+        if not found:
+            return
+        yield "".join(f"{row['at'].isoformat()} {row['level']:<7} {row['line']}\n" for row in found)
+        after = found[-1]["id"]
+
+
+def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
+    marks = {
+        "payload": "",
+        "result": "" if job["result"] is not None else "–",
+        "error": "" if job["error"] else "–",
+        "logs": f"{logs.count(conn(), job['id']):,}",
+        "attempts": str(job["attempt"]),
+        "events": str(len(events)),
+    }
+    return [(name, marks[name]) for name in TABS]
+
+
+def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
+    if tab == "payload":
+        return {"shown": _json(job["payload"])}
+    if tab == "result":
+        result = mask(payloads.load(job["result"]))
+        return {
+            "shown": json.dumps(result, indent=2, ensure_ascii=False) if job["result"] else None,
+            "files": _files(job["id"]),
+        }
+    if tab == "error":
+        frames = tracebacks.frames(job["traceback"])
+        return {"frames": frames, "own": next((one for one in reversed(frames) if one.is_own), None)}
+    if tab == "logs":
+        return {"lines": logs.newest(conn(), job["id"], LINES)}
+    if tab == "attempts":
+        return {"attempts": attempts.of_job(conn(), job["id"])}
+    return {"events": [{**one, "told": mask(payloads.load(one["detail"]))} for one in reversed(events)]}
+
+
+def _json(text: str | None) -> str | None:
+    return None if text is None else json.dumps(mask(payloads.load(text)), indent=2, ensure_ascii=False)
+
+
+def _files(job_id: str) -> list[tuple[str, int]]:
+    folder = yard().settings.files_dir / job_id
+    if not folder.is_dir():
+        return []
+    return sorted((one.name, one.stat().st_size) for one in folder.iterdir() if one.is_file())[:100]
+
+
+def _curl(job: Any) -> str:
+    body = json.dumps({"task": job["task"], "queue": job["queue"], "payload": mask(payloads.load(job["payload"]))})
+    quoted = body.replace("'", "'\\''")
+    return f"curl -X POST {request.host_url}api/v1/jobs -H \"Authorization: Bearer $TASKYARD_TOKEN\" --json '{quoted}'"

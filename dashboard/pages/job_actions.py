@@ -1,0 +1,121 @@
+"""What can be done with a job, or with several that are ticked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+
+from dashboard.actions import came_from, done
+from dashboard.context import actor, conn, yard
+from dashboard.security import requires
+from workers.domain import payloads
+from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.services import jobs
+
+bp = Blueprint("job_actions", __name__)
+MOST_TICKED = 200
+WORDS = {"retry": "retried", "run_now": "run now", "cancel": "canceled", "delete": "deleted"}
+
+
+@bp.post("/jobs/<job_id>/retries")
+@requires("operator")
+def retry(job_id: str) -> ResponseReturnValue:
+    """Retry."""
+    row = jobs.retry(yard(), job_id, actor())
+    return done(f"{row['task']} is back on {row['queue']}, try {row['attempt']}.", f"/jobs/{job_id}", stay=True)
+
+
+@bp.post("/jobs/<job_id>/runs")
+@requires("operator")
+def run(job_id: str) -> ResponseReturnValue:
+    """Run now, or a completed one again as a new job."""
+    row = jobs.get(conn(), job_id)
+    if row["status"] == "completed":
+        made = jobs.run_again(yard(), job_id, actor())
+        return done("A new job like it is enqueued.", f"/jobs/{made.job_id}")
+    row = jobs.run_now(yard(), job_id, actor())
+    return done(f"{row['task']} goes to {row['queue']} now.", f"/jobs/{job_id}", stay=True)
+
+
+@bp.post("/jobs/<job_id>/cancellations")
+@requires("operator")
+def cancel(job_id: str) -> ResponseReturnValue:
+    """Cancel."""
+    row = jobs.cancel(yard(), job_id, actor())
+    words = f"{row['task']} is canceled." if row["status"] == "canceled" else f"{row['task']} is told to stop."
+    return done(words, f"/jobs/{job_id}", stay=True)
+
+
+@bp.route("/jobs/<job_id>/deletions", methods=["GET", "POST"])
+@requires("operator")
+def delete(job_id: str) -> ResponseReturnValue:
+    """Delete, after a page that asks."""
+    row = jobs.get(conn(), job_id)
+    if request.method == "GET":
+        return render_template("job/delete.html", active_page="jobs", job=row)
+    jobs.delete(yard(), job_id, actor())
+    return done(f"{row['task']} {job_id} is deleted.", "/jobs")
+
+
+@bp.route("/jobs/<job_id>/edit", methods=["GET", "POST"])
+@requires("operator")
+def edit(job_id: str) -> ResponseReturnValue:
+    """Retry, or run again, with another payload."""
+    row = jobs.get(conn(), job_id)
+    if row["status"] not in {"failed", "canceled", "completed"}:
+        raise Conflict("Only a job that has ended can be edited and tried again.", state=row["status"])
+    if request.method == "GET":
+        return _edit(row, _pretty(row["payload"]), "")
+    try:
+        payload = payloads.parse(request.form.get("payload", "").encode())
+        if not isinstance(payload, dict):
+            raise BadInput("The payload is a JSON object: {…}.")
+        if row["status"] == "completed":
+            location = jobs.run_again(yard(), job_id, actor(), payload).job_id
+        else:
+            location = jobs.retry(yard(), job_id, actor(), payload)["id"]
+    except (BadInput, ValueError) as error:
+        return make_response(_edit(row, request.form.get("payload", ""), str(error)), 422)
+    return done("It is back on its queue with the new payload.", f"/jobs/{location}")
+
+
+@bp.post("/jobs/selection")
+@requires("operator")
+def selection() -> ResponseReturnValue:
+    """Do one thing with every ticked job; those whose state forbids it are counted and left as they are."""
+    action, ids = request.form.get("action", ""), request.form.getlist("id")
+    if action not in WORDS:
+        raise BadInput("Choose what to do: retry, run_now, cancel or delete.", field="action")
+    if not 1 <= len(ids) <= MOST_TICKED:
+        raise BadInput(f"Tick 1 to {MOST_TICKED} jobs.", field="id")
+    calls: dict[str, Callable[..., Any]] = {
+        "retry": jobs.retry,
+        "run_now": jobs.run_now,
+        "cancel": jobs.cancel,
+        "delete": jobs.delete,
+    }
+    worked, refused = 0, 0
+    for job_id in dict.fromkeys(ids):
+        try:
+            calls[action](yard(), job_id, actor())
+            worked += 1
+        except (Conflict, NotFound):
+            refused += 1
+    words = f"{worked} job{'' if worked == 1 else 's'} {WORDS[action]}."
+    if refused:
+        words += f" {refused} could not be: their state forbids it."
+    return done(words, came_from("/jobs"), kind="success" if worked else "error", stay=True)
+
+
+def _edit(row: Any, text: str, error: str) -> str:
+    return render_template(
+        "job/edit.html", active_page="jobs", job=row, text=text, before=_pretty(row["payload"]), error=error
+    )
+
+
+def _pretty(text: str) -> str:
+    return json.dumps(payloads.load(text), indent=2, ensure_ascii=False)

@@ -1,0 +1,119 @@
+"""People, tokens, and who did what."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_login import login_user
+from sqlalchemy import select
+
+from dashboard.actions import done
+from dashboard.auth import Person
+from dashboard.context import actor, conn, yard
+from dashboard.security import requires
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput
+from workers.services import tokens as token_service
+from workers.services import users as user_service
+from workers.store import tokens, users
+from workers.store.models import AuditEntry
+
+bp = Blueprint("settings", __name__)
+_AUDIT = AuditEntry.__table__
+AUDIT_ROWS = 50
+
+
+@bp.get("/settings")
+@requires("viewer")
+def page() -> ResponseReturnValue:
+    """Show my password, and to admins people and tokens."""
+    return _page()
+
+
+@bp.post("/settings/password")
+@requires("viewer")
+def password() -> ResponseReturnValue:
+    """Choose a new password; it ends every other session of mine."""
+    me = actor()
+    if me.kind != "user" or user_service.check_password(yard(), me.name, request.form.get("present", "")) is None:
+        raise BadInput("The present password is not right.", field="present")
+    if not request.form.get("password"):
+        raise BadInput("Give the new password.", field="password")
+    user_service.set_password(yard(), me.name, request.form["password"], me)
+    with yard().database.read() as connection:
+        row = users.by_name(connection, me.name)
+    login_user(Person(row))
+    return done("Your password is changed; you are signed out everywhere else.", "/settings")
+
+
+@bp.post("/settings/users")
+@requires("admin")
+def add_user() -> ResponseReturnValue:
+    """Add a person; the made-up password is shown once."""
+    name = request.form.get("name", "")
+    made = user_service.add(yard(), name, request.form.get("role", "viewer"), None, actor())
+    return _page(secret=(f"The one-time password of {name}", made))
+
+
+@bp.post("/settings/users/<name>")
+@requires("admin")
+def change_user(name: str) -> ResponseReturnValue:
+    """Change a person's role, lock them out or let them in, or make up a new password."""
+    change = request.form.get("change", "")
+    if change == "password":
+        made = user_service.set_password(yard(), name, None, actor())
+        return _page(secret=(f"The one-time password of {name}", made))
+    if change in {"lock", "unlock"}:
+        user_service.change(yard(), name, actor(), disabled=change == "lock")
+    else:
+        user_service.change(yard(), name, actor(), role=change)
+    return done(f"{name} is changed and signed out everywhere.", "/settings")
+
+
+@bp.post("/settings/tokens")
+@requires("admin")
+def add_token() -> ResponseReturnValue:
+    """Make a token; it is shown once."""
+    days = request.form.get("days", "")
+    if days and not (days.isdigit() and 1 <= int(days) <= 3650):
+        raise BadInput("A token lives 1 to 3650 days.", field="days")
+    expires_at = utcnow() + timedelta(days=int(days)) if days else None
+    name = request.form.get("name", "")
+    made = token_service.create(yard(), name, request.form.get("role", "viewer"), expires_at, actor())
+    return _page(secret=(f"The token {name}", made))
+
+
+@bp.post("/settings/tokens/<token_id>/revocations")
+@requires("admin")
+def revoke_token(token_id: str) -> ResponseReturnValue:
+    """Revoke a token."""
+    token_service.revoke(yard(), token_id, actor())
+    return done("The token is revoked.", "/settings")
+
+
+@bp.get("/audit")
+@requires("admin")
+def audit() -> ResponseReturnValue:
+    """List who did what, newest first."""
+    before = request.args.get("before", "")
+    chosen = select(_AUDIT).order_by(_AUDIT.c.id.desc()).limit(AUDIT_ROWS + 1)
+    if before:
+        if not before.isdigit() or len(before) > 18:
+            raise BadInput("This is no place in the audit.", field="before")
+        chosen = chosen.where(_AUDIT.c.id < int(before))
+    rows = conn().execute(chosen).mappings().all()
+    older = rows[AUDIT_ROWS - 1]["id"] if len(rows) > AUDIT_ROWS else None
+    return render_template(
+        "settings/audit.html", active_page="audit", rows=rows[:AUDIT_ROWS], older=older, now=utcnow()
+    )
+
+
+def _page(secret: tuple[str, str] | None = None) -> str:
+    shown: dict[str, Any] = {"users": [], "tokens": []}
+    if actor().may("admin"):
+        with yard().database.read() as connection:
+            shown = {"users": users.all_users(connection), "tokens": tokens.all_tokens(connection)}
+    return render_template("settings/page.html", active_page="settings", secret=secret, now=utcnow(), **shown)

@@ -1,0 +1,87 @@
+"""The path of a job through its states, from its events: one stop each, with the time spent there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dashboard.presenters.words import duration
+from workers.domain import payloads
+from workers.domain.states import FINAL, Status
+
+_VERB = {"scheduled": "held", "pending": "waited", "processing": "ran", "retry_scheduled": "waited"}
+_NOTES = {
+    "retried": "retried",
+    "run_now": "run now",
+    "reset": "put back by the monitor",
+    "timed_out": "time limit passed",
+    "lost": "its process was lost",
+    "skipped": "skipped",
+    "requeued": "Redis had lost it; put back on its queue",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One state on the path."""
+
+    state: str
+    word: str
+    at: datetime | None
+    spent: str
+    note: str
+    length: int  # 0 to 4, by the logarithm of the time
+    attempt: int | None = None
+    is_ghost: bool = False
+
+
+def stops(job: Mapping[str, Any], events: Sequence[Mapping[str, Any]], now: datetime) -> list[Stop]:
+    """Draw the path so far, and the end that is expected as a ghost."""
+    moves = [one for one in events if one["to_status"]]
+    path = [
+        _stop(one, moves[index + 1] if index + 1 < len(moves) else None, job, now) for index, one in enumerate(moves)
+    ]
+    if moves and Status(job["status"]) not in FINAL:
+        path.append(Stop("completed", "Completed", None, "expected", "", 0, is_ghost=True))
+    return path
+
+
+def _stop(move: Mapping[str, Any], following: Mapping[str, Any] | None, job: Mapping[str, Any], now: datetime) -> Stop:
+    state = move["to_status"]
+    is_final = Status(state) in FINAL
+    seconds = ((following["at"] if following else now) - move["at"]).total_seconds()
+    spent = "" if is_final and following is None else f"{_VERB.get(state, 'stayed')} {duration(max(seconds, 0))}"
+    word = state.replace("_", " ").capitalize()
+    if state == "processing":
+        word = f"Processing, try {move['attempt']}"
+    return Stop(
+        state,
+        word,
+        move["at"],
+        spent,
+        _note(move, job),
+        _length(seconds),
+        move["attempt"] if state == "processing" else None,
+    )
+
+
+def _note(move: Mapping[str, Any], job: Mapping[str, Any]) -> str:
+    parts = [_NOTES.get(move["event"], "")]
+    detail = payloads.load(move["detail"]) or {}
+    if detail.get("error"):
+        parts.append(str(detail["error"]).splitlines()[0][:120])
+    actor = move["actor"] or ""
+    if move["event"] == "started":
+        parts.append(actor.replace("worker:", "worker "))
+    elif move["event"] == "enqueued":
+        parts.append(f"queue {job['queue']}, priority {job['priority']}" + (f", by {actor}" if actor else ""))
+    elif move["event"] in {"retried", "run_now", "canceled"} and actor:
+        parts.append(f"by {actor}")
+    return "; ".join(part for part in parts if part)
+
+
+def _length(seconds: float) -> int:
+    return min(4, max(0, int(math.log10(max(seconds, 0.01) * 10)) + 1))
