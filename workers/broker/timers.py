@@ -95,6 +95,11 @@ class Timers:
             finally:
                 self._carrier.remove_lock()
 
+    def has_lost_everything(self) -> bool:
+        """Tell whether Redis was emptied since this was asked last, by whichever process. Raises Unavailable."""
+        with translated():
+            return bool(self._redis.set(f"{KEY}:not-emptied", 1, nx=True))
+
     def tell_alive(self) -> None:
         """Show in Redis that this scheduler runs; the sign fades by itself. Raises Unavailable."""
         with translated(), self._redis.pipeline() as pipe:

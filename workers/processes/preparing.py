@@ -64,5 +64,5 @@ def _prepare(settings: Settings) -> str | None:
                 return users.ensure_admin(yard, settings.admin_password)
             except Unavailable as error:
                 wait = backoff.after(0)
-                log.warning("%s Trying again in %.0f s", error, wait)
+                log.warning("%s; trying again in %.0f s", str(error).rstrip("."), wait)
                 time.sleep(wait)

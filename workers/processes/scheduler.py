@@ -23,6 +23,8 @@ from workers.yard import Yard
 log = logging.getLogger("taskyard.scheduler")
 
 DELIVER_EVERY_SECONDS = 30.0
+SETTLED_SECONDS = 6.0
+LONGEST_WAIT_SECONDS = 8.0
 RETAIN_EVERY_SECONDS = 3600.0
 SWEEP = "monitor.sweep"  # the task
 SWEEP_TIMER = "monitor-sweep"
@@ -37,7 +39,7 @@ class Step:
     every_seconds: float
     due_at: float = 0.0
     failed_at: float | None = None
-    backoff: Backoff = field(default_factory=Backoff)
+    backoff: Backoff = field(default_factory=lambda: Backoff(longest_seconds=LONGEST_WAIT_SECONDS))
 
     def run(self, yard: Yard, clock: float) -> None:
         """Run it if it is due; a part that is away or a fault in it puts it off and leaves the others alone."""
@@ -60,7 +62,7 @@ class Step:
     def _put_off(self, clock: float, why: str) -> None:
         wait = self.backoff.after(0)
         self.failed_at, self.due_at = clock, clock + wait
-        log.warning("%s: %s Trying again in %.0f s", self.name, why, wait)
+        log.warning("%s: %s; trying again in %.0f s", self.name, why.rstrip("."), wait)
 
 
 class Scheduler:
@@ -70,10 +72,12 @@ class Scheduler:
         self._yard = yard
         self._timers = Timers(yard.redis, name)
         self._stopped = threading.Event()
+        # At the start, again when what was on its way then has settled, and from then on every so often.
+        self._deliver_at, self._is_settling = 0.0, True
         self.steps: Sequence[Step] = (
             Step("timers", self._fire_timers, INTERVAL_SECONDS),
             Step("due jobs", delivery.promote_due, 1.0),
-            Step("lost jobs", self._deliver, DELIVER_EVERY_SECONDS),
+            Step("lost jobs", self._deliver, 1.0),
             Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
         )
 
@@ -119,7 +123,19 @@ class Scheduler:
         return max(datetime.fromtimestamp(int(slot), UTC), now + timedelta(seconds=1))
 
     def _deliver(self, yard: Yard, now: datetime) -> int:
-        missing = delivery.deliver_missing(yard, now)
+        clock = time.monotonic()
+        try:
+            if self._timers.has_lost_everything():
+                self._deliver_at, self._is_settling = clock, True
+            if clock < self._deliver_at:
+                return 0
+            missing = delivery.deliver_missing(yard, now)
+        except Unavailable:
+            # What is enqueued while Redis is away is pushed by nobody else.
+            self._deliver_at, self._is_settling = clock, True
+            raise
+        self._deliver_at = clock + (SETTLED_SECONDS if self._is_settling else DELIVER_EVERY_SECONDS)
+        self._is_settling = False
         if missing:
             log.warning("%s waiting jobs had no entry in Redis and were put back on their queues", missing)
         return 0
