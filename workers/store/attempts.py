@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Table,
-    Update,
     bindparam,
     insert,
     select,
@@ -19,9 +18,11 @@ from sqlalchemy import (
 )
 
 from workers.store.models import Attempt
+from workers.store.prepared import Prepared
 
 ATTEMPTS = cast(Table, Attempt.__table__)
-_INSERT = insert(ATTEMPTS)
+_BEGUN = ("job_id", "attempt", "worker", "started_at", "wait_ms")
+_INSERT = Prepared(insert(ATTEMPTS).values({name: bindparam(name) for name in _BEGUN}).inline())
 
 
 def begin(
@@ -29,7 +30,7 @@ def begin(
 ) -> None:
     """Write that an attempt started."""
     row = {"job_id": job_id, "attempt": attempt, "worker": worker, "started_at": now, "wait_ms": wait_ms}
-    connection.execute(_INSERT, row)
+    _INSERT.run(connection, row)
 
 
 def end(
@@ -42,7 +43,7 @@ def end(
 ) -> None:
     """Write how an attempt ended; `values` are error, traceback, run_ms, peak_memory_bytes."""
     changes = {"outcome": outcome, "ended_at": now, **(values or {})}
-    connection.execute(_ended(tuple(changes)), {**changes, "b_id": job_id, "b_attempt": attempt})
+    _ended(tuple(changes)).run(connection, {**changes, "b_id": job_id, "b_attempt": attempt})
 
 
 def of_job(connection: Connection, job_id: str, limit: int = 200) -> Sequence[RowMapping]:
@@ -52,6 +53,6 @@ def of_job(connection: Connection, job_id: str, limit: int = 200) -> Sequence[Ro
 
 
 @lru_cache(maxsize=32)
-def _ended(names: tuple[str, ...]) -> Update:
+def _ended(names: tuple[str, ...]) -> Prepared:
     guard = (ATTEMPTS.c.job_id == bindparam("b_id"), ATTEMPTS.c.attempt == bindparam("b_attempt"))
-    return update(ATTEMPTS).where(*guard).values({name: bindparam(name) for name in names})
+    return Prepared(update(ATTEMPTS).where(*guard).values({name: bindparam(name) for name in names}))

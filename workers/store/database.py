@@ -32,7 +32,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Lend a connection for reading: one snapshot, nothing is kept. Raises Unavailable."""
-        with translated(), self.engine.connect() as connection:
+        with self._translated(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -41,21 +41,23 @@ class Database:
 
         On SQLite the write lock is taken at the start, so a transaction never fails half way for want of it.
         """
-        with translated(), self._writer.begin() as connection:
+        with self._translated(), self._writer.begin() as connection:
             yield connection
 
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
 
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn a database that is away or locked into Unavailable."""
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable(f"The database cannot be used now: {_reason(error)}") from error
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        # The driver's own errors come from statements that are run by it, see `store.prepared`.
+        driver = self.engine.dialect.loaded_dbapi
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise Unavailable(f"The database cannot be used now: {_reason(error.orig)}") from error
+        except (driver.OperationalError, driver.InterfaceError) as error:
+            raise Unavailable(f"The database cannot be used now: {_reason(error)}") from error
 
 
 def engine_options(url: str) -> dict[str, Any]:
@@ -81,16 +83,18 @@ def _on_connect(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA cache_size=-16000")
+    cursor.execute("PRAGMA temp_store=MEMORY")  # else each row with a trigger goes through a temporary file
     cursor.close()
 
 
 def _on_begin(connection: Connection) -> None:
     write = connection.get_execution_options().get("taskyard_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _reason(error: OperationalError | InterfaceError) -> str:
-    return str(error.orig).strip().splitlines()[0] if error.orig else "no answer"
+def _reason(error: BaseException | None) -> str:
+    return (str(error).strip().splitlines() or ["no answer"])[0] if error is not None else "no answer"
 
 
 def sqlite_file(url: str) -> Path | None:

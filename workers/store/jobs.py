@@ -30,14 +30,17 @@ from workers.store.models import (
     JobEvent,
     JobLog,
 )
+from workers.store.prepared import Prepared
 
 JOBS = cast(Table, Job.__table__)
 EVENTS = cast(Table, JobEvent.__table__)
 _COLUMNS = tuple(column.name for column in JOBS.columns)
-_INSERT = insert(JOBS)
-_INSERT_EVENT = insert(EVENTS)
+_INSERT = Prepared(insert(JOBS).inline())
+_INSERT_EVENT = Prepared(
+    insert(EVENTS).values({one.name: bindparam(one.name) for one in EVENTS.columns if one.name != "id"}).inline()
+)
 _GET = select(JOBS).where(JOBS.c.id == bindparam("b_id"))
-NEXT_VERSION = (JOBS.c.version / VERSION_STEP + 1) * VERSION_STEP
+NEXT_VERSION = (JOBS.c.version // VERSION_STEP + 1) * VERSION_STEP
 
 
 def get(connection: Connection, job_id: str) -> RowMapping | None:
@@ -53,15 +56,15 @@ def get_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, RowMap
 
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]], actor: str) -> None:
     """Insert new jobs and their first event; each row holds every column it needs, see `blank`."""
-    connection.execute(_INSERT, list(rows))
-    connection.execute(_INSERT_EVENT, [_first_event(row, actor) for row in rows])
+    _INSERT.run_many(connection, rows)
+    _INSERT_EVENT.run_many(connection, [_first_event(row, actor) for row in rows])
 
 
 def add_unless_known(connection: Connection, row: Mapping[str, Any], actor: str) -> str | None:
     """Insert a job that has an idempotency or unique key; tells the id of the job that already holds the key, else None."""
     added = connection.execute(insert_or_ignore(connection, JOBS).returning(JOBS.c.id), row).scalar_one_or_none()
     if added is not None:
-        connection.execute(_INSERT_EVENT, _first_event(row, actor))
+        _INSERT_EVENT.run(connection, _first_event(row, actor))
         return None
     for key in ("idempotency_key", "unique_key"):
         if row[key] is not None:
@@ -90,7 +93,7 @@ def transition(
     actor: str = "",
     values: Mapping[str, Any] | None = None,
     detail: Mapping[str, Any] | None = None,
-) -> RowMapping | None:
+) -> dict[str, Any] | None:
     """Move a job from one state to another, if it still is in that state and attempt.
 
     Returns the row as it is now, or None when someone else was first. The event is written in the same transaction.
@@ -102,7 +105,7 @@ def transition(
     if after in FINAL:
         changes["unique_key"] = None
     guard = {"b_id": job_id, "b_status": str(before), "b_attempt": attempt}
-    row = connection.execute(_guarded_update(tuple(changes)), {**changes, **guard}).mappings().one_or_none()
+    row = _guarded_update(tuple(changes)).one(connection, {**changes, **guard})
     if row is not None:
         note(connection, row, event, now, actor=actor, detail=detail, before=before)
     return row
@@ -129,14 +132,13 @@ def note(
         "actor": actor,
         "detail": json.dumps(detail, ensure_ascii=False, default=str) if detail else None,
     }
-    connection.execute(_INSERT_EVENT, entry)
+    _INSERT_EVENT.run(connection, entry)
 
 
 def touch(connection: Connection, job_id: str, attempt: int, values: Mapping[str, Any]) -> bool:
     """Set columns of a job that is processing in this attempt, without an event; False when it no longer is."""
-    statement = _guarded_touch(tuple(values))
     guard = {"b_id": job_id, "b_status": str(Status.PROCESSING), "b_attempt": attempt}
-    return connection.execute(statement, {**values, **guard}).rowcount == 1
+    return _guarded_touch(tuple(values)).run(connection, {**values, **guard}) == 1
 
 
 def remove(connection: Connection, job_ids: Sequence[str]) -> int:
@@ -197,14 +199,13 @@ def _first_event(row: Mapping[str, Any], actor: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=128)
-def _guarded_update(names: tuple[str, ...]) -> Update:
-    # Built once per set of columns: building a statement costs more than running it.
-    return _guarded(names).values(version=NEXT_VERSION).returning(*JOBS.columns)
+def _guarded_update(names: tuple[str, ...]) -> Prepared:
+    return Prepared(_guarded(names).values(version=NEXT_VERSION).returning(*JOBS.columns))
 
 
 @lru_cache(maxsize=128)
-def _guarded_touch(names: tuple[str, ...]) -> Update:
-    return _guarded(names)
+def _guarded_touch(names: tuple[str, ...]) -> Prepared:
+    return Prepared(_guarded(names))
 
 
 def _guarded(names: Iterable[str]) -> Update:
