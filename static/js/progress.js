@@ -1,0 +1,44 @@
+// Bars and numbers patched in place. Reads data-job, data-version, data-part=bar|percent|done|rate|eta|message, data-counts.
+import { span } from "./clocks.js";
+
+const number = (value) => Math.round(value).toLocaleString("en");
+
+export function compact(value) {
+  if (value < 10000) return number(value);
+  if (value >= 500000) return "500K+";
+  return `${(value / 1000).toFixed(1).replace(".0", "")}K`;
+}
+
+function set(root, part, words) {
+  const place = root.querySelector(`[data-part=${part}]`);
+  if (place && place.textContent !== words) place.textContent = words;
+}
+
+function moveBar(bar, told) {
+  if (!bar || told.total == null) return;
+  const value = Math.round(told.progress * 100) / 100;
+  const covers = bar.querySelectorAll(".rest");
+  if (covers.length > 1) covers[0].remove();
+  bar.querySelector(".rest")?.setAttribute("x", `${value}%`);
+  bar.setAttribute("aria-valuenow", String(Math.round(value * 10) / 10));
+}
+
+export function patch(told) {
+  for (const root of document.querySelectorAll(`[data-job="${CSS.escape(told.job_id)}"]`)) {
+    if (Number(root.dataset.version ?? 0) > told.version) continue;
+    root.dataset.version = told.version;
+    moveBar(root.querySelector("[data-part=bar]"), told);
+    if (told.progress != null && told.total != null) set(root, "percent", `${told.progress.toFixed(1)} %`);
+    if (told.done != null) set(root, "done", told.total == null ? `${number(told.done)} so far` : `${number(told.done)} of ${number(told.total)}`);
+    if (told.rate != null) set(root, "rate", `${compact(told.rate)}/s`);
+    set(root, "eta", told.eta_seconds == null ? "" : `${span(told.eta_seconds)} left`);
+    if (told.message != null) set(root, "message", told.message);
+  }
+}
+
+export function patchCounts(told) {
+  for (const place of document.querySelectorAll("[data-counts]")) {
+    const value = told.statuses[place.dataset.counts];
+    if (value != null) place.textContent = compact(value);
+  }
+}
