@@ -12,11 +12,11 @@ from workers.domain.errors import NotFound
 HEADER = "X-Region"
 
 
-def render(page: str, regions: Mapping[str, str], **values: Any) -> Response:
+def render(template: str, regions: Mapping[str, str], /, **values: Any) -> Response:
     """Answer the page, or the partial of the region that the header `X-Region` names. NotFound for another name."""
     wanted = request.headers.get(HEADER)
     if wanted is not None and wanted not in regions:
         raise NotFound(f"This page has no region {wanted[:40]}.")
-    answer = make_response(render_template(regions[wanted] if wanted else page, **values))
+    answer = make_response(render_template(regions[wanted] if wanted else template, **values))
     answer.headers["Vary"] = HEADER
     return answer
