@@ -1,6 +1,6 @@
-"""How soon a whole Taskyard serves, how soon it has stopped, and the memory of all its idle processes: `python -m bench.startup`.
+"""How soon a whole Taskyard serves, how soon it stops, and what memory its idle processes take: `python -m bench.startup`.
 
-PSS shares what processes have in common among them, so its sum is what the machine really lends; RSS counts it each time.
+PSS divides what processes share among them, so its sum is what the machine lends; RSS counts what is shared each time.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     settings = home.settle(settings)
     if supervised is None:
         # In a process of its own: what a migration needs in memory shall not stay here.
-        code = subprocess.call([sys.executable, sys.argv[0], "migrate"])  # noqa: S603 - our own command
+        code = subprocess.call([sys.executable, sys.argv[0], "migrate"])
         if code:
             return code
     listener = _adopted(arguments.socket) if arguments.socket is not None else listen(settings)

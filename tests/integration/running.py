@@ -25,7 +25,7 @@ class Running:
         self.data_dir = data_dir
         self.port = free_port()
         self.environment = {
-            **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "PYTHONPATH", "LANG", "TY_SHIM"}},
+            **{name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "PYTHONPATH", "LANG"}},
             "DATA_DIR": str(data_dir),
             "PORT": str(self.port),
             "WORKERS": "1",

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
 from tests.integration.running import Running
 from tests.support import eventually
@@ -283,8 +284,6 @@ def _all_gone(processes: list[psutil.Process]) -> None:
 
 
 def _without_redis_errors(assertion: Callable[[], None]) -> None:
-    from redis.exceptions import RedisError
-
     try:
         assertion()
     except RedisError as error:

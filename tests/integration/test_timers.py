@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from redis import Redis
@@ -75,8 +76,6 @@ def test_a_name_fires_once_when_its_moment_has_come(redis: Redis) -> None:
 
 
 def test_a_moment_in_another_zone_is_the_same_moment(redis: Redis) -> None:
-    from zoneinfo import ZoneInfo
-
     Timers(redis).carry("sweep", LATER.astimezone(ZoneInfo("America/St_Johns")))
     assert Timers(redis).carried() == {"sweep": LATER}
 

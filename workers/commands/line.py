@@ -51,7 +51,9 @@ def run(top: argparse.ArgumentParser, words: Sequence[str]) -> int:
         settings = Settings.from_env()
         logs.configure(settings, arguments.label)
         module, _, function = arguments.handler.partition(":")
-        return int(getattr(importlib.import_module(module), function)(arguments, settings))
+        code = int(getattr(importlib.import_module(module), function)(arguments, settings))
+        sys.stdout.flush()
+        return code
     except SettingsError as error:
         _complain(str(error))
         return CANNOT_WORK

@@ -31,6 +31,6 @@ def listen(settings: Settings) -> socket.socket:
 def address_of(listener: socket.socket) -> str:
     """Tell the address that people open."""
     host, port = listener.getsockname()[:2]
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is looked at, not bound
+    if host in {"0.0.0.0", "::"}:
         host = socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

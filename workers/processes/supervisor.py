@@ -98,7 +98,7 @@ class Supervisor:
                 os.dup2(descriptor, number)
             for one in kept:
                 os.set_inheritable(one, True)
-            os.execv(command[0], list(command))  # noqa: S606 - the command is ours
+            os.execv(command[0], list(command))
 
         return fork(body)
 
