@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from flask import Blueprint, Response
 from sqlalchemy import select
@@ -64,7 +65,7 @@ def page() -> Response:
     )
 
 
-def _running() -> list[dict[str, object]]:
+def _running() -> list[dict[str, Any]]:
     columns = [JOBS.c[name] for name in _COLUMNS]
     chosen = select(*columns).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.created_at).limit(RUNNING)
     return [dict(row) for row in conn().execute(chosen).mappings()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from workers.domain import payloads
 from workers.domain.clock import rfc3339
 from workers.domain.masking import mask
+from workers.store.types import Row
 
 _PLAIN = (
     "id task queue priority status progress done total step message attempt max_retries timeout_seconds idempotency_key "
@@ -19,7 +19,7 @@ _TIMES = (
 _JSON = ("payload", "result")
 
 
-def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(row: Row) -> dict[str, Any]:
     """Tell a row of `jobs` with the names of its columns; instants in RFC 3339, secrets masked."""
     told = {name: row[name] for name in _PLAIN if name in row}
     told |= {name: rfc3339(row[name]) for name in _TIMES}
@@ -27,7 +27,7 @@ def as_json(row: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def says(row: Mapping[str, Any]) -> str:
+def says(row: Row) -> str:
     """Say in a few words what a job has to say: its error, its message, or the first words of its payload."""
     if row["error"] and row["status"] in {"failed", "retry_scheduled", "canceled"}:
         return str(row["error"]).splitlines()[0][:300]

@@ -10,6 +10,7 @@ from typing import Any
 from dashboard.presenters import charts
 from workers.domain.clock import parse_instant
 from workers.services.statistics import Minute, rate_per_minute
+from workers.store.types import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def queue_rows(snapshot: Mapping[str, Any], histories: Mapping[str, Sequence[Min
     return sorted(rows, key=lambda row: (not row.has_no_worker, -row.waiting, row.name == "system", row.name))
 
 
-def _row(name: str, told: Mapping[str, Any], history: Sequence[Minute], now: datetime) -> QueueRow:
+def _row(name: str, told: Row, history: Sequence[Minute], now: datetime) -> QueueRow:
     oldest = told["oldest_pending_at"]
     paused = told["paused_at"]
     busy = min(told["processing"], told["workers"])

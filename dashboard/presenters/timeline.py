@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from dashboard.presenters.words import duration
 from workers.domain import payloads
 from workers.domain.states import FINAL, Status
+from workers.store.types import Row
 
 _VERB = {"scheduled": "held", "pending": "waited", "processing": "ran", "retry_scheduled": "waited"}
 _NOTES = {
@@ -38,7 +38,7 @@ class Stop:
     is_ghost: bool = False
 
 
-def stops(job: Mapping[str, Any], events: Sequence[Mapping[str, Any]], now: datetime) -> list[Stop]:
+def stops(job: Row, events: Sequence[Row], now: datetime) -> list[Stop]:
     """Draw the path so far, and the end that is expected as a ghost."""
     moves = [one for one in events if one["to_status"]]
     path = [
@@ -49,7 +49,7 @@ def stops(job: Mapping[str, Any], events: Sequence[Mapping[str, Any]], now: date
     return path
 
 
-def _stop(move: Mapping[str, Any], following: Mapping[str, Any] | None, job: Mapping[str, Any], now: datetime) -> Stop:
+def _stop(move: Row, following: Row | None, job: Row, now: datetime) -> Stop:
     state = move["to_status"]
     is_final = Status(state) in FINAL
     seconds = ((following["at"] if following else now) - move["at"]).total_seconds()
@@ -68,7 +68,7 @@ def _stop(move: Mapping[str, Any], following: Mapping[str, Any] | None, job: Map
     )
 
 
-def _note(move: Mapping[str, Any], job: Mapping[str, Any]) -> str:
+def _note(move: Row, job: Row) -> str:
     parts = [_NOTES.get(move["event"], "")]
     detail = payloads.load(move["detail"]) or {}
     if detail.get("error"):

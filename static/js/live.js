@@ -10,7 +10,6 @@ const pill = document.querySelector("[data-behavior=live]");
 const fresh = document.querySelector("[data-behavior=fresh]");
 const unseen = new Set();
 let paused = false;
-let wasConnected = false;
 let hiding = 0;
 
 const LOOKS = { live: ["processing", "Live"], paused: ["paused", "Paused"], offline: ["stuck", "Offline, retrying"] };
@@ -51,8 +50,7 @@ if (socket) {
   socket.on("connect", async () => {
     await socket.emitWithAck("watch", { rooms });
     look("live");
-    if (wasConnected) refreshAll();
-    wasConnected = true;
+    refreshAll(); // something may have happened between the drawing of the page and this moment
   });
   socket.on("disconnect", () => { if (!paused) look("offline"); });
   socket.on("connect_error", () => look("offline"));

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from rq.queue import Queue
 
 from workers.broker.connection import translated
 from workers.domain.names import PRIORITIES, rq_id
+from workers.store.types import Row
 
 RUNNER = "workers.processes.child.run_attempt"
 QUEUE_PREFIX = Queue.redis_queue_namespace_prefix
@@ -89,7 +90,7 @@ class PushRef:
     task: str = ""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> PushRef:
+    def of(cls, row: Row) -> PushRef:
         """Take it from a row of `jobs`."""
         return cls(
             row["id"], row["attempt"], row["queue"], row["priority"], row["timeout_seconds"], row.get("task", "")

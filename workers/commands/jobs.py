@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
-from sqlalchemy import RowMapping
-
 from workers.commands.opening import ACTOR, opened
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
@@ -20,6 +18,7 @@ from workers.services.enqueueing import NewJob
 from workers.services.enqueueing import enqueue as enqueue_job
 from workers.settings import Settings
 from workers.store.job_lists import jobs_page
+from workers.store.types import Row
 
 _PAGE = 200
 _SHOWN = ("id", "status", "task", "queue", "priority", "attempt", "progress", "created_at", "error")
@@ -106,11 +105,11 @@ def _instant(text: str | None) -> Any:
         raise BadInput("A time looks like 2026-01-31T08:00:00Z.", field="at") from None
 
 
-def _as_json(row: RowMapping) -> str:
+def _as_json(row: Row) -> str:
     return json.dumps({name: row[name] for name in _SHOWN}, default=str, ensure_ascii=False)
 
 
-def _as_line(row: RowMapping) -> str:
+def _as_line(row: Row) -> str:
     at = row["created_at"].strftime("%Y-%m-%d %H:%M:%S")
     error = f"  {_one_line(row['error'])}" if row["error"] else ""
     return f"{row['id']}  {at}  {row['status']:<15} {row['task']}  {row['queue']}/{row['priority']}{error}"

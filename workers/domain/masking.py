@@ -11,7 +11,8 @@ _KEY = re.compile(
     re.IGNORECASE,
 )
 _IN_TEXT = re.compile(
-    r"""(?ix) \b ( [a-z0-9_-]* (?: password | passwd | passphrase | secret | token | api[-_]?key | authorization | cookie | credential ) [a-z0-9_-]* )
+    r"""(?ix) \b ( [a-z0-9_-]*
+    (?: password | passwd | passphrase | secret | token | api[-_]?key | authorization | cookie | credential ) [a-z0-9_-]* )
     (["']?\s*[=:]\s*["']?) ( (?:bearer|basic|token)\s+[^\s"',;&]+ | [^\s"',;&]+ )"""
 )
 _URL_SECRET = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(@)")

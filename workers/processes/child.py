@@ -20,8 +20,6 @@ import traceback
 from types import TracebackType
 from typing import IO, Any
 
-from sqlalchemy import RowMapping
-
 from workers.domain import payloads
 from workers.domain.errors import BadInput, TaskyardError, Unavailable
 from workers.processes.capture import Capture
@@ -30,6 +28,7 @@ from workers.running import Canceled, Fenced, RunningJob, current
 from workers.services import execution
 from workers.services.execution import Ending, Refused
 from workers.settings import Settings
+from workers.store.types import Row
 from workers.task import Reject, Retry, Skipped
 from workers.yard import Yard
 
@@ -94,10 +93,10 @@ class Child:
             or _cwd() != cwd
         )
 
-    def _begin(self, job_id: str, attempt: int, queue: str) -> RowMapping | Refused:
+    def _begin(self, job_id: str, attempt: int, queue: str) -> Row | Refused:
         return _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue))
 
-    def _attempt(self, row: RowMapping) -> Ending:
+    def _attempt(self, row: Row) -> Ending:
         definition = REGISTRY.get(row["task"])
         if definition is None:
             return Ending("failed", error="Unknown task type", permanent=True)

@@ -105,7 +105,7 @@ class WarmChild:
     def _fork(self) -> None:
         self._before_fork()
         ours, theirs = socket.socketpair()
-        self._faults = tempfile.TemporaryFile()
+        self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
         gc.collect()
         gc.freeze()
         pid = os.fork()
@@ -125,11 +125,13 @@ class WarmChild:
                 chunk = channel.recv(4096)
                 self._buffer += chunk
                 if not chunk:
-                    return self._died()
+                    self._reap()
+                    return None
                 if b"\n" in self._buffer:
                     return self._answer()
             elif self._has_ended():
-                return self._died()
+                self._reap()
+                return None
             else:
                 tick()
 
@@ -144,9 +146,6 @@ class WarmChild:
     def _has_ended(self) -> bool:
         # A process that the task left behind may hold the socket open: look at the child itself.
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-    def _died(self) -> None:
-        self._reap()
 
     def _reap(self) -> None:
         self.kill()

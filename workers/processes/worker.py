@@ -184,14 +184,22 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
             self._ended = ended
             raise
         if taken is None and block:
-            popped = self.connection.blpop(keys, WAIT_SECONDS) if keys else time.sleep(WAIT_SECONDS)
-            if popped is not None:
-                taken = popped[0].decode(), popped[1].decode()
-                carriers.mark_taken(self.connection, taken[1], self.name)
+            taken = self._wait_for_one(keys)
         if taken is None:
             return None
         queue = Queue(taken[0].removeprefix(carriers.QUEUE_PREFIX), connection=self.connection, serializer="json")
         return Job(taken[1], connection=self.connection, serializer="json"), queue
+
+    def _wait_for_one(self, keys: Sequence[str]) -> tuple[str, str] | None:
+        if not keys:
+            time.sleep(WAIT_SECONDS)
+            return None
+        popped = self.connection.blpop(keys, WAIT_SECONDS)
+        if popped is None:
+            return None
+        key, entry = popped[0].decode(), popped[1].decode()
+        carriers.mark_taken(self.connection, entry, self.name)
+        return key, entry
 
     def _look_at_queues(self) -> None:
         if time.monotonic() - self._looked_at < WAIT_SECONDS:
@@ -326,7 +334,7 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
         with contextlib.suppress(psutil.Error):
             memory = self._process.memory_info().rss + self._child.memory_bytes()
             cpu = self._process.cpu_percent() + self._child.cpu_percent()
-            values = {"cpu_percent": round(cpu, 1), "memory_bytes": memory}
+            values: dict[str, Any] = {"cpu_percent": round(cpu, 1), "memory_bytes": memory}
             values |= {"state": state, "heartbeat_at": utcnow(), "jobs_done": self._done, "jobs_failed": self._failed}
             values |= {"job_id": split_rq_id(self._entry)[0] if self._entry else None}
             with self._yard.database.write() as connection:

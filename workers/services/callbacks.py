@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from workers.domain.errors import TaskyardError
 from workers.services.enqueueing import NewJob, enqueue
+from workers.store.types import Row
 from workers.yard import Yard
 
 log = logging.getLogger(__name__)
 TASK = "system.callback"
 
 
-def job_ended(yard: Yard, row: Mapping[str, Any]) -> None:
+def job_ended(yard: Yard, row: Row) -> None:
     """Enqueue the call to `callback_url`, once for each ended attempt. Never raises: the job has ended all the same."""
     key = f"callback:{row['id']}:{row['attempt']}"
     try:

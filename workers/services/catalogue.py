@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import jsonschema_rs
-from sqlalchemy import Connection, RowMapping, Table, select
+from sqlalchemy import Connection, Table, select
 
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
 from workers.store.database import Database
 from workers.store.models import Task
+from workers.store.types import Row
 from workers.yard import Yard
 
 _TASKS = cast(Table, Task.__table__)
@@ -26,7 +27,7 @@ _LONGEST_MESSAGE = 300
 class CataloguedTask:
     """A task that can be enqueued."""
 
-    row: RowMapping
+    row: Row
     validator: Any
 
     def check(self, payload: dict[str, Any]) -> None:
@@ -71,7 +72,7 @@ def get_task(yard: Yard, name: str) -> CataloguedTask:
     return cache.tasks[name]
 
 
-def list_tasks(connection: Connection) -> Sequence[RowMapping]:
+def list_tasks(connection: Connection) -> Sequence[Row]:
     """List the catalogue by name."""
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()
 

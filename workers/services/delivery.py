@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from workers.broker import queues
 from workers.broker.queues import PushRef
@@ -15,6 +15,7 @@ from workers.domain.states import Status
 from workers.services.jobs import released
 from workers.services.telling import tell
 from workers.store import jobs
+from workers.store.types import Row
 from workers.yard import Yard
 
 STEP = 500
@@ -53,7 +54,7 @@ def deliver_missing(yard: Yard, now: datetime | None = None) -> int:
         after = (rows[-1]["created_at"], rows[-1]["id"])
 
 
-def _deliver(yard: Yard, rows: Sequence[RowMapping], now: datetime) -> int:
+def _deliver(yard: Yard, rows: Sequence[Row], now: datetime) -> int:
     carried = queues.exists(yard.redis, [rq_id(row["id"], row["attempt"]) for row in rows])
     lost = [row for row in rows if rq_id(row["id"], row["attempt"]) not in carried]
     if not lost:
@@ -74,7 +75,7 @@ def _deliver(yard: Yard, rows: Sequence[RowMapping], now: datetime) -> int:
     return queues.push(yard.redis, [PushRef.of(row) for row in still]) if still else 0
 
 
-def _promoted(connection: Connection, row: RowMapping, now: datetime) -> RowMapping | None:
+def _promoted(connection: Connection, row: Row, now: datetime) -> Row | None:
     return jobs.transition(
         connection,
         row["id"],

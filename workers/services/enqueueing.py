@@ -106,7 +106,8 @@ def unique_key(task: CataloguedTask, payload: str) -> str | None:
 
 
 def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, Any]]:
-    rows, errors = [], []
+    rows: list[dict[str, Any]] = []
+    errors: list[dict[str, Any]] = []
     for index, new in enumerate(batch):
         try:
             rows.append(_row(yard, new, now))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
 from workers.domain import payloads
 from workers.domain.clock import utcnow
@@ -18,6 +18,7 @@ from workers.services.callbacks import job_ended
 from workers.services.telling import tell
 from workers.store import attempts, jobs
 from workers.store.queues import QUEUES
+from workers.store.types import Row
 from workers.yard import Yard
 
 _PAUSED = select(QUEUES.c.name).where(QUEUES.c.name == bindparam("b_queue"), QUEUES.c.paused_at.is_not(None))
@@ -47,7 +48,7 @@ class Ending:
     peak_memory_bytes: int | None = None
 
 
-def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str) -> RowMapping | Refused:
+def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str) -> Row | Refused:
     """Take a pending job for a worker; the row as it is now, or why not. Raises Unavailable."""
     now = utcnow()
     with yard.database.write() as connection:
@@ -72,7 +73,7 @@ def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str) -> Row
     return row
 
 
-def end(yard: Yard, job_id: str, attempt: int, ending: Ending) -> RowMapping | None:
+def end(yard: Yard, job_id: str, attempt: int, ending: Ending) -> Row | None:
     """Write how an attempt ended and what follows: a final state, or the wait for the next try.
 
     None when the attempt had already ended or was reset: then nothing is written. Raises Unavailable.
@@ -90,7 +91,7 @@ def end(yard: Yard, job_id: str, attempt: int, ending: Ending) -> RowMapping | N
     return after
 
 
-def beat(yard: Yard, job_id: str, attempt: int) -> RowMapping | None:
+def beat(yard: Yard, job_id: str, attempt: int) -> Row | None:
     """Write that an attempt is alive; the row, or None when it is no longer this attempt's. Raises Unavailable."""
     with yard.database.write() as connection:
         if not jobs.touch(connection, job_id, attempt, {"heartbeat_at": utcnow()}):
@@ -104,7 +105,7 @@ def save_progress(yard: Yard, job_id: str, attempt: int, values: Mapping[str, An
         return jobs.touch(connection, job_id, attempt, {**values, "heartbeat_at": utcnow()})
 
 
-def _end(connection: Connection, row: RowMapping, ending: Ending, now: datetime) -> RowMapping | None:
+def _end(connection: Connection, row: Row, ending: Ending, now: datetime) -> Row | None:
     status, event, values = _consequence(row, ending, now)
     run_ms = _milliseconds(row["started_at"], now)
     wait_ms = _milliseconds(row["pending_at"] or row["created_at"], row["started_at"])
@@ -128,7 +129,7 @@ def _end(connection: Connection, row: RowMapping, ending: Ending, now: datetime)
     return after
 
 
-def _consequence(row: RowMapping, ending: Ending, now: datetime) -> tuple[Status, str, dict[str, Any]]:
+def _consequence(row: Row, ending: Ending, now: datetime) -> tuple[Status, str, dict[str, Any]]:
     if ending.outcome in {"completed", "skipped"}:
         values = {"completed_at": now, "result": ending.result, "progress": 100.0}
         return Status.COMPLETED, ending.outcome, values | _skipped(ending)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, func, select
 
 from workers.domain.clock import rfc3339
 from workers.domain.explain import WaitFacts, sentence
@@ -16,19 +16,20 @@ from workers.domain.states import Status
 from workers.services import statistics
 from workers.store import queues, workers
 from workers.store.jobs import JOBS
+from workers.store.types import Row
 
 _CAP = 10_000
 _BEFORE = {"high": ("high",), "normal": ("high", "normal"), "low": ("high", "normal", "low")}
 
 
-def explain(connection: Connection, job: RowMapping, now: datetime, heartbeat_seconds: float = 15.0) -> dict[str, Any]:
+def explain(connection: Connection, job: Row, now: datetime, heartbeat_seconds: float = 15.0) -> dict[str, Any]:
     """Say in one sentence why a job is not running, with the facts behind it: `{sentence, facts}`."""
     facts = _facts(connection, job, now, heartbeat_seconds)
     told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in asdict(facts).items()}
     return {"sentence": sentence(facts), "facts": told}
 
 
-def _facts(connection: Connection, job: RowMapping, now: datetime, heartbeat_seconds: float) -> WaitFacts:
+def _facts(connection: Connection, job: Row, now: datetime, heartbeat_seconds: float) -> WaitFacts:
     status = Status(job["status"])
     basic = {
         "status": status,
@@ -57,14 +58,14 @@ def _facts(connection: Connection, job: RowMapping, now: datetime, heartbeat_sec
     )
 
 
-def _listens(row: RowMapping, queue: str, now: datetime, heartbeat_seconds: float) -> bool:
+def _listens(row: Row, queue: str, now: datetime, heartbeat_seconds: float) -> bool:
     names = json.loads(row["queues"])
     return (queue in names or ("*" in names and queue != SYSTEM_QUEUE)) and not workers.is_lost(
         row, now, heartbeat_seconds
     )
 
 
-def _ahead(connection: Connection, job: RowMapping) -> int:
+def _ahead(connection: Connection, job: Row) -> int:
     total = 0
     for priority in _BEFORE[job["priority"]]:
         ahead = select(JOBS.c.id).where(

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from workers.broker import queues
 from workers.domain import payloads
@@ -30,6 +30,7 @@ from workers.services.enqueueing import (
 )
 from workers.services.telling import tell
 from workers.store import jobs
+from workers.store.types import Row
 from workers.yard import Yard
 
 __all__ = ["Enqueued", "NewJob", "cancel", "delete", "enqueue", "enqueue_many", "get", "retry", "run_again", "run_now"]
@@ -42,7 +43,7 @@ _FRESH = dict.fromkeys(
 )
 
 
-def get(connection: Connection, job_id: str) -> RowMapping:
+def get(connection: Connection, job_id: str) -> Row:
     """Fetch a job; NotFound when there is none."""
     row = jobs.get(connection, job_id)
     if row is None:
@@ -50,7 +51,7 @@ def get(connection: Connection, job_id: str) -> RowMapping:
     return row
 
 
-def retry(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | None = None) -> RowMapping:
+def retry(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | None = None) -> Row:
     """Put a failed or canceled job back on its queue as its next attempt, with another payload if one is given.
 
     Raises NotFound, BadInput for a payload that does not fit, Conflict when its state forbids it.
@@ -66,7 +67,7 @@ def retry(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | No
     return _pushed(yard, after)
 
 
-def run_now(yard: Yard, job_id: str, actor: Actor) -> RowMapping:
+def run_now(yard: Yard, job_id: str, actor: Actor) -> Row:
     """Put a job that waits for its time on its queue at once. Raises NotFound, Conflict."""
     now = utcnow()
     with yard.database.write() as connection:
@@ -77,14 +78,14 @@ def run_now(yard: Yard, job_id: str, actor: Actor) -> RowMapping:
     return _pushed(yard, after)
 
 
-def released(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def released(row: Row, now: datetime) -> dict[str, Any]:
     """Tell the columns of a job that leaves `scheduled` or `retry_scheduled` for its queue."""
     if row["status"] == Status.RETRY_SCHEDULED:
         return {**_FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
     return {"due_at": None, "pending_at": now}
 
 
-def cancel(yard: Yard, job_id: str, actor: Actor) -> RowMapping:
+def cancel(yard: Yard, job_id: str, actor: Actor) -> Row:
     """Call a job off: at once while it waits; while it runs it is told, and killed if it does not stop by itself.
 
     Raises NotFound, and Conflict when it has already ended.
@@ -141,7 +142,7 @@ def delete(yard: Yard, job_id: str, actor: Actor) -> None:
     tell(yard, row, status="deleted")
 
 
-def _next_attempt(yard: Yard, row: RowMapping, payload: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:
+def _next_attempt(yard: Yard, row: Row, payload: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:
     values = {**_FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
     text = row["payload"]
     if payload is not None:
@@ -152,13 +153,13 @@ def _next_attempt(yard: Yard, row: RowMapping, payload: Mapping[str, Any] | None
     return values
 
 
-def _note_edit(connection: Connection, row: RowMapping, after: RowMapping, now: datetime, actor: Actor) -> None:
+def _note_edit(connection: Connection, row: Row, after: Row, now: datetime, actor: Actor) -> None:
     if row["payload"] != after["payload"]:
         detail = {"before": payloads.load(row["payload"]), "after": payloads.load(after["payload"])}
         jobs.note(connection, after, "payload_edited", now, actor=str(actor), detail=detail)
 
 
-def _request_cancel(connection: Connection, row: RowMapping, now: datetime, actor: Actor) -> RowMapping:
+def _request_cancel(connection: Connection, row: Row, now: datetime, actor: Actor) -> Row:
     values = {"cancel_requested_at": now, "cancel_requested_by": str(actor)}
     if not jobs.touch(connection, row["id"], row["attempt"], values):
         raise _lost_race(row)
@@ -168,13 +169,13 @@ def _request_cancel(connection: Connection, row: RowMapping, now: datetime, acto
 
 def _moved(
     connection: Connection,
-    row: RowMapping,
+    row: Row,
     after: Status,
     event: str,
     now: datetime,
     actor: Actor,
     values: Mapping[str, Any],
-) -> RowMapping:
+) -> Row:
     before = Status(row["status"])
     moved = jobs.transition(
         connection, row["id"], before, row["attempt"], after, event, now, actor=str(actor), values=values
@@ -184,25 +185,23 @@ def _moved(
     return moved
 
 
-def _require(row: RowMapping, states: frozenset[Status] | set[Status], sentence: str) -> None:
+def _require(row: Row, states: frozenset[Status] | set[Status], sentence: str) -> None:
     if Status(row["status"]) not in states:
         raise Conflict(f"{sentence}; this one is {row['status'].replace('_', ' ')}.", state=row["status"])
 
 
-def _lost_race(row: RowMapping) -> Conflict:
+def _lost_race(row: Row) -> Conflict:
     return Conflict("Somebody else changed this job at the same moment. Look again.", state=row["status"])
 
 
-def _audit(
-    connection: Connection, actor: Actor, action: str, row: RowMapping, after: RowMapping | None, now: datetime
-) -> None:
-    def seen(job: RowMapping) -> dict[str, Any]:
+def _audit(connection: Connection, actor: Actor, action: str, row: Row, after: Row | None, now: datetime) -> None:
+    def seen(job: Row) -> dict[str, Any]:
         return {"task": job["task"], "status": job["status"], "attempt": job["attempt"]}
 
     audit.record(connection, actor, action, "job", row["id"], now, seen(row), seen(after) if after else None)
 
 
-def _pushed(yard: Yard, row: RowMapping) -> RowMapping:
+def _pushed(yard: Yard, row: Row) -> Row:
     with suppress(Unavailable):
         queues.push(yard.redis, [queues.PushRef.of(row)])
     tell(yard, row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.states import Status
@@ -14,6 +14,7 @@ from workers.services.execution import Ending
 from workers.store import workers as worker_rows
 from workers.store.dialects import insert_or_ignore
 from workers.store.jobs import JOBS
+from workers.store.types import Row
 from workers.yard import Yard
 
 STEP = 500
@@ -73,7 +74,7 @@ def end_lost(yard: Yard, now: datetime) -> int:
     return len(lost)
 
 
-def _is_lost(row: RowMapping, workers: dict[str, RowMapping], now: datetime, yard: Yard, limit: timedelta) -> bool:
+def _is_lost(row: Row, workers: dict[str, Row], now: datetime, yard: Yard, limit: timedelta) -> bool:
     worker = workers.get(row["worker"] or "")
     gone = worker is None or worker_rows.is_lost(worker, now, yard.settings.heartbeat_seconds)
     return gone or now - row["heartbeat_at"] > limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from workers.broker import queues as carriers
 from workers.domain.actors import Actor
@@ -16,12 +16,13 @@ from workers.domain.states import Status
 from workers.services import audit
 from workers.services.telling import tell_kind
 from workers.store import job_lists, jobs, queues
+from workers.store.types import Row
 from workers.yard import Yard
 
 _STEP = 500
 
 
-def get(connection: Connection, name: str) -> RowMapping:
+def get(connection: Connection, name: str) -> Row:
     """Fetch a queue; NotFound when nothing has ever used it."""
     row = queues.get(connection, check_queue(name))
     if row is None:
@@ -29,14 +30,14 @@ def get(connection: Connection, name: str) -> RowMapping:
     return row
 
 
-def pause(yard: Yard, name: str, actor: Actor) -> RowMapping:
+def pause(yard: Yard, name: str, actor: Actor) -> Row:
     """Stop workers from taking jobs of a queue; it keeps accepting them. Twice is the same as once. NotFound, Conflict."""
     if name == SYSTEM_QUEUE:
         raise Conflict("The system queue cannot be paused: the monitor and bulk actions run on it.")
     return _set_paused(yard, name, actor, paused=True)
 
 
-def resume(yard: Yard, name: str, actor: Actor) -> RowMapping:
+def resume(yard: Yard, name: str, actor: Actor) -> Row:
     """Let workers take jobs of a queue again. NotFound."""
     return _set_paused(yard, name, actor, paused=False)
 
@@ -54,7 +55,7 @@ def purge(yard: Yard, name: str, actor: Actor) -> int:
     return purged
 
 
-def _set_paused(yard: Yard, name: str, actor: Actor, *, paused: bool) -> RowMapping:
+def _set_paused(yard: Yard, name: str, actor: Actor, *, paused: bool) -> Row:
     now = utcnow()
     with yard.database.write() as connection:
         before = get(connection, name)

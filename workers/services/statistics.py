@@ -148,7 +148,7 @@ def usual_of(connection: Connection, tasks: Sequence[str]) -> dict[str, Usual]:
     return found
 
 
-def recent_runs(connection: Connection, task: str, limit: int = _SAMPLE) -> list[Mapping[str, Any]]:
+def recent_runs(connection: Connection, task: str, limit: int = _SAMPLE) -> list[dict[str, Any]]:
     """List the last ended runs of a task, oldest first: id, status, run_ms, created_at, skipped_reason."""
     columns = (JOBS.c.id, JOBS.c.status, JOBS.c.run_ms, JOBS.c.created_at, JOBS.c.skipped_reason)
     ended = JOBS.c.status.in_([str(Status.COMPLETED), str(Status.FAILED), str(Status.CANCELED)])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from workers.store.types import Row
 from workers.yard import Yard
 
 
-def tell(yard: Yard, row: Mapping[str, Any], status: str | None = None) -> None:
+def tell(yard: Yard, row: Row, status: str | None = None) -> None:
     """Tell that a job changed. Never raises; a word that is lost is made good when the page reads again."""
     yard.live.publish(
         {

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import datetime, timedelta
-
-from sqlalchemy import RowMapping
+from typing import Any
 
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
@@ -15,6 +14,7 @@ from workers.domain.ids import new_id
 from workers.services import audit
 from workers.services.users import check_role
 from workers.store import tokens
+from workers.store.types import Row
 from workers.yard import Yard
 
 PREFIX = "ty_"
@@ -29,7 +29,7 @@ def create(yard: Yard, name: str, role: str, expires_at: datetime | None, actor:
     if expires_at is not None and expires_at <= now:
         raise BadInput("The token would already have expired.", field="expires_at")
     secret = PREFIX + secrets.token_urlsafe(32)
-    row = {
+    row: dict[str, Any] = {
         "id": new_id(),
         "name": name.strip(),
         "prefix": secret[:10],
@@ -45,7 +45,7 @@ def create(yard: Yard, name: str, role: str, expires_at: datetime | None, actor:
     return secret
 
 
-def find(yard: Yard, secret: str) -> RowMapping | None:
+def find(yard: Yard, secret: str) -> Row | None:
     """Tell the token that this is; None when it is none, is revoked or has expired."""
     if not secret.startswith(PREFIX) or len(secret) > 200:
         return None

@@ -8,7 +8,6 @@ from functools import lru_cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import RowMapping
 
 from workers.domain.actors import ROLES, SYSTEM, Actor
 from workers.domain.clock import utcnow
@@ -16,6 +15,7 @@ from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
 from workers.services import audit
 from workers.store import users
+from workers.store.types import Row
 from workers.yard import Yard
 
 SHORTEST_PASSWORD = 8
@@ -100,7 +100,7 @@ def set_password(yard: Yard, name: str, password: str | None, actor: Actor) -> s
     return chosen
 
 
-def check_password(yard: Yard, name: str, password: str) -> RowMapping | None:
+def check_password(yard: Yard, name: str, password: str) -> Row | None:
     """Tell whose name and password these are; None when they fit nobody. Takes as long for a name that does not exist."""
     with yard.database.read() as connection:
         row = users.by_name(connection, name[:64])

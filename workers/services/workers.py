@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import RowMapping
-
 from workers.broker import queues
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound
 from workers.services import audit
 from workers.store import workers
+from workers.store.types import Row
 from workers.yard import Yard
 
 
-def stop(yard: Yard, name: str, actor: Actor) -> RowMapping:
+def stop(yard: Yard, name: str, actor: Actor) -> Row:
     """Tell a worker to finish its present job and end. Raises NotFound, Conflict, Unavailable.
 
     The supervisor or pool that started it starts another in its place: this renews a worker, it does not shrink the pool.

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from sqlalchemy import (
     Connection,
-    RowMapping,
     Table,
     bindparam,
     insert,
@@ -19,6 +18,7 @@ from sqlalchemy import (
 
 from workers.store.models import Attempt
 from workers.store.prepared import Prepared
+from workers.store.types import Row
 
 ATTEMPTS = cast(Table, Attempt.__table__)
 _BEGUN = ("job_id", "attempt", "worker", "started_at", "wait_ms")
@@ -46,7 +46,7 @@ def end(
     _ended(tuple(changes)).run(connection, {**changes, "b_id": job_id, "b_attempt": attempt})
 
 
-def of_job(connection: Connection, job_id: str, limit: int = 200) -> Sequence[RowMapping]:
+def of_job(connection: Connection, job_id: str, limit: int = 200) -> Sequence[Row]:
     """List the attempts at a job, the newest first."""
     chosen = select(ATTEMPTS).where(ATTEMPTS.c.job_id == job_id).order_by(ATTEMPTS.c.attempt.desc()).limit(limit)
     return connection.execute(chosen).mappings().all()

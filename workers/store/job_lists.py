@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    RowMapping,
     Select,
     and_,
     func,
@@ -23,6 +22,7 @@ from workers.domain.filters import JobFilter
 from workers.domain.ids import is_id
 from workers.store import cursors
 from workers.store.jobs import JOBS
+from workers.store.types import Row
 
 SEARCHED_ROWS = 20_000
 COUNT_CAP = 10_000
@@ -34,7 +34,7 @@ _LIGHT = tuple(column for column in JOBS.columns if column.name not in _HEAVY)
 class Page:
     """Rows of one page with the cursors of its neighbours; `searched` says how many rows a text search looked at most."""
 
-    rows: Sequence[RowMapping]
+    rows: Sequence[Row]
     next_cursor: str | None
     previous_cursor: str | None
     searched: int | None = None
@@ -133,9 +133,7 @@ def _text(words: str) -> ColumnElement[bool]:
     return or_(*(column.ilike(pattern, escape="\\") for column in searched))
 
 
-def _neighbours(
-    rows: Sequence[RowMapping], direction: str, more: bool, from_cursor: bool
-) -> tuple[str | None, str | None]:
+def _neighbours(rows: Sequence[Row], direction: str, more: bool, from_cursor: bool) -> tuple[str | None, str | None]:
     if not rows:
         return None, None
     older = cursors.write("o", rows[-1]["created_at"], rows[-1]["id"])

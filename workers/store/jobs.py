@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from sqlalchemy import (
     Connection,
-    RowMapping,
     Table,
     Update,
     bindparam,
@@ -31,6 +30,7 @@ from workers.store.models import (
     JobLog,
 )
 from workers.store.prepared import Prepared
+from workers.store.types import Row
 
 JOBS = cast(Table, Job.__table__)
 EVENTS = cast(Table, JobEvent.__table__)
@@ -43,12 +43,12 @@ _GET = select(JOBS).where(JOBS.c.id == bindparam("b_id"))
 NEXT_VERSION = (JOBS.c.version // VERSION_STEP + 1) * VERSION_STEP
 
 
-def get(connection: Connection, job_id: str) -> RowMapping | None:
+def get(connection: Connection, job_id: str) -> Row | None:
     """Fetch one job; None when there is none."""
     return connection.execute(_GET, {"b_id": job_id}).mappings().one_or_none()
 
 
-def get_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, RowMapping]:
+def get_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, Row]:
     """Fetch these jobs by id (1,000 at most); those that do not exist are left out."""
     rows = connection.execute(select(JOBS).where(JOBS.c.id.in_(job_ids))).mappings()
     return {row["id"]: row for row in rows}
@@ -60,7 +60,7 @@ def add(connection: Connection, rows: Sequence[Mapping[str, Any]], actor: str) -
     _INSERT_EVENT.run_many(connection, [_first_event(row, actor) for row in rows])
 
 
-def add_unless_known(connection: Connection, row: Mapping[str, Any], actor: str) -> str | None:
+def add_unless_known(connection: Connection, row: Row, actor: str) -> str | None:
     """Insert a job that has an idempotency or unique key; tells the id of the job that already holds the key, else None."""
     added = connection.execute(insert_or_ignore(connection, JOBS).returning(JOBS.c.id), row).scalar_one_or_none()
     if added is not None:
@@ -70,7 +70,7 @@ def add_unless_known(connection: Connection, row: Mapping[str, Any], actor: str)
         if row[key] is not None:
             holder = connection.execute(select(JOBS.c.id).where(JOBS.c[key] == row[key])).scalar_one_or_none()
             if holder is not None:
-                return holder
+                return str(holder)
     raise RuntimeError("a job was refused by a key that nobody holds")
 
 
@@ -113,7 +113,7 @@ def transition(
 
 def note(
     connection: Connection,
-    row: Mapping[str, Any],
+    row: Row,
     event: str,
     now: datetime,
     *,
@@ -153,19 +153,19 @@ def remove(connection: Connection, job_ids: Sequence[str]) -> int:
     return len(ids)
 
 
-def events(connection: Connection, job_id: str, limit: int = 500) -> Sequence[RowMapping]:
+def events(connection: Connection, job_id: str, limit: int = 500) -> Sequence[Row]:
     """Tell what happened to a job, oldest first."""
     chosen = select(EVENTS).where(EVENTS.c.job_id == job_id).order_by(EVENTS.c.id).limit(limit)
     return connection.execute(chosen).mappings().all()
 
 
-def children(connection: Connection, job_id: str, limit: int = 100) -> Sequence[RowMapping]:
+def children(connection: Connection, job_id: str, limit: int = 100) -> Sequence[Row]:
     """List the jobs that this one enqueued."""
     chosen = select(JOBS).where(JOBS.c.parent == job_id).order_by(JOBS.c.created_at, JOBS.c.id).limit(limit)
     return connection.execute(chosen).mappings().all()
 
 
-def due(connection: Connection, now: datetime, limit: int) -> Sequence[RowMapping]:
+def due(connection: Connection, now: datetime, limit: int) -> Sequence[Row]:
     """List waiting jobs whose moment has come, the longest overdue first."""
     waiting = JOBS.c.status.in_([str(Status.SCHEDULED), str(Status.RETRY_SCHEDULED)])
     chosen = select(JOBS).where(waiting, JOBS.c.due_at <= now).order_by(JOBS.c.due_at).limit(limit)
@@ -174,7 +174,7 @@ def due(connection: Connection, now: datetime, limit: int) -> Sequence[RowMappin
 
 def pending_since(
     connection: Connection, until: datetime, after: tuple[datetime, str] | None, limit: int
-) -> Sequence[RowMapping]:
+) -> Sequence[Row]:
     """List jobs that have been on a queue since before `until`, by (created_at, id), after the given one."""
     columns = (JOBS.c.id, JOBS.c.attempt, JOBS.c.queue, JOBS.c.priority, JOBS.c.timeout_seconds, JOBS.c.created_at)
     chosen = select(*columns).where(JOBS.c.status == str(Status.PENDING), JOBS.c.pending_at <= until)
@@ -185,7 +185,7 @@ def pending_since(
     return connection.execute(chosen.order_by(JOBS.c.created_at, JOBS.c.id).limit(limit)).mappings().all()
 
 
-def _first_event(row: Mapping[str, Any], actor: str) -> dict[str, Any]:
+def _first_event(row: Row, actor: str) -> dict[str, Any]:
     return {
         "job_id": row["id"],
         "at": row["created_at"],

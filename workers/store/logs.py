@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, RowMapping, Table, func, insert, select
+from sqlalchemy import Connection, Table, func, insert, select
 
 from workers.store.models import JobLog
+from workers.store.types import Row
 
 LOGS = cast(Table, JobLog.__table__)
 _INSERT = insert(LOGS)
@@ -29,13 +30,13 @@ def page(
     attempt: int | None = None,
     levels: Sequence[str] = (),
     q: str | None = None,
-) -> Sequence[RowMapping]:
+) -> Sequence[Row]:
     """Fetch lines after an id, oldest first."""
     chosen = select(LOGS).where(LOGS.c.job_id == job_id, LOGS.c.id > after, *_narrow(attempt, levels, q))
     return connection.execute(chosen.order_by(LOGS.c.id).limit(limit)).mappings().all()
 
 
-def newest(connection: Connection, job_id: str, limit: int = 500) -> Sequence[RowMapping]:
+def newest(connection: Connection, job_id: str, limit: int = 500) -> Sequence[Row]:
     """Fetch the last lines, oldest first."""
     chosen = select(LOGS).where(LOGS.c.job_id == job_id).order_by(LOGS.c.id.desc()).limit(limit)
     return connection.execute(chosen).mappings().all()[::-1]

@@ -27,7 +27,7 @@ VERSION_STEP = 1_000_000
 class Base(DeclarativeBase):
     """All tables of Taskyard."""
 
-    type_annotation_map = {datetime: UtcDateTime(), str: Text()}  # noqa: RUF012 - SQLAlchemy's own form
+    type_annotation_map = {datetime: UtcDateTime(), str: Text()}
 
 
 def _id(**options: Any) -> Mapped[str]:

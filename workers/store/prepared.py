@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.sql.dml import UpdateBase
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from workers.store.types import UtcDateTime
 
@@ -63,10 +63,12 @@ class _Form:
             if bind.type.dialect_impl(dialect).bind_processor(dialect) is not None
         }
         columns: list[Any] = list(statement.exported_columns)
+        # psycopg hands out Python's own types; only what we made ourselves is still to be read.
+        read = [one for one in columns if dialect.name == "sqlite" or isinstance(one.type, TypeDecorator)]
         self._names = tuple(column.key for column in columns)
         self._results = [
             (column.key, convert)
-            for column in columns
+            for column in read
             if (convert := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
         ]
 

@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, RowMapping, Table, select, update
+from sqlalchemy import Connection, Table, select, update
 
 from workers.store.database import Database
 from workers.store.dialects import insert_or_ignore
 from workers.store.models import Queue
+from workers.store.types import Row
 
 QUEUES = cast(Table, Queue.__table__)
 
@@ -33,12 +34,12 @@ def know(connection: Connection, database: Database, names: Iterable[str], now: 
             connection.execute(insert_or_ignore(connection, QUEUES), {"name": name, "created_at": now})
 
 
-def all_queues(connection: Connection) -> Sequence[RowMapping]:
+def all_queues(connection: Connection) -> Sequence[Row]:
     """List every queue by name."""
     return connection.execute(select(QUEUES).order_by(QUEUES.c.name)).mappings().all()
 
 
-def get(connection: Connection, name: str) -> RowMapping | None:
+def get(connection: Connection, name: str) -> Row | None:
     """Fetch one queue; None when it has never been used."""
     return connection.execute(select(QUEUES).where(QUEUES.c.name == name)).mappings().one_or_none()
 

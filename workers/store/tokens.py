@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Connection, RowMapping, Table, insert, select, update
+from sqlalchemy import Connection, Table, insert, select, update
 
 from workers.store.models import ApiToken
+from workers.store.types import Row
 
 TOKENS = cast(Table, ApiToken.__table__)
 
 
-def add(connection: Connection, row: Mapping[str, Any]) -> None:
+def add(connection: Connection, row: Row) -> None:
     """Insert a token."""
     connection.execute(insert(TOKENS), row)
 
 
-def by_hash(connection: Connection, token_hash: str) -> RowMapping | None:
+def by_hash(connection: Connection, token_hash: str) -> Row | None:
     """Fetch a token by the hash of its secret."""
     return connection.execute(select(TOKENS).where(TOKENS.c.token_hash == token_hash)).mappings().one_or_none()
 
 
-def all_tokens(connection: Connection) -> Sequence[RowMapping]:
+def all_tokens(connection: Connection) -> Sequence[Row]:
     """List every token, the newest first."""
     return connection.execute(select(TOKENS).order_by(TOKENS.c.created_at.desc())).mappings().all()
 

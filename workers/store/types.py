@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer
 from sqlalchemy.types import TypeDecorator
+
+# A row by the names of its columns, from SQLAlchemy or from the driver.
+Row = Mapping[Any, Any]
 
 # SQLite numbers rows by itself only in a column called INTEGER.
 BigId = BigInteger().with_variant(Integer(), "sqlite")

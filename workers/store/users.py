@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Connection, RowMapping, Table, func, select, update
+from sqlalchemy import Connection, Table, func, select, update
 
 from workers.store.dialects import insert_or_ignore
 from workers.store.models import User
+from workers.store.types import Row
 
 USERS = cast(Table, User.__table__)
 
 
-def add(connection: Connection, row: Mapping[str, Any]) -> bool:
+def add(connection: Connection, row: Row) -> bool:
     """Insert a user; False when the name is taken."""
     return connection.execute(insert_or_ignore(connection, USERS), row).rowcount == 1
 
 
-def by_name(connection: Connection, name: str) -> RowMapping | None:
+def by_name(connection: Connection, name: str) -> Row | None:
     """Fetch a user by name."""
     return connection.execute(select(USERS).where(USERS.c.name == name)).mappings().one_or_none()
 
 
-def by_id(connection: Connection, user_id: str) -> RowMapping | None:
+def by_id(connection: Connection, user_id: str) -> Row | None:
     """Fetch a user by id."""
     return connection.execute(select(USERS).where(USERS.c.id == user_id)).mappings().one_or_none()
 
 
-def all_users(connection: Connection) -> Sequence[RowMapping]:
+def all_users(connection: Connection) -> Sequence[Row]:
     """List every user by name."""
     return connection.execute(select(USERS).order_by(USERS.c.name)).mappings().all()
 

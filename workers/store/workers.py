@@ -7,17 +7,18 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, select, update
+from sqlalchemy import Connection, Table, Update, bindparam, select, update
 
 from workers.store.dialects import upsert
 from workers.store.models import Worker
+from workers.store.types import Row
 
 WORKERS = cast(Table, Worker.__table__)
 _KEPT = timedelta(hours=24)
 _COLUMNS = tuple(column.name for column in WORKERS.columns if column.name != "name")
 
 
-def register(connection: Connection, row: Mapping[str, Any]) -> None:
+def register(connection: Connection, row: Row) -> None:
     """Write that a worker started; a row left under the same name is taken over."""
     full = {**dict.fromkeys(_COLUMNS), "jobs_done": 0, "jobs_failed": 0, **row}
     connection.execute(upsert(connection, WORKERS, ["name"], _COLUMNS), full)
@@ -33,24 +34,24 @@ def mark_stopped(connection: Connection, name: str, now: datetime) -> None:
     tell(connection, name, {"state": "stopped", "stopped_at": now, "heartbeat_at": now, "job_id": None})
 
 
-def present(connection: Connection, limit: int = 1000) -> Sequence[RowMapping]:
+def present(connection: Connection, limit: int = 1000) -> Sequence[Row]:
     """List the workers that have not said that they stopped, by name."""
     chosen = select(WORKERS).where(WORKERS.c.stopped_at.is_(None)).order_by(WORKERS.c.name).limit(limit)
     return connection.execute(chosen).mappings().all()
 
 
-def recently_stopped(connection: Connection, now: datetime, limit: int = 50) -> Sequence[RowMapping]:
+def recently_stopped(connection: Connection, now: datetime, limit: int = 50) -> Sequence[Row]:
     """List the workers that stopped within a day, the latest first."""
     chosen = select(WORKERS).where(WORKERS.c.stopped_at > now - _KEPT).order_by(WORKERS.c.stopped_at.desc())
     return connection.execute(chosen.limit(limit)).mappings().all()
 
 
-def get(connection: Connection, name: str) -> RowMapping | None:
+def get(connection: Connection, name: str) -> Row | None:
     """Fetch one worker."""
     return connection.execute(select(WORKERS).where(WORKERS.c.name == name)).mappings().one_or_none()
 
 
-def is_lost(row: Mapping[str, Any], now: datetime, heartbeat_seconds: float) -> bool:
+def is_lost(row: Row, now: datetime, heartbeat_seconds: float) -> bool:
     """Tell whether a worker has been silent for more than three heartbeats (and at least 10 seconds)."""
     silence = (now - row["heartbeat_at"]).total_seconds()
     return row["stopped_at"] is None and silence > max(3 * heartbeat_seconds, 10.0)

@@ -1,0 +1,229 @@
+"""Fixtures of every floor: a real Valkey, a real database of each kind, people with their roles."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.support import eventually, free_port
+from workers import registry
+from workers.broker.embedded import EmbeddedValkey
+from workers.domain.actors import Actor
+from workers.processes import home
+from workers.services import publishing, tokens, users
+from workers.settings import Settings
+from workers.store.migrate import migrate
+from workers.yard import Yard
+
+ROOT = Path(__file__).resolve().parent.parent
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Settings]:
+    """Run one Valkey for all tests of a session; its settings lead there."""
+    folder = Path(tempfile.mkdtemp(prefix="ty-"))
+    settings = home.settle(Settings.from_env({"DATA_DIR": str(folder)}))
+    server = EmbeddedValkey(settings)
+    server.prepare()
+    with subprocess.Popen(server.command(), stdout=subprocess.DEVNULL) as process:
+        eventually(lambda: _answers(server), within=10)
+        yield settings
+        process.terminate()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(server: EmbeddedValkey) -> None:
+    assert server.answers()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Run one PostgreSQL for all tests of a session; the address of its first database."""
+    programs = _postgres_programs()
+    folder = Path(tempfile.mkdtemp(prefix="ty-pg-"))
+    port = free_port()
+    as_owner: list[str] = []
+    if os.getuid() == 0:
+        shutil.chown(folder, "postgres")
+        folder.chmod(0o700)
+        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    data = folder / "data"
+    subprocess.run(
+        [*as_owner, str(programs / "initdb"), "-D", str(data), "-U", "yard", "-A", "trust", "-E", "UTF8", "--no-sync"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=folder,
+    )
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c synchronous_commit=off"
+    server = [*as_owner, str(programs / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
+    subprocess.run([*server, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+    yield f"postgresql+psycopg://yard@127.0.0.1:{port}/"
+    subprocess.run([*server, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd=folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _postgres_programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
+    if found:
+        return found[0].parent
+    on_path = shutil.which("initdb")
+    if on_path is None:
+        pytest.fail("PostgreSQL's server programs are missing; make test says how to install them")
+    return Path(on_path).parent
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Lend an empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'taskyard.db'}"
+        return
+    import psycopg
+
+    server = request.getfixturevalue("postgres")
+    name = f"ty_{os.urandom(6).hex()}"
+    admin = server.replace("+psycopg", "") + "postgres"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield server + name
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _settings(valkey: Settings, tmp_path: Path, url: str) -> Settings:
+    settings = Settings.from_env({"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": url})
+    settings = replace(settings, redis_url=valkey.effective_redis_url, heartbeat_seconds=1.0, secret_key="x" * 40)
+    return home.settle(settings)
+
+
+def _open(settings: Settings) -> Yard:
+    yard = Yard.open(settings)
+    yard.redis.flushall()
+    migrate(yard.database)
+    registry.load_modules(())
+    publishing.publish(yard, registry.REGISTRY)
+    return yard
+
+
+@pytest.fixture
+def yard(valkey: Settings, database_url: str, tmp_path: Path) -> Iterator[Yard]:
+    """Open an empty Taskyard, once on each kind of database."""
+    opened = _open(_settings(valkey, tmp_path, database_url))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def light_yard(valkey: Settings, tmp_path: Path) -> Iterator[Yard]:
+    """Open an empty Taskyard on SQLite alone."""
+    opened = _open(_settings(valkey, tmp_path, f"sqlite:///{tmp_path / 'taskyard.db'}"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def worker(yard: Yard) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a real worker process on the yard."""
+    with running_worker(yard) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def running_worker(yard: Yard, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a real worker process until the block ends."""
+    values = {
+        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+        "DATA_DIR": str(yard.settings.data_dir),
+        "DATABASE_URL": yard.settings.database_url,
+        "REDIS_URL": yard.settings.effective_redis_url,
+        "HEARTBEAT_SECONDS": "1",
+        **environment,
+    }
+    code = (
+        "from workers import registry; from workers.settings import Settings; s = Settings.from_env();"
+        "registry.load_modules(s.task_modules); from workers.processes.worker import run_worker; run_worker(s)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=values)
+    yield process
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def operator() -> Actor:
+    """Name somebody who may act."""
+    return Actor("user", "olga", "operator")
+
+
+@pytest.fixture
+def app(light_yard: Yard) -> Flask:
+    """Make the web application on a yard with three people in it: vera looks, olga acts, ada decides."""
+    from dashboard.factory import create_app
+
+    ada = Actor("system", "tests", "admin")
+    for name, role in (("vera", "viewer"), ("olga", "operator"), ("ada", "admin")):
+        users.add(light_yard, name, role, PASSWORD, ada)
+    made = create_app(light_yard.settings, light_yard)
+    made.config["TESTING"] = False
+    return made
+
+
+class Auth:
+    """Signs people in and hands out tokens."""
+
+    def __init__(self, app: Flask, yard: Yard) -> None:
+        self._app, self._yard = app, yard
+
+    def client(self, name: str | None) -> FlaskClient:
+        """Make a client that this person is signed in with, or nobody; it sends the CSRF token by itself."""
+        client = self._app.test_client()
+        if name is not None:
+            answer = client.post("/sign-in", data={"name": name, "password": PASSWORD})
+            assert answer.status_code == 303, answer.text
+        return client
+
+    def csrf(self, client: FlaskClient) -> str:
+        """Read the token that this client's forms carry."""
+        page = client.get("/more").text
+        return page.split('data-csrf="', 1)[1].split('"', 1)[0]
+
+    def token(self, role: str) -> dict[str, str]:
+        """Make the header of a token with this role."""
+        secret = tokens.create(self._yard, f"a {role}", role, None, Actor("system", "tests", "admin"))
+        return {"Authorization": f"Bearer {secret}"}
+
+
+@pytest.fixture
+def auth(app: Flask, light_yard: Yard) -> Auth:
+    """Lend somebody who signs people in."""
+    return Auth(app, light_yard)
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    """Start the system's Chromium, with nothing that reaches out."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.fail("Chromium is missing; make test says how to install it")
+    flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    flags += "--disable-component-update --disable-sync"
+    return {"executable_path": path, "args": flags.split()}
