@@ -1,4 +1,4 @@
-"""How soon a whole Taskyard serves, how soon it stops, and what memory its idle processes take: `python -m bench.startup`.
+"""How soon a whole Taskyard serves and stops, and what memory its idle processes take: `python -m bench.startup`.
 
 PSS divides what processes share among them, so its sum is what the machine lends; RSS counts what is shared each time.
 """

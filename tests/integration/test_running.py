@@ -208,6 +208,17 @@ def test_everything_ends_when_the_supervisor_is_killed_and_the_next_start_works(
     answers(running)
 
 
+def test_a_job_that_runs_when_the_supervisor_is_killed_is_ended_and_goes_back(start: Start) -> None:
+    running = start().start().ready()
+    job = running.enqueue("samples.sleep", '{"seconds": 600}')
+    eventually(lambda: _is(running, job, "processing"), within=10)
+    assert running.process is not None
+    running.process.kill()
+    running.process.wait(5)
+    eventually(running.nothing_is_left, within=25)
+    assert running.status(job) in {"retry_scheduled", "pending"}
+
+
 def test_a_start_right_after_the_supervisor_was_killed_waits_for_what_is_left(start: Start) -> None:
     running = start().start().ready()
     assert running.process is not None

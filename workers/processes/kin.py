@@ -48,8 +48,17 @@ class Supervised:
         os.close(self._output)
 
 
-def die_with_parent(sig: signal.Signals = signal.SIGTERM) -> None:
-    """Ask the system (Linux) for a signal when the parent dies."""
+def die_with_parent() -> None:
+    """Ask the system (Linux) for a SIGTERM when the parent dies."""
+    _on_death_of_parent(signal.SIGTERM)
+
+
+def outlive_parent() -> None:
+    """Take `die_with_parent` back, for a process that has its own way to notice: two signs would count as two."""
+    _on_death_of_parent(0)
+
+
+def _on_death_of_parent(sig: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(sig), 0, 0, 0)
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from workers import logs
 from workers.processes.keeper import Keeper, Kept
-from workers.processes.kin import Supervised, die_with_parent, end_with_parent, fork
+from workers.processes.kin import Supervised, die_with_parent, end_with_parent, fork, outlive_parent
 from workers.processes.scheduler import run_scheduler
 from workers.processes.worker import run_worker
 from workers.settings import Settings
@@ -57,6 +57,7 @@ def run_pool(settings: Settings, members: Sequence[Member], supervised: Supervis
     keeper.obey_signals()
     if supervised is not None:
         keeper.listen(supervised.input, partial(_orphaned, keeper, supervised))
+        outlive_parent()
     return keeper.run()
 
 
