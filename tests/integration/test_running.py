@@ -52,8 +52,7 @@ def valkey_of(running: Running) -> Redis:
 
 
 def test_it_starts_and_a_stop_leaves_no_process_behind(start: Start) -> None:
-    running = start().start()
-    running.ready()
+    running = start().start().ready()
     answers(running)
     assert len(running.processes()) >= 6
 
@@ -263,8 +262,7 @@ def test_a_second_ctrl_c_hurries(start: Start) -> None:
 
 
 def test_a_long_path_to_the_folder_is_no_hindrance(start: Start) -> None:
-    running = start("d" * 120).start()
-    running.ready()
+    running = start("d" * 120).start().ready()
     job = running.enqueue("samples.noop")
     eventually(lambda: _is(running, job, "completed"), within=15)
     settings = Settings.from_env(running.environment)
