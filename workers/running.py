@@ -1,6 +1,6 @@
 """The job that this process runs now: its progress, its log, its wish to be canceled.
 
-Progress and log lines leave at most every 50 ms, the first at once and the last always; rows are written once a second.
+Progress and log lines leave at most every 40 ms, the first at once and the last always; rows are written once a second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from workers.services import execution
 from workers.store import logs
 from workers.yard import Yard
 
-PUBLISH_SECONDS = 0.05
+PUBLISH_SECONDS = 0.04
 SAVE_SECONDS = 1.0
 LOG_SECONDS = 0.2
 LOG_BATCH = 200

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from rq.job import Job
 from rq.queue import Queue
 
 from workers.broker.connection import translated
-from workers.domain.names import PRIORITIES, rq_id
+from workers.domain.names import DEFAULT_TIMEOUT_SECONDS, PRIORITIES, rq_id
 from workers.store.types import Row
 
 RUNNER = "workers.processes.child.run_attempt"
@@ -86,7 +86,7 @@ class PushRef:
     attempt: int
     queue: str
     priority: str
-    timeout_seconds: float
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     task: str = ""
 
     @classmethod
@@ -144,6 +144,28 @@ def take(redis: Redis, keys: Sequence[str], worker: str, ended: Sequence[str]) -
 def mark_taken(redis: Redis, entry: str, worker: str) -> None:
     """Write who took an entry that was popped by a blocking wait."""
     redis.hset(JOB_PREFIX + entry, mapping={"status": "started", "worker_name": worker, "started_at": _stamp()})
+
+
+def leave(redis: Redis, entry: str, name: str) -> None:
+    """Put somebody else's entry at the end of the queue that it was taken from, as if it had not been touched."""
+    with redis.pipeline() as pipe:
+        pipe.hset(JOB_PREFIX + entry, "status", "queued")
+        pipe.hdel(JOB_PREFIX + entry, "worker_name", "started_at")
+        pipe.rpush(QUEUE_PREFIX + name, entry)
+        pipe.execute()
+
+
+def forget(redis: Redis, entries: Sequence[str]) -> None:
+    """Delete entries that have ended."""
+    if entries:
+        redis.delete(*(JOB_PREFIX + one for one in entries))
+
+
+def forget_worker(redis: Redis, key: str, is_dead: Callable[[str, int], bool]) -> None:
+    """Delete a worker's registration when the worker that left it, known by host and process id, is dead."""
+    host, pid = redis.hmget(key, "hostname", "pid")
+    if host and pid and is_dead(host.decode(), int(pid)):
+        redis.delete(key)
 
 
 def remove(redis: Redis, refs: Sequence[PushRef]) -> None:

@@ -1,4 +1,4 @@
-"""The worker's side of the warm child: forked, spoken to, watched, killed, forked again."""
+"""The worker's side of the warm child: forked, spoken to, killed, forked again."""
 
 from __future__ import annotations
 
@@ -9,36 +9,25 @@ import select
 import signal
 import socket
 import tempfile
-import time
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import IO
 
 import psutil
 
 from workers.processes import child
+from workers.processes.minder import Minder
 from workers.settings import Settings
 
 _TICK_SECONDS = 0.25
 _LONGEST_FAULT = 64_000
 
 
-@dataclass
-class Watch:
-    """What the worker knows of the attempt that runs now; times are monotonic."""
-
-    started_at: float = field(default_factory=time.monotonic)
-    looked_at: float | None = None
-    deadline: float | None = None
-    timeout_seconds: float = 0.0
-    verdict: str | None = None  # why the worker killed it
-
-
 class WarmChild:
     """One child at a time; `death` and `fault` tell how the last one ended."""
 
-    def __init__(self, settings: Settings, worker: str, before_fork: Callable[[], None]) -> None:
-        self._settings, self._worker, self._before_fork = settings, worker, before_fork
+    def __init__(self, settings: Settings, worker: str, minder: Minder, before_fork: Callable[[], None]) -> None:
+        self._settings, self._worker, self._minder, self._before_fork = settings, worker, minder, before_fork
         self._channel: socket.socket | None = None
         self._faults: IO[bytes] | None = None
         self._process: psutil.Process | None = None
@@ -46,11 +35,9 @@ class WarmChild:
         self.pid = 0
         self.death = ""
         self.fault: str | None = None
-        self.watch = Watch()
 
     def run(self, job_id: str, attempt: int, queue: str, tick: Callable[[], None]) -> str | None:
         """Have an attempt run; its outcome, or None when the child died. `tick` is called while it is silent."""
-        self.watch = Watch()
         order = f"{job_id} {attempt} {queue}\n".encode()
         channel = self._ready()
         try:
@@ -62,17 +49,14 @@ class WarmChild:
             channel.sendall(order)
         return self._listen(channel, tick)
 
-    def is_silent(self) -> bool:
-        """Tell whether there is no answer waiting to be read."""
-        return self._channel is not None and not select.select([self._channel], [], [], 0)[0]
-
     def signal(self, sig: signal.Signals) -> None:
         """Send the child a signal."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, sig)
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, sig)
 
     def kill(self) -> None:
-        """Kill the child and everything in its session's group; harmless when it is gone."""
+        """Kill the child and everything in its process group; harmless when it is gone."""
         if self.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -81,7 +65,6 @@ class WarmChild:
     def close(self) -> None:
         """End the child."""
         if self.pid:
-            self.kill()
             self._reap()
 
     def memory_bytes(self) -> int:
@@ -105,16 +88,21 @@ class WarmChild:
     def _fork(self) -> None:
         self._before_fork()
         ours, theirs = socket.socketpair()
-        self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        faults = self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
         gc.collect()
         gc.freeze()
         pid = os.fork()
         if pid == 0:
             try:
+                os.close(self._minder.pipe)
                 ours.close()
-                child.serve(self._settings, self._worker, theirs, self._faults)
+                child.serve(self._settings, self._worker, theirs, faults)
+            except BaseException:
+                faults.write(traceback.format_exc().encode(errors="replace"))
+                faults.flush()
             finally:
                 os._exit(70)
+        self._minder.mind(pid)
         theirs.close()
         self._channel, self.pid, self._buffer = ours, pid, b""
         self._process = psutil.Process(pid)
@@ -137,9 +125,8 @@ class WarmChild:
 
     def _answer(self) -> str:
         line, self._buffer = self._buffer.split(b"\n", 1)
-        word, stays = line.decode().split(" ")
-        if stays == "leave":
-            self.kill()
+        word, _, stays = line.decode(errors="replace").partition(" ")
+        if stays != "stay":
             self._reap()
         return word
 
@@ -150,6 +137,7 @@ class WarmChild:
     def _reap(self) -> None:
         self.kill()
         _, status = os.waitpid(self.pid, 0)
+        self._minder.mind(0)
         self.death = _words(status)
         if self._faults is not None:
             self._faults.seek(0)
@@ -163,5 +151,12 @@ class WarmChild:
 def _words(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return f"was killed by signal {number} ({signal.Signals(number).name})"
+        return f"was killed by signal {number} ({_name(number)})"
     return f"exited with status {os.WEXITSTATUS(status)}"
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "real-time"

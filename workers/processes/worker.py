@@ -13,27 +13,30 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from types import FrameType
 from typing import Any
 
 import psutil
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 from rq import Worker
 from rq.command import parse_payload
 from rq.job import Job
 from rq.queue import Queue
+from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 
 from workers.broker import queues as carriers
 from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
+from workers.domain.ids import is_id
 from workers.domain.names import SYSTEM_QUEUE, split_rq_id
+from workers.processes.backoff import Backoff
+from workers.processes.minder import Minder
 from workers.processes.warm import WarmChild
-from workers.services import execution
-from workers.services.execution import Ending, Refused
+from workers.processes.watching import QUIET_SECONDS, Watcher, until_done
+from workers.services.execution import Refused
 from workers.services.telling import tell_kind
 from workers.settings import Settings
 from workers.store import queues as queue_rows
@@ -43,12 +46,10 @@ from workers.yard import Yard
 log = logging.getLogger("taskyard.worker")
 
 WAIT_SECONDS = 1  # how long a wait for work may block; new and paused queues are noticed after it
-QUIET_SECONDS = 0.2  # a job that ends sooner is not worth telling of
-CANCEL_GRACE_SECONDS = 3.0
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_TELLING_SECONDS = 30.0
 
 
-class TaskyardWorker(Worker):  # type: ignore[misc]
+class TaskyardWorker(Worker):
     """Takes entries from RQ's queues and has them run; one job at a time."""
 
     def __init__(self, yard: Yard, queues: Sequence[str] | None, name: str) -> None:
@@ -57,11 +58,13 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
         self._listening: tuple[str, ...] = self._fixed or ("default",)
         names = [carriers.rq_name(queue, "normal") for queue in self._listening]
         super().__init__(names, name=name, connection=yard.redis, serializer="json", worker_ttl=120)
-        self._child = WarmChild(yard.settings, name, self._before_fork)
+        self._minder = Minder()
+        self._child = WarmChild(yard.settings, name, self._minder, self._before_fork)
+        self._watcher: Watcher | None = None
+        self._trouble = Backoff()
         self._ended: list[str] = []
+        self._strangers: set[str] = set()
         self._entry: str | None = None
-        self._cancel_at: float | None = None
-        self._cancel_sent = False
         self._told_at = self._looked_at = self._suspend_looked_at = 0.0
         self._done = self._failed = 0
         self._told_state = ""
@@ -77,10 +80,16 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
 
     def check_for_suspension(self, burst: bool) -> None:
         """Obey `rq suspend`, looked up once a second."""
-        if time.monotonic() - self._suspend_looked_at >= 1:
+        while time.monotonic() - self._suspend_looked_at >= 1 and not self._stop_requested:
             self._suspend_looked_at = time.monotonic()
-            with contextlib.suppress(RedisConnectionError, RedisTimeoutError):
-                super().check_for_suspension(burst)
+            try:
+                suspended = is_suspended(self.connection, self)
+            except RedisError:
+                return
+            if not suspended:
+                return
+            self._tell(force=False)
+            time.sleep(1)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Tell SQL and Redis that the worker is alive, at most every few seconds."""
@@ -99,12 +108,16 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
 
     def handle_payload(self, message: Any) -> None:
         """Obey a command: stop-job asks the child, the others are RQ's own. Runs in RQ's listening thread."""
-        payload = parse_payload(message)
-        if payload.get("command") == "stop-job":
-            if payload.get("job_id") == self._entry and self._cancel_at is None:
-                self._cancel_at = time.monotonic()
-        else:
+        try:
+            payload = parse_payload(message)
+            command, entry = payload["command"], payload.get("job_id")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            log.warning("%s was sent a command that cannot be read", self.name)
+            return
+        if command != "stop-job":
             super().handle_payload(message)
+        elif entry == self._entry and (watcher := self._watcher) is not None:
+            watcher.request_cancel()
 
     @property
     def horse_pid(self) -> int:
@@ -137,15 +150,18 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
 
     def bootstrap(self, *_args: Any, **_options: Any) -> None:
         """Register with Redis and SQL, and listen for commands; waits while either is away."""
-        _until(self.register_birth)
-        _until(self.subscribe)
-        _until(lambda: self._register_row("starting"))
+        self._minder.start()
+        until_done(self._register)
+        until_done(self.subscribe)
+        until_done(lambda: self._register_row("starting"))
         self._state = WorkerStatus.STARTED
 
     def teardown(self) -> None:
         """Say goodbye."""
         self._child.close()
-        with contextlib.suppress(RedisConnectionError, RedisTimeoutError):
+        self._minder.close()
+        with contextlib.suppress(RedisError):
+            carriers.forget(self.connection, self._ended)
             super().teardown()
         with contextlib.suppress(Unavailable):
             with self._yard.database.write() as connection:
@@ -157,20 +173,20 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
         """Take the next entry; None when the worker shall end."""
         self.set_state(WorkerStatus.IDLE)
-        idle_since, wait = time.monotonic(), 1.0
+        idle_since, away = time.monotonic(), Backoff()
         while not self._stop_requested:
             try:
                 taken = self._take(block=timeout is not None)
-                wait = 1.0
-            except (RedisConnectionError, RedisTimeoutError) as error:
-                log.warning("Redis cannot be reached (%s); trying again in %.0f s", error, wait)
+            except RedisError as error:
+                wait = away.after(0)
+                log.warning("Redis cannot be used (%s); trying again in %.0f s", error, wait)
                 time.sleep(wait)
-                wait = min(wait * 2, LONGEST_WAIT_SECONDS)
                 continue
             if taken is not None:
                 return taken
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):
                 return None
+            self.check_for_suspension(burst=False)
             self._tell(force=False)
         return None
 
@@ -179,7 +195,7 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
         keys = carriers.ordered_keys(self._listening)
         ended, self._ended = self._ended, []
         try:
-            taken = carriers.take(self.connection, keys, self.name, ended) if keys else None
+            taken = carriers.take(self.connection, keys, self.name, ended)
         except BaseException:
             self._ended = ended
             raise
@@ -202,113 +218,77 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
         return key, entry
 
     def _look_at_queues(self) -> None:
+        # Only queues of Taskyard's own: another deployment's may stand on the same Redis.
         if time.monotonic() - self._looked_at < WAIT_SECONDS:
             return
         self._looked_at = time.monotonic()
-        wanted = self._fixed or tuple(sorted(carriers.known(self.connection) - {SYSTEM_QUEUE}) or ["default"])
+        self._strangers.clear()
         with contextlib.suppress(Unavailable), self._yard.database.read() as connection:
-            paused = queue_rows.paused(connection)
+            rows = queue_rows.all_queues(connection)
+            known = [row["name"] for row in rows if row["name"] != SYSTEM_QUEUE] or ["default"]
+            paused = {row["name"] for row in rows if row["paused_at"] is not None}
+            # The first of equals changes, so that one that is never empty does not starve the others.
+            start = int(self._looked_at) % len(known)
+            wanted = self._fixed or (*known[start:], *known[:start])
             self._listening = tuple(name for name in wanted if name not in paused)
 
     # Having it run.
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Have an entry's attempt run by the child, and see it through to its end."""
-        try:
-            job_id, attempt = split_rq_id(job.id)
-        except ValueError:
-            log.error("%s on %s is not an entry of Taskyard; left alone", job.id, queue.name)
+        job_id, attempt = split_rq_id(job.id)
+        if not is_id(job_id) or not attempt:
+            self._leave_to_others(job.id, queue)
             return
         name, priority = carriers.split_rq_name(queue.name)
-        self._entry, self._cancel_at, self._cancel_sent = job.id, None, False
+        ref = carriers.PushRef(job_id, attempt, name, priority)
+        self._watcher, self._entry = Watcher(self._yard, self._child, job_id, attempt), job.id
         self._state = WorkerStatus.BUSY
         try:
-            word = self._child.run(job_id, attempt, name, lambda: self._watch(job_id, attempt))
-            if word is None:
-                word = self._after_death(job_id, attempt)
+            self._settle(ref, self._run(ref, self._watcher))
         except SystemExit:
-            self._write_end(job_id, attempt, Ending("lost", error="The worker was stopped while the job ran"))
+            self._watcher.give_up("The worker was stopped while the job ran")
             raise
+        except OSError as error:
+            # No process can be made now; the entry waits for better times, and so does the worker.
+            self._put_back(ref, f"no process could be started for it: {error}")
         finally:
-            self._entry = None
-        self._settle(job.id, word, carriers.PushRef(job_id, attempt, name, priority, 1800))
+            self._watcher = self._entry = None
 
-    def _settle(self, entry: str, word: str, ref: carriers.PushRef) -> None:
+    def _run(self, ref: carriers.PushRef, watcher: Watcher) -> str:
+        def tick() -> None:
+            self._tell(force=watcher.tick())
+
+        word = self._child.run(ref.job_id, ref.attempt, ref.queue, tick)
+        return watcher.after_death() if word is None else word
+
+    def _settle(self, ref: carriers.PushRef, word: str) -> None:
         if word == Refused.PAUSED.value:
             self._looked_at = 0.0
             with contextlib.suppress(Unavailable):
                 carriers.put_back(self.connection, ref)
             return
-        self._ended.append(entry)
+        if word == Refused.DIED.value:
+            self._put_back(ref, f"the process for it {self._child.death} before it began\n{self._child.fault or ''}")
+            return
+        self._trouble.reset()
+        self._ended.append(ref.rq_id)
         self._done += 1
         self._failed += word in {"failed", "retry_scheduled"}
 
-    def _watch(self, job_id: str, attempt: int) -> None:
-        # Called over and over while the child is silent; whatever is due is done.
-        now = time.monotonic()
-        watch = self._child.watch
-        if watch.looked_at is None and now - watch.started_at >= QUIET_SECONDS:
-            self._first_look(job_id, attempt, watch, now)
-        if watch.looked_at is not None and now - watch.looked_at >= self._yard.settings.heartbeat_seconds:
-            self._beat(job_id, attempt, watch, now)
-        if watch.deadline is not None and now >= watch.deadline:
-            watch.verdict = "timed_out"
-            self._child.kill()
-        if self._cancel_at is not None:
-            self._cancel(now)
-        self._tell(force=False)
+    def _put_back(self, ref: carriers.PushRef, why: str) -> None:
+        log.error("job %s goes back to its queue: %s", ref.job_id, why.rstrip())
+        with contextlib.suppress(Unavailable):
+            carriers.put_back(self.connection, ref)
+        time.sleep(self._trouble.after(0))
 
-    def _first_look(self, job_id: str, attempt: int, watch: Any, now: float) -> None:
-        if self._beat(job_id, attempt, watch, now):
-            self._tell(force=True)
-
-    def _beat(self, job_id: str, attempt: int, watch: Any, now: float) -> bool:
-        try:
-            row = execution.beat(self._yard, job_id, attempt)
-        except Unavailable:
-            watch.looked_at = now
-            return False
-        if row is None:
-            # Not begun yet, ended this very moment, or fenced: only the last is a reason to kill.
-            if watch.looked_at is not None and self._child.is_silent():
-                watch.verdict = "fenced"
-                self._child.kill()
-            return False
-        if watch.looked_at is None:
-            watch.deadline = watch.started_at + row["timeout_seconds"]
-            watch.timeout_seconds = row["timeout_seconds"]
-        watch.looked_at = now
-        if row["cancel_requested_at"] is not None and self._cancel_at is None:
-            self._cancel_at = now
-        return True
-
-    def _cancel(self, now: float) -> None:
-        if not self._cancel_sent:
-            self._cancel_sent = True
-            self._child.signal(signal.SIGUSR1)
-        elif self._cancel_at is not None and now - self._cancel_at > CANCEL_GRACE_SECONDS:
-            self._child.watch.verdict = "canceled"
-            self._child.kill()
-
-    def _after_death(self, job_id: str, attempt: int) -> str:
-        watch, fault = self._child.watch, self._child.fault
-        if watch.verdict == "fenced":
-            return Refused.LOST.value
-        if watch.verdict == "canceled":
-            ending = Ending("canceled", error="Canceled while it ran; it did not stop by itself and was killed")
-        elif watch.verdict == "timed_out":
-            ending = Ending("timed_out", error=f"Task timeout - exceeded {_limit(watch.timeout_seconds)} limit")
-        else:
-            ending = Ending("lost", error=f"The process that ran the job {self._child.death}", traceback=fault)
-        return self._write_end(job_id, attempt, ending)
-
-    def _write_end(self, job_id: str, attempt: int, ending: Ending) -> str:
-        written: list[Any] = []
-        _until(lambda: written.append(execution.end(self._yard, job_id, attempt, ending)))
-        if written[0] is None:
-            # The child died before it had begun, or the row has moved on: the entry must not be forgotten.
-            return Refused.LOST.value
-        return str(written[0]["status"])
+    def _leave_to_others(self, entry: str, queue: Queue) -> None:
+        # A job of plain RQ on a queue of ours: it goes to the end of the line for a worker that knows it.
+        if entry in self._strangers:
+            time.sleep(WAIT_SECONDS)
+        self._strangers.add(entry)
+        with contextlib.suppress(RedisError):
+            carriers.leave(self.connection, entry, queue.name)
 
     # Telling of itself.
 
@@ -321,30 +301,37 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
         self._told_at = now
         with contextlib.suppress(Unavailable):
             self._tell_sql(state)
-        with contextlib.suppress(RedisConnectionError, RedisTimeoutError):
+        with contextlib.suppress(RedisError):
             self._tell_redis(state)
         if changed:
             self._told_state = state
             tell_kind(self._yard, "worker", self.name, state)
 
     def _interval(self) -> float:
-        return min(self._yard.settings.heartbeat_seconds, 30.0)
+        return min(self._yard.settings.heartbeat_seconds, LONGEST_TELLING_SECONDS)
 
     def _tell_sql(self, state: str) -> None:
-        with contextlib.suppress(psutil.Error):
-            memory = self._process.memory_info().rss + self._child.memory_bytes()
-            cpu = self._process.cpu_percent() + self._child.cpu_percent()
-            values: dict[str, Any] = {"cpu_percent": round(cpu, 1), "memory_bytes": memory}
-            values |= {"state": state, "heartbeat_at": utcnow(), "jobs_done": self._done, "jobs_failed": self._failed}
-            values |= {"job_id": split_rq_id(self._entry)[0] if self._entry else None}
-            with self._yard.database.write() as connection:
-                known = worker_rows.tell(connection, self.name, values)
-            if not known:
-                self._register_row(state)
+        with self._yard.database.write() as connection:
+            known = worker_rows.tell(connection, self.name, {**self._condition(), "state": state})
+        if not known:
+            self._register_row(state)
+
+    def _condition(self) -> dict[str, Any]:
+        entry = self._entry
+        return {
+            "heartbeat_at": utcnow(),
+            "jobs_done": self._done,
+            "jobs_failed": self._failed,
+            "job_id": split_rq_id(entry)[0] if entry else None,
+            "cpu_percent": round(self._process.cpu_percent() + self._child.cpu_percent(), 1),
+            "memory_bytes": self._process.memory_info().rss + self._child.memory_bytes(),
+        }
 
     def _tell_redis(self, state: str) -> None:
         if not self.connection.exists(self.key):
             self.register_birth()
+        if self.pubsub_thread is None or not self.pubsub_thread.is_alive():
+            self.subscribe()
         with self.connection.pipeline() as pipe:
             super().heartbeat(int(self._interval() * 3) + 60, pipeline=pipe)
             pipe.hset(self.key, "state", "busy" if self._entry else "idle")
@@ -356,6 +343,15 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
                 self.key, mapping={"successful_job_count": self._done - self._failed, "failed_job_count": self._failed}
             )
             pipe.execute()
+
+    def _register(self) -> None:
+        carriers.forget_worker(self.connection, self.key, self._is_dead)
+        self.register_birth()
+
+    @staticmethod
+    def _is_dead(host: str, pid: int) -> bool:
+        # A worker of this name that was killed on this machine has left its registration behind.
+        return host == socket.gethostname() and (pid == os.getpid() or not psutil.pid_exists(pid))
 
     def _register_row(self, state: str) -> None:
         now = utcnow()
@@ -379,29 +375,10 @@ class TaskyardWorker(Worker):  # type: ignore[misc]
 def run_worker(settings: Settings, queues: Sequence[str] | None = None, name: str | None = None) -> int:
     """Run a worker in this process until it is told to stop; task modules are already loaded. Returns the exit code."""
     yard = Yard.open(settings)
-    _until(yard.redis.ping)
+    until_done(yard.redis.ping)
     worker = TaskyardWorker(yard, queues, name or f"{socket.gethostname()}-{os.getpid()}")
     try:
         worker.work(logging_level="WARNING")
     finally:
         yard.close()
     return 0
-
-
-def _limit(seconds: float) -> str:
-    if seconds >= 60 and seconds % 60 == 0:
-        return f"{int(seconds // 60)} minute"
-    return f"{seconds:g} second"
-
-
-def _until(call: Callable[[], Any]) -> None:
-    # Redis or SQL may be away for hours: whatever must be done waits for them.
-    wait = 0.5
-    while True:
-        try:
-            call()
-            return
-        except (Unavailable, RedisConnectionError, RedisTimeoutError) as error:
-            log.warning("%s; trying again in %.0f s", error, wait)
-            time.sleep(wait)
-            wait = min(wait * 2, LONGEST_WAIT_SECONDS)

@@ -32,6 +32,7 @@ class Refused(Enum):
 
     LOST = "lost"  # the row has moved on: ended, retried or deleted
     PAUSED = "paused"  # its queue is paused; the entry goes back
+    DIED = "died"  # the process that was to run it died before it began; the entry goes back
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,12 @@ def end(yard: Yard, job_id: str, attempt: int, ending: Ending) -> Row | None:
         if after["callback_url"] and after["status"] != Status.RETRY_SCHEDULED:
             job_ended(yard, after)
     return after
+
+
+def look(yard: Yard, job_id: str) -> Row | None:
+    """Read a job's row. Raises Unavailable."""
+    with yard.database.read() as connection:
+        return jobs.get(connection, job_id)
 
 
 def beat(yard: Yard, job_id: str, attempt: int) -> Row | None:

@@ -1,0 +1,125 @@
+"""A newcomer's way through a whole Taskyard, in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.integration.running import Running
+
+PASSWORD = "correct horse battery"
+PAGES = ("/", "/jobs", "/queues", "/workers", "/tasks", "/settings", "/audit", "/tasks/datasets.process/run", "/api/docs")
+
+
+@pytest.fixture(scope="module")
+def taskyard() -> Iterator[Running]:
+    folder = Path(tempfile.mkdtemp(prefix="ty-e2e-"))
+    running = Running(folder / "data", WORKERS="2").start().ready()
+    yield running
+    running.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def signed_in(taskyard: Running, page: Page) -> Page:
+    page.goto(taskyard.address + "/sign-in")
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    return page
+
+
+def test_a_dataset_is_uploaded_watched_live_and_its_report_read(taskyard: Running, signed_in: Page, tmp_path: Path) -> None:
+    rows = "".join(f"{n},{n % 7},name {n % 100}\n" for n in range(600_000))
+    (tmp_path / "table.csv").write_text("id,weekday,name\n" + rows)
+    page = signed_in
+    page.goto(taskyard.address + "/tasks/datasets.process/run")
+    page.set_input_files("input[type=file]", str(tmp_path / "table.csv"))
+    page.get_by_role("button", name="Run datasets.process").click()
+    page.wait_for_url("**/jobs/*")
+    page.evaluate(
+        """() => { window.seen = new Set(); new MutationObserver(() => { const bar = document.querySelector('.progress [data-part=bar]');
+        if (bar) window.seen.add(bar.getAttribute('aria-valuenow')); }).observe(document.body,
+        {subtree: true, childList: true, attributes: true}); }"""
+    )
+    expect(page.locator(".title .badge", has_text="Completed")).to_be_visible(timeout=30_000)
+    assert page.evaluate("window.seen.size") >= 10
+    page.get_by_role("link", name="Result").click()
+    with page.expect_navigation():
+        page.get_by_role("link", name="report.html").click()
+    expect(page.get_by_role("heading", name="table.csv")).to_be_visible()
+    expect(page.get_by_text("600,000 records")).to_be_visible()
+
+
+def test_a_failed_job_opens_on_its_error_and_is_retried(taskyard: Running, signed_in: Page) -> None:
+    page = signed_in
+    page.goto(taskyard.address + "/tasks/samples.fail/run")
+    page.get_by_label("times").fill("1")
+    page.get_by_label("message").fill("<img src=x onerror=document.title='owned'> boom")
+    page.get_by_text("How it runs").click()
+    page.get_by_label("Retries").fill("0")
+    page.get_by_role("button", name="Run samples.fail").click()
+    expect(page.locator(".title .badge", has_text="Failed")).to_be_visible(timeout=15_000)
+    page.get_by_role("link", name="Error").click()
+    expect(page.locator(".failure__msg")).to_contain_text("<img src=x")
+    assert "owned" not in page.title()
+    page.get_by_role("button", name="Retry", exact=True).click()
+    expect(page.locator(".title .badge", has_text="Completed")).to_be_visible(timeout=15_000)
+
+
+def test_a_running_job_is_canceled(taskyard: Running, signed_in: Page) -> None:
+    page = signed_in
+    page.goto(taskyard.address + "/tasks/samples.sleep/run")
+    page.get_by_label("seconds").first.fill("60")
+    page.get_by_label("steps").fill("600")
+    page.get_by_role("button", name="Run samples.sleep").click()
+    expect(page.locator(".title .badge", has_text="Processing")).to_be_visible(timeout=15_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".title .badge", has_text="Canceled")).to_be_visible(timeout=15_000)
+
+
+def test_the_page_comes_back_to_life_after_the_web_process_was_killed(taskyard: Running, signed_in: Page) -> None:
+    page = signed_in
+    page.goto(taskyard.address + "/jobs")
+    pill = page.locator("[data-behavior=live]")
+    expect(pill).to_have_text("Live", timeout=10_000)
+    assert taskyard.process is not None
+    for child in psutil.Process(taskyard.process.pid).children(recursive=True):
+        if "web" in child.cmdline():
+            child.send_signal(signal.SIGKILL)
+    expect(pill).to_have_text("Offline, retrying", timeout=10_000)
+    expect(pill).to_have_text("Live", timeout=30_000)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_is_open_to_everybody(taskyard: Running, signed_in: Page, theme: str) -> None:
+    page = signed_in
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    found: dict[str, list[str]] = {}
+    for path in PAGES:
+        page.goto(taskyard.address + path)
+        told = Axe().run(page)
+        if told.violations_count:
+            found[path] = [f"{one['id']}: {one['nodes'][0]['html'][:160]}" for one in told.response["violations"]]
+    assert found == {}
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_no_page_scrolls_sideways(taskyard: Running, signed_in: Page, width: int) -> None:
+    page = signed_in
+    page.set_viewport_size({"width": width, "height": 800})
+    wide = []
+    for path in PAGES:
+        page.goto(taskyard.address + path)
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            wide.append(path)
+    assert wide == []

@@ -1,0 +1,160 @@
+"""Seeing one attempt through: beats while it runs, its end at the time limit, when it is canceled, or when it was reset."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from workers.domain.clock import utcnow
+from workers.domain.errors import Unavailable
+from workers.domain.states import Status
+from workers.processes.warm import WarmChild
+from workers.services import execution
+from workers.services.execution import Ending, Refused
+from workers.store.types import Row
+from workers.yard import Yard
+
+log = logging.getLogger("taskyard.worker")
+
+QUIET_SECONDS = 0.2  # a job that ends sooner is not worth looking at
+CANCEL_GRACE_SECONDS = 3.0
+ENDED_GRACE_SECONDS = 5.0  # what an attempt whose end is already written gets to say so
+LONGEST_WAIT_SECONDS = 30.0
+
+
+class Watcher:
+    """Watches the attempt that the child runs now; all its times are monotonic."""
+
+    def __init__(self, yard: Yard, child: WarmChild, job_id: str, attempt: int) -> None:
+        self._yard, self._child, self._job_id, self._attempt = yard, child, job_id, attempt
+        self._started_at = time.monotonic()
+        self._beaten_at: float | None = None
+        self._deadline: float | None = None
+        self._timeout_seconds = 0.0
+        self._ended_seen_at: float | None = None
+        self._cancel_at: float | None = None
+        self._cancel_sent = False
+        self._verdict = ""
+
+    def request_cancel(self) -> None:
+        """Have the attempt stopped: asked first, then killed. May be called from another thread."""
+        if self._cancel_at is None:
+            self._cancel_at = time.monotonic()
+
+    def tick(self) -> bool:
+        """Do what is due; called over and over while the child is silent. True when it has just been seen to run."""
+        now = time.monotonic()
+        seen = False
+        if self._beaten_at is None:
+            seen = now - self._started_at >= QUIET_SECONDS and self._look(now)
+        elif now - self._beaten_at >= self._yard.settings.heartbeat_seconds:
+            self._beat(now)
+        if self._deadline is not None and now >= self._deadline:
+            self._kill("timed_out")
+        elif self._cancel_at is not None:
+            self._cancel(now)
+        return seen
+
+    def after_death(self) -> str:
+        """Write how the attempt ended whose child has died; the state that follows, or why there is none."""
+        if self._verdict == "fenced":
+            return Refused.LOST.value
+        written: list[Row | None] = []
+        until_done(lambda: written.append(execution.end(self._yard, self._job_id, self._attempt, self._ending())))
+        if written[0] is not None:
+            return str(written[0]["status"])
+        looked: list[Row | None] = []
+        until_done(lambda: looked.append(execution.look(self._yard, self._job_id)))
+        waits = looked[0] is not None and looked[0]["status"] == Status.PENDING
+        return (Refused.DIED if waits and self._is_ours(looked[0]) else Refused.LOST).value
+
+    def give_up(self, error: str) -> None:
+        """Write that the attempt was cut off by the worker's own end; if that cannot be, the monitor finds it."""
+        try:
+            execution.end(
+                self._yard, self._job_id, self._attempt, Ending("lost", error=error, retry_after_seconds=0.0)
+            )
+        except Unavailable as trouble:
+            log.warning("%s The monitor will find job %s", trouble, self._job_id)
+
+    def _look(self, now: float) -> bool:
+        # A read, since it must find the time limit even while writers are locked out.
+        try:
+            row = execution.look(self._yard, self._job_id)
+        except Unavailable:
+            return False
+        if row is None or row["status"] != Status.PROCESSING or not self._is_ours(row):
+            return False
+        run_seconds = (utcnow() - row["started_at"]).total_seconds()
+        self._timeout_seconds = row["timeout_seconds"]
+        self._deadline = now - min(max(run_seconds, 0.0), now - self._started_at) + self._timeout_seconds
+        self._beaten_at = now
+        self._obey(row)
+        return True
+
+    def _beat(self, now: float) -> None:
+        try:
+            row = execution.beat(self._yard, self._job_id, self._attempt)
+            if row is not None:
+                self._beaten_at = now
+                self._obey(row)
+                return
+            row = execution.look(self._yard, self._job_id)
+        except Unavailable:
+            return
+        if row is None or not self._is_ours(row) or row["status"] == Status.PENDING:
+            self._kill("fenced")
+            return
+        # Its end is written, by itself a moment ago or by somebody else.
+        self._ended_seen_at = self._ended_seen_at or now
+        if now - self._ended_seen_at >= ENDED_GRACE_SECONDS:
+            self._kill("fenced")
+
+    def _obey(self, row: Row) -> None:
+        if row["cancel_requested_at"] is not None:
+            self.request_cancel()
+
+    def _is_ours(self, row: Row | None) -> bool:
+        return row is not None and row["attempt"] == self._attempt
+
+    def _cancel(self, now: float) -> None:
+        if not self._cancel_sent:
+            self._cancel_sent = True
+            self._child.signal(signal.SIGUSR1)
+        elif self._cancel_at is not None and now - self._cancel_at > CANCEL_GRACE_SECONDS:
+            self._kill("canceled")
+
+    def _kill(self, verdict: str) -> None:
+        self._verdict = self._verdict or verdict
+        self._child.kill()
+
+    def _ending(self) -> Ending:
+        if self._verdict == "canceled":
+            return Ending("canceled", error="Canceled while it ran; it did not stop by itself and was killed")
+        if self._verdict == "timed_out":
+            return Ending("timed_out", error=f"Task timeout - exceeded {_limit(self._timeout_seconds)} limit")
+        return Ending("lost", error=f"Worker child {self._child.death}", traceback=self._child.fault)
+
+
+def until_done(call: Callable[[], Any]) -> None:
+    """Call until it succeeds: Redis or SQL may be away for hours, and what must be done waits for them."""
+    wait = 0.5
+    while True:
+        try:
+            call()
+            return
+        except (Unavailable, RedisError) as error:
+            log.warning("%s; trying again in %.0f s", error, wait)
+            time.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+
+
+def _limit(seconds: float) -> str:
+    if seconds >= 60 and seconds % 60 == 0:
+        return f"{int(seconds // 60)} minute"
+    return f"{seconds:g} second"
