@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -118,7 +118,7 @@ def push(redis: Redis, refs: Sequence[PushRef]) -> int:
     pushed = 0
     with translated():
         for start in range(0, len(refs), _BATCH):
-            args: list[Any] = [JOB_PREFIX, _stamp()]
+            args: list[Any] = [JOB_PREFIX, stamp()]
             for ref in refs[start : start + _BATCH]:
                 args += _entry(ref)
             pushed += int(_push(redis, (), args))
@@ -137,13 +137,13 @@ def put_back(redis: Redis, ref: PushRef) -> None:
 
 def take(redis: Redis, keys: Sequence[str], worker: str, ended: Sequence[str]) -> tuple[str, str] | None:
     """Take the next entry in the order of these queue keys: its queue's key and its id, or None when all are empty."""
-    taken = _take(redis, keys, [worker, _stamp(), *(JOB_PREFIX + one for one in ended)])
+    taken = _take(redis, keys, [worker, stamp(), *(JOB_PREFIX + one for one in ended)])
     return (taken[0].decode(), taken[1].decode()) if taken else None
 
 
 def mark_taken(redis: Redis, entry: str, worker: str) -> None:
     """Write who took an entry that was popped by a blocking wait."""
-    redis.hset(JOB_PREFIX + entry, mapping={"status": "started", "worker_name": worker, "started_at": _stamp()})
+    redis.hset(JOB_PREFIX + entry, mapping={"status": "started", "worker_name": worker, "started_at": stamp()})
 
 
 def leave(redis: Redis, entry: str, name: str) -> None:
@@ -166,6 +166,17 @@ def forget_worker(redis: Redis, key: str, is_dead: Callable[[str, int], bool]) -
     host, pid = redis.hmget(key, "hostname", "pid")
     if host and pid and is_dead(host.decode(), int(pid)):
         redis.delete(key)
+
+
+def tell_worker(redis: Redis, key: str, fields: Mapping[str, Any], ttl_seconds: int) -> None:
+    """Write what RQ's tools show of a worker, and for how long it holds."""
+    with redis.pipeline() as pipe:
+        pipe.hset(key, mapping={name: value for name, value in fields.items() if value is not None})
+        for name, value in fields.items():
+            if value is None:
+                pipe.hdel(key, name)
+        pipe.expire(key, ttl_seconds)
+        pipe.execute()
 
 
 def remove(redis: Redis, refs: Sequence[PushRef]) -> None:
@@ -234,10 +245,11 @@ def _entry(ref: PushRef) -> tuple[str, str, str, str, int]:
 
 def _hash(ref: PushRef) -> dict[str, Any]:
     _, data, origin, description, timeout = _entry(ref)
-    stamp = _stamp()
+    now = stamp()
     fields = {"data": data, "origin": origin, "description": description, "timeout": timeout, "status": "queued"}
-    return {**fields, "created_at": stamp, "enqueued_at": stamp, "worker_name": ""}
+    return {**fields, "created_at": now, "enqueued_at": now, "worker_name": ""}
 
 
-def _stamp() -> str:
+def stamp() -> str:
+    """Tell the time now as RQ writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

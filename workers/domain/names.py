@@ -49,4 +49,4 @@ def rq_id(job_id: str, attempt: int) -> str:
 def split_rq_id(text: str) -> tuple[str, int]:
     """Undo `rq_id`; the number is 0 when it is not one of ours."""
     job_id, _, attempt = text.rpartition("-")
-    return job_id, int(attempt) if attempt.isascii() and attempt.isdigit() else 0
+    return job_id, int(attempt) if attempt.isascii() and attempt.isdigit() and len(attempt) < 10 else 0

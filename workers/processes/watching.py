@@ -76,9 +76,7 @@ class Watcher:
     def give_up(self, error: str) -> None:
         """Write that the attempt was cut off by the worker's own end; if that cannot be, the monitor finds it."""
         try:
-            execution.end(
-                self._yard, self._job_id, self._attempt, Ending("lost", error=error, retry_after_seconds=0.0)
-            )
+            execution.end(self._yard, self._job_id, self._attempt, Ending("lost", error=error, retry_after_seconds=0.0))
         except Unavailable as trouble:
             log.warning("%s The monitor will find job %s", trouble, self._job_id)
 

@@ -7,7 +7,6 @@ and the taker written in one script; the rest is told at most once a second, and
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -28,25 +27,21 @@ from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 
 from workers.broker import queues as carriers
-from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
 from workers.domain.ids import is_id
-from workers.domain.names import SYSTEM_QUEUE, split_rq_id
+from workers.domain.names import split_rq_id
 from workers.processes.backoff import Backoff
 from workers.processes.minder import Minder
+from workers.processes.presence import Presence
+from workers.processes.served import ServedQueues
 from workers.processes.warm import WarmChild
-from workers.processes.watching import QUIET_SECONDS, Watcher, until_done
+from workers.processes.watching import Watcher, until_done
 from workers.services.execution import Refused
-from workers.services.telling import tell_kind
 from workers.settings import Settings
-from workers.store import queues as queue_rows
-from workers.store import workers as worker_rows
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.worker")
-
-WAIT_SECONDS = 1  # how long a wait for work may block; new and paused queues are noticed after it
-LONGEST_TELLING_SECONDS = 30.0
+WAIT_SECONDS = 1  # how long a wait for work may block
 
 
 class TaskyardWorker(Worker):
@@ -54,22 +49,17 @@ class TaskyardWorker(Worker):
 
     def __init__(self, yard: Yard, queues: Sequence[str] | None, name: str) -> None:
         self._yard = yard
-        self._fixed = tuple(queues) if queues else None
-        self._listening: tuple[str, ...] = self._fixed or ("default",)
-        names = [carriers.rq_name(queue, "normal") for queue in self._listening]
-        super().__init__(names, name=name, connection=yard.redis, serializer="json", worker_ttl=120)
+        self._served = ServedQueues(yard, queues)
+        shown = self._served.wanted or ("default",)
+        super().__init__(shown, name=name, connection=yard.redis, serializer="json", worker_ttl=120)
         self._minder = Minder()
         self._child = WarmChild(yard.settings, name, self._minder, self._before_fork)
         self._watcher: Watcher | None = None
         self._trouble = Backoff()
         self._ended: list[str] = []
         self._strangers: set[str] = set()
-        self._entry: str | None = None
-        self._told_at = self._looked_at = self._suspend_looked_at = 0.0
-        self._done = self._failed = 0
-        self._told_state = ""
-        self._process = psutil.Process()
-        self._born = utcnow()
+        self._presence = Presence(yard, name, self._served.wanted, self._child)
+        self._suspend_looked_at = 0.0
 
     # What RQ asks of a worker, answered with fewer trips.
 
@@ -88,12 +78,12 @@ class TaskyardWorker(Worker):
                 return
             if not suspended:
                 return
-            self._tell(force=False)
+            self._tell()
             time.sleep(1)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """Tell SQL and Redis that the worker is alive, at most every few seconds."""
-        self._tell(force=False)
+        self._tell()
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
         """Note the state; it is told with the next heartbeat."""
@@ -116,13 +106,13 @@ class TaskyardWorker(Worker):
             return
         if command != "stop-job":
             super().handle_payload(message)
-        elif entry == self._entry and (watcher := self._watcher) is not None:
+        elif entry == self._presence.entry and (watcher := self._watcher) is not None:
             watcher.request_cancel()
 
     @property
     def horse_pid(self) -> int:
         """The process id of the child while it runs a job, else 0."""
-        return self._child.pid if self._entry else 0
+        return self._child.pid if self._presence.entry else 0
 
     def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """Kill the child with everything that it started."""
@@ -135,7 +125,7 @@ class TaskyardWorker(Worker):
     def _shutdown(self) -> None:
         # Raising here, as RQ does, could throw away an entry that was just taken.
         self._stop_requested = True
-        log.info("%s stops%s", self.name, " after its job" if self._entry else "")
+        log.info("%s stops%s", self.name, " after its job" if self._presence.entry else "")
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """End at once on a second signal; the job goes back by its retry rule."""
@@ -153,7 +143,7 @@ class TaskyardWorker(Worker):
         self._minder.start()
         until_done(self._register)
         until_done(self.subscribe)
-        until_done(lambda: self._register_row("starting"))
+        until_done(self._presence.register)
         self._state = WorkerStatus.STARTED
 
     def teardown(self) -> None:
@@ -163,10 +153,7 @@ class TaskyardWorker(Worker):
         with contextlib.suppress(RedisError):
             carriers.forget(self.connection, self._ended)
             super().teardown()
-        with contextlib.suppress(Unavailable):
-            with self._yard.database.write() as connection:
-                worker_rows.mark_stopped(connection, self.name, utcnow())
-            tell_kind(self._yard, "worker", self.name, "stopped")
+        self._presence.unregister()
 
     # Taking work.
 
@@ -187,12 +174,11 @@ class TaskyardWorker(Worker):
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):
                 return None
             self.check_for_suspension(burst=False)
-            self._tell(force=False)
+            self._tell()
         return None
 
     def _take(self, *, block: bool) -> tuple[Job, Queue] | None:
-        self._look_at_queues()
-        keys = carriers.ordered_keys(self._listening)
+        keys = self._served.keys()
         ended, self._ended = self._ended, []
         try:
             taken = carriers.take(self.connection, keys, self.name, ended)
@@ -217,21 +203,6 @@ class TaskyardWorker(Worker):
         carriers.mark_taken(self.connection, entry, self.name)
         return key, entry
 
-    def _look_at_queues(self) -> None:
-        # Only queues of Taskyard's own: another deployment's may stand on the same Redis.
-        if time.monotonic() - self._looked_at < WAIT_SECONDS:
-            return
-        self._looked_at = time.monotonic()
-        self._strangers.clear()
-        with contextlib.suppress(Unavailable), self._yard.database.read() as connection:
-            rows = queue_rows.all_queues(connection)
-            known = [row["name"] for row in rows if row["name"] != SYSTEM_QUEUE] or ["default"]
-            paused = {row["name"] for row in rows if row["paused_at"] is not None}
-            # The first of equals changes, so that one that is never empty does not starve the others.
-            start = int(self._looked_at) % len(known)
-            wanted = self._fixed or (*known[start:], *known[:start])
-            self._listening = tuple(name for name in wanted if name not in paused)
-
     # Having it run.
 
     def execute_job(self, job: Job, queue: Queue) -> None:
@@ -242,7 +213,7 @@ class TaskyardWorker(Worker):
             return
         name, priority = carriers.split_rq_name(queue.name)
         ref = carriers.PushRef(job_id, attempt, name, priority)
-        self._watcher, self._entry = Watcher(self._yard, self._child, job_id, attempt), job.id
+        self._watcher, self._presence.entry = Watcher(self._yard, self._child, job_id, attempt), job.id
         self._state = WorkerStatus.BUSY
         try:
             self._settle(ref, self._run(ref, self._watcher))
@@ -253,7 +224,7 @@ class TaskyardWorker(Worker):
             # No process can be made now; the entry waits for better times, and so does the worker.
             self._put_back(ref, f"no process could be started for it: {error}")
         finally:
-            self._watcher = self._entry = None
+            self._watcher = self._presence.entry = None
 
     def _run(self, ref: carriers.PushRef, watcher: Watcher) -> str:
         def tick() -> None:
@@ -264,7 +235,7 @@ class TaskyardWorker(Worker):
 
     def _settle(self, ref: carriers.PushRef, word: str) -> None:
         if word == Refused.PAUSED.value:
-            self._looked_at = 0.0
+            self._served.look_again()
             with contextlib.suppress(Unavailable):
                 carriers.put_back(self.connection, ref)
             return
@@ -273,8 +244,7 @@ class TaskyardWorker(Worker):
             return
         self._trouble.reset()
         self._ended.append(ref.rq_id)
-        self._done += 1
-        self._failed += word in {"failed", "retry_scheduled"}
+        self._presence.count(failed=word in {"failed", "retry_scheduled"})
 
     def _put_back(self, ref: carriers.PushRef, why: str) -> None:
         log.error("job %s goes back to its queue: %s", ref.job_id, why.rstrip())
@@ -286,63 +256,23 @@ class TaskyardWorker(Worker):
         # A job of plain RQ on a queue of ours: it goes to the end of the line for a worker that knows it.
         if entry in self._strangers:
             time.sleep(WAIT_SECONDS)
+            self._strangers.clear()
         self._strangers.add(entry)
         with contextlib.suppress(RedisError):
             carriers.leave(self.connection, entry, queue.name)
 
     # Telling of itself.
 
-    def _tell(self, *, force: bool) -> None:
-        now = time.monotonic()
-        state = "stopping" if self._stop_requested else ("busy" if self._entry else "idle")
-        changed = state != self._told_state
-        if not (force or (changed and now - self._told_at >= QUIET_SECONDS) or now - self._told_at >= self._interval()):
-            return
-        self._told_at = now
-        with contextlib.suppress(Unavailable):
-            self._tell_sql(state)
-        with contextlib.suppress(RedisError):
-            self._tell_redis(state)
-        if changed:
-            self._told_state = state
-            tell_kind(self._yard, "worker", self.name, state)
+    def _tell(self, *, force: bool = False) -> None:
+        self._presence.stopping = self._stop_requested
+        self._presence.tell(self._tell_redis, force=force)
 
-    def _interval(self) -> float:
-        return min(self._yard.settings.heartbeat_seconds, LONGEST_TELLING_SECONDS)
-
-    def _tell_sql(self, state: str) -> None:
-        with self._yard.database.write() as connection:
-            known = worker_rows.tell(connection, self.name, {**self._condition(), "state": state})
-        if not known:
-            self._register_row(state)
-
-    def _condition(self) -> dict[str, Any]:
-        entry = self._entry
-        return {
-            "heartbeat_at": utcnow(),
-            "jobs_done": self._done,
-            "jobs_failed": self._failed,
-            "job_id": split_rq_id(entry)[0] if entry else None,
-            "cpu_percent": round(self._process.cpu_percent() + self._child.cpu_percent(), 1),
-            "memory_bytes": self._process.memory_info().rss + self._child.memory_bytes(),
-        }
-
-    def _tell_redis(self, state: str) -> None:
+    def _tell_redis(self, fields: dict[str, Any], ttl_seconds: int) -> None:
         if not self.connection.exists(self.key):
             self.register_birth()
         if self.pubsub_thread is None or not self.pubsub_thread.is_alive():
             self.subscribe()
-        with self.connection.pipeline() as pipe:
-            super().heartbeat(int(self._interval() * 3) + 60, pipeline=pipe)
-            pipe.hset(self.key, "state", "busy" if self._entry else "idle")
-            if self._entry:
-                pipe.hset(self.key, "current_job", self._entry)
-            else:
-                pipe.hdel(self.key, "current_job")
-            pipe.hset(
-                self.key, mapping={"successful_job_count": self._done - self._failed, "failed_job_count": self._failed}
-            )
-            pipe.execute()
+        carriers.tell_worker(self.connection, self.key, fields, ttl_seconds)
 
     def _register(self) -> None:
         carriers.forget_worker(self.connection, self.key, self._is_dead)
@@ -352,20 +282,6 @@ class TaskyardWorker(Worker):
     def _is_dead(host: str, pid: int) -> bool:
         # A worker of this name that was killed on this machine has left its registration behind.
         return host == socket.gethostname() and (pid == os.getpid() or not psutil.pid_exists(pid))
-
-    def _register_row(self, state: str) -> None:
-        now = utcnow()
-        row = {
-            "name": self.name,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "queues": json.dumps(list(self._fixed) if self._fixed else ["*"]),
-            "state": state,
-            "started_at": self._born,
-            "heartbeat_at": now,
-        }
-        with self._yard.database.write() as connection:
-            worker_rows.register(connection, row)
 
     def _before_fork(self) -> None:
         # A SQLite connection must not be open across a fork.
