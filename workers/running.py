@@ -5,10 +5,10 @@ Progress and log lines leave at most every 40 ms, the first at once and the last
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,27 @@ MAX_LINES = 10_000
 MAX_LOG_BYTES = 5_000_000
 MAX_MESSAGE = 1_000
 
-current: ContextVar[RunningJob | None] = ContextVar("taskyard_job", default=None)
+LARGEST = 2**63 - 1
+_LIVE_BYTES = 40_000
+
+
+class Current:
+    """Which job this process runs; seen by every thread that the task starts, and by no process that it forks."""
+
+    def __init__(self) -> None:
+        self._job: RunningJob | None = None
+        self._pid = 0
+
+    def get(self) -> RunningJob | None:
+        """Tell the job; None outside one."""
+        return self._job if self._job is None or self._pid == os.getpid() else None
+
+    def set(self, job: RunningJob | None) -> None:
+        """Set the job, or None."""
+        self._job, self._pid = job, os.getpid()
+
+
+current = Current()
 
 
 class Canceled(BaseException):
@@ -52,7 +72,8 @@ class RunningJob:
         self._lock = threading.RLock()
         self._lines: list[dict[str, Any]] = []
         self._line_count = self._byte_count = 0
-        self._published_at = self._saved_at = self._logged_at = 0.0
+        self._published_at, self._saved_at = 0.0, time.monotonic()
+        self._logged_at = self._saved_at
         self._unpublished = self._unsaved = False
         self._rate = _Rate()
 
@@ -72,9 +93,9 @@ class RunningJob:
         """Take note of progress; what is due goes out. Raises Canceled."""
         self.check_canceled()
         with self._lock:
-            self.progress.update(done=int(done), total=None if total is None else int(total))
+            self.progress.update(done=_whole(done), total=None if total is None else _whole(total))
             if message is not None:
-                self.progress["message"] = _text(message, MAX_MESSAGE)
+                self.progress["message"] = mask_text(_text(message, MAX_MESSAGE))
             if total:
                 self.progress["progress"] = round(min(100.0, max(0.0, 100.0 * done / total)), 2)
             self._rate.add(done)
@@ -89,6 +110,8 @@ class RunningJob:
 
     def add_line(self, text: str, level: str) -> None:
         """Keep a line of log; past the bound only a last word is kept."""
+        if self._line_count >= MAX_LINES:
+            return
         with self._lock:
             if self._line_count >= MAX_LINES or self._byte_count >= MAX_LOG_BYTES:
                 return
@@ -163,13 +186,21 @@ class RunningJob:
             with self.yard.database.write() as connection:
                 logs.append(connection, self.job_id, self.attempt, lines)
         except Unavailable:
-            with self._lock:
-                self._lines[:0] = lines[-MAX_LINES:]
+            with self._lock:  # the database is away: they are kept until it is back
+                self._lines[:0] = lines
             return
-        told = [{**line, "at": rfc3339(line["at"])} for line in lines[-LOG_BATCH:]]
-        for start in range(0, len(told), 25):
-            message = {"type": "log", "job_id": self.job_id, "attempt": self.attempt, "lines": told[start : start + 25]}
-            self.yard.live.publish(message)
+        told: list[dict[str, Any]] = []
+        size = 0
+        for line in lines[-LOG_BATCH:]:
+            size += len(line["line"].encode()) + 100
+            if told and size > _LIVE_BYTES:
+                self._tell_lines(told)
+                told, size = [], 0
+            told.append({**line, "at": rfc3339(line["at"])})
+        self._tell_lines(told)
+
+    def _tell_lines(self, lines: list[dict[str, Any]]) -> None:
+        self.yard.live.publish({"type": "log", "job_id": self.job_id, "attempt": self.attempt, "lines": lines})
 
     def _save(self, values: dict[str, Any]) -> None:
         try:
@@ -201,5 +232,10 @@ class _Rate:
 
 
 def _text(value: object, longest: int) -> str:
-    text = str(value).replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    text = str(value)
+    cut = text[: longest - 1] + "…" if len(text) > longest else text
+    return cut.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+
+
+def _whole(number: float) -> int:
+    return max(-LARGEST, min(LARGEST, int(number)))

@@ -7,7 +7,20 @@ import { isSelecting } from "./selection.js";
 const GAP = 1000;
 const state = new WeakMap();
 
+// One reading of a region at a time: an answer that overtakes an earlier one would otherwise be overwritten by it.
 async function load(region) {
+  const mine = state.get(region) ?? { at: 0, timer: 0 };
+  state.set(region, mine);
+  if (mine.loading) { mine.again = true; return mine.loading; }
+  mine.loading = read(region).finally(() => {
+    mine.loading = null;
+    if (mine.again) { mine.again = false; return load(region); }
+    return undefined;
+  });
+  return mine.loading;
+}
+
+async function read(region) {
   if (isOpen() || (region.contains(document.querySelector("input[name=id]:checked")) && isSelecting())) return;
   const answer = await fetch(region.dataset.regionUrl, { headers: { "X-Region": region.dataset.region, Accept: "text/html" } });
   if (answer.status === 401) { location.reload(); return; }

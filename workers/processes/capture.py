@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import array
+import codecs
 import fcntl
 import io
 import logging
 import os
+import select
 import sys
 import termios
 import threading
 import time
 from collections.abc import Callable
+from typing import BinaryIO
 
 Sink = Callable[[str, str], None]  # line, level
 _LONGEST_PARTIAL = 8_192
@@ -19,11 +22,23 @@ _DRAIN_SECONDS = 0.2
 
 
 class LineWriter(io.TextIOBase):
-    """A text stream that hands on whole lines."""
+    """A text stream that hands on whole lines; code that wants the descriptor beneath gets the real one."""
 
-    def __init__(self, sink: Sink, level: str) -> None:
-        self._sink, self._level, self._partial = sink, level, ""
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self, sink: Sink, level: str, descriptor: int) -> None:
+        self._sink, self._level, self._partial, self._descriptor = sink, level, "", descriptor
         self._lock = threading.RLock()
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """The stream for bytes."""
+        return open(self._descriptor, "wb", buffering=0, closefd=False)  # type: ignore[return-value]
+
+    def fileno(self) -> int:
+        """Tell the descriptor, for processes that shall write to it."""
+        return self._descriptor
 
     def writable(self) -> bool:
         """Say yes."""
@@ -67,18 +82,19 @@ class Capture:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._writers = (LineWriter(sink, "print"), LineWriter(sink, "print"))
+        self._writers = (LineWriter(sink, "print", 1), LineWriter(sink, "print", 2))
         self._read, write = os.pipe()
         os.dup2(write, 1)
         os.dup2(write, 2)
         os.close(write)
-        sys.stdout, sys.stderr = self._writers
-        logging.root.handlers[:] = [_Handler(sink)]
-        logging.root.setLevel(logging.INFO)
+        self._pumping = threading.Lock()
+        self._handler = _Handler(sink)
         logging.captureWarnings(True)
         # What is chatty about Taskyard's own work does not belong to a job.
         for noisy in ("httpx", "httpcore", "alembic", "rq"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
+        self.reset()
+        os.register_at_fork(after_in_child=self._let_go)
         threading.Thread(target=self._pump, name="taskyard-capture", daemon=True).start()
 
     def finish(self) -> None:
@@ -88,10 +104,21 @@ class Capture:
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._waiting() and time.monotonic() < deadline:
             time.sleep(0.002)
+        with self._pumping:  # what the pump has read it has then also handed on
+            pass
 
     def reset(self) -> None:
-        """Undo what a task may have done to the streams."""
+        """Undo what a task may have done to the streams and the logging."""
         sys.stdout, sys.stderr = self._writers
+        if logging.root.handlers != [self._handler]:
+            logging.root.handlers[:] = [self._handler]
+        if logging.root.level != logging.INFO:
+            logging.root.setLevel(logging.INFO)
+
+    def _let_go(self) -> None:
+        # A process that the task forks has no pump: what it prints goes through the descriptors to ours.
+        sys.stdout, sys.stderr = (open(one, "w", buffering=1, closefd=False, errors="replace") for one in (1, 2))  # noqa: SIM115
+        logging.root.handlers[:] = [logging.StreamHandler()]
 
     def _waiting(self) -> int:
         count = array.array("i", [0])
@@ -99,8 +126,11 @@ class Capture:
         return count[0]
 
     def _pump(self) -> None:
-        lines = LineWriter(self._sink, "print")
-        while chunk := os.read(self._read, 65_536):
-            lines.write(chunk.decode(errors="replace"))
-            if not self._waiting():
-                lines.finish()
+        lines = LineWriter(self._sink, "print", 1)
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        while True:
+            select.select([self._read], [], [])
+            with self._pumping:
+                lines.write(decode(os.read(self._read, 65_536)))
+                if not self._waiting():
+                    lines.finish()
