@@ -16,7 +16,17 @@ from playwright.sync_api import Page, expect
 from tests.integration.running import Running
 
 PASSWORD = "correct horse battery"
-PAGES = ("/", "/jobs", "/queues", "/workers", "/tasks", "/settings", "/audit", "/tasks/datasets.process/run", "/api/docs")
+PAGES = (
+    "/",
+    "/jobs",
+    "/queues",
+    "/workers",
+    "/tasks",
+    "/settings",
+    "/audit",
+    "/tasks/datasets.process/run",
+    "/api/docs",
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +48,9 @@ def signed_in(taskyard: Running, page: Page) -> Page:
     return page
 
 
-def test_a_dataset_is_uploaded_watched_live_and_its_report_read(taskyard: Running, signed_in: Page, tmp_path: Path) -> None:
+def test_a_dataset_is_uploaded_watched_live_and_its_report_read(
+    taskyard: Running, signed_in: Page, tmp_path: Path
+) -> None:
     rows = "".join(f"{n},{n % 7},name {n % 100}\n" for n in range(600_000))
     (tmp_path / "table.csv").write_text("id,weekday,name\n" + rows)
     page = signed_in

@@ -56,9 +56,7 @@ class TestOneWorker:
         assert "samples.py" in job["traceback"]
         assert "registry.py" not in job["traceback"]
 
-    @pytest.mark.parametrize(
-        ("how", "words"), [("exit", "exited with status 3"), ("segfault", "signal 11 (SIGSEGV)")]
-    )
+    @pytest.mark.parametrize(("how", "words"), [("exit", "exited with status 3"), ("segfault", "signal 11 (SIGSEGV)")])
     def test_a_crash_costs_its_attempt_and_nothing_else(self, yard: Yard, how: str, words: str) -> None:
         crashed = run(yard, "samples.crash", {"how": how})
         after = run(yard, "samples.noop")
@@ -152,7 +150,9 @@ def test_tasks_from_outside_run_sync_and_async_with_children_and_skips(yard: Yar
     )
     from workers.services import catalogue
 
-    code = "from workers import registry; from workers.services.publishing import publish; from workers.yard import Yard; "
+    code = (
+        "from workers import registry; from workers.services.publishing import publish; from workers.yard import Yard; "
+    )
     code += "from workers.settings import Settings; s = Settings.from_env(); registry.load_modules(s.task_modules); "
     code += "publish(Yard.open(s), registry.REGISTRY)"
     more = {"TASK_MODULES": "own_tasks", "PYTHONPATH": str(tmp_path)}

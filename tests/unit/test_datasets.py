@@ -138,7 +138,9 @@ def test_nothing_outside_of_the_folder_can_be_read(source: str) -> None:
         datasets.process(source)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1/x.csv", "http://169.254.169.254/", "http://[::1]/", "http://0x7f.1/"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1/x.csv", "http://169.254.169.254/", "http://[::1]/", "http://0x7f.1/"]
+)
 def test_private_addresses_are_refused(url: str) -> None:
     with pytest.raises(Reject, match="private or loopback"):
         datasets.process(url)

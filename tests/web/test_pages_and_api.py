@@ -79,7 +79,9 @@ def test_many_tries_at_one_name_are_slowed_down(app: Flask) -> None:
     assert codes[-1] == 429
 
 
-@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"]
+)
 def test_sign_in_leads_to_nobody_elses_place(app: Flask, auth: Any, target: str) -> None:
     answer = app.test_client().post(
         "/sign-in", data={"name": "vera", "password": "correct horse battery", "next": target}
@@ -159,7 +161,9 @@ def test_the_api_enqueues_lists_and_cancels(app: Flask, auth: Any) -> None:
     assert refused.content_type == "application/problem+json"
     assert client.post(f"{url}/retries", headers=header).status_code == 202
     assert [one["event"] for one in client.get(f"{url}/events", headers=header).json["events"]] == [
-        "enqueued", "canceled", "retried",
+        "enqueued",
+        "canceled",
+        "retried",
     ]
 
 
@@ -244,7 +248,9 @@ def test_the_openapi_document_describes_every_call(app: Flask) -> None:
     document = app.test_client().get("/api/openapi.json").json
     assert document["openapi"] == "3.1.0"
     described = {re.sub(r"{[^}]+}", "x", path) for path in document["paths"]}
-    served = {re.sub(r"<[^>]+>", "x", rule.rule) for rule in app.url_map.iter_rules() if rule.rule.startswith("/api/v1/")}
+    served = {
+        re.sub(r"<[^>]+>", "x", rule.rule) for rule in app.url_map.iter_rules() if rule.rule.startswith("/api/v1/")
+    }
     assert described == served
 
 

@@ -42,7 +42,9 @@ def _row(name: str, told: dict[str, Any]) -> str:
     )
     numbers = [_number(told.get(key)) for key in ("distinct", "min", "max", "mean", "stddev")]
     top = ", ".join(f"{escape(one['value'])} <span class=d>{one['count']:,}</span>" for one in told.get("top", [])[:3])
-    cells = "".join(f"<td class=n>{cell}</td>" for cell in (f"{told['count']:,}{bar}", f"{told['missing']:,}", *numbers))
+    cells = "".join(
+        f"<td class=n>{cell}</td>" for cell in (f"{told['count']:,}{bar}", f"{told['missing']:,}", *numbers)
+    )
     return f"<tr><td>{escape(name)}</td><td>{told['type']}</td>{cells}<td>{top}</td></tr>"
 
 

@@ -33,7 +33,9 @@ def process(
             json_schema_extra={"format": "taskyard-source"},
         ),
     ],
-    delimiter: Annotated[str | None, Field(max_length=1, description="What separates the fields; guessed if empty.")] = None,
+    delimiter: Annotated[
+        str | None, Field(max_length=1, description="What separates the fields; guessed if empty.")
+    ] = None,
     chunk_size: Annotated[int, Field(ge=1, le=100_000, description="Records in one chunk.")] = 1000,
 ) -> dict[str, Any]:
     """Analyse every column of a CSV and make a report, as HTML and JSON."""

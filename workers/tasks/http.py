@@ -23,7 +23,9 @@ def request(
     headers: dict[str, str] | None = None,
     body: Any = None,
     timeout_seconds: Annotated[float, Field(gt=0, le=600, description="How long to wait.")] = 30.0,
-    expect_status: Annotated[int, Field(ge=0, le=599, description="The status that counts as success; 0 = any 2xx.")] = 0,
+    expect_status: Annotated[
+        int, Field(ge=0, le=599, description="The status that counts as success; 0 = any 2xx.")
+    ] = 0,
 ) -> dict[str, Any]:
     """Call any webhook or API; server errors and time-outs are tried again, client errors are not."""
     sent = dict(headers or {})
@@ -34,7 +36,12 @@ def request(
     start = time.monotonic()
     settings = current_settings()
     with outgoing.stream(
-        method, url, allow_private=settings.allow_private_http, timeout_seconds=timeout_seconds, headers=sent, content=content
+        method,
+        url,
+        allow_private=settings.allow_private_http,
+        timeout_seconds=timeout_seconds,
+        headers=sent,
+        content=content,
     ) as answer:
         raw, is_cut = outgoing.read_bounded(answer, KEPT_BYTES)
     elapsed = time.monotonic() - start
