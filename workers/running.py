@@ -66,7 +66,7 @@ class RunningJob:
         self.yard, self.row, self._wake = yard, row, wake
         self.job_id: str = row["id"]
         self.attempt: int = row["attempt"]
-        self.cancel_requested = False
+        self.cancel_requested = self._fenced = False
         self.progress: dict[str, Any] = {}
         self._version: int = row["version"]
         self._lock = threading.RLock()
@@ -85,9 +85,11 @@ class RunningJob:
         return folder
 
     def check_canceled(self) -> None:
-        """Raise Canceled when somebody has asked for it."""
+        """Raise Canceled when somebody has asked for it, Fenced when the attempt is no longer this one's."""
         if self.cancel_requested:
             raise Canceled
+        if self._fenced:
+            raise Fenced
 
     def tell_progress(self, done: int, total: int | None, message: str | None) -> None:
         """Take note of progress; what is due goes out. Raises Canceled."""
@@ -204,7 +206,7 @@ class RunningJob:
 
     def _save(self, values: dict[str, Any]) -> None:
         try:
-            execution.save_progress(self.yard, self.job_id, self.attempt, values)
+            self._fenced = not execution.save_progress(self.yard, self.job_id, self.attempt, values)
         except Unavailable:
             self._unsaved = True
 

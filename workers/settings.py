@@ -102,6 +102,11 @@ class Settings:
         return replace(self, data_dir=data_dir, database_url=_database_url(self.database_url, data_dir))
 
 
+def environment() -> dict[str, str]:
+    """Copy the environment, for those who must notice that a task has changed it."""
+    return dict(os.environ)
+
+
 class _Environment:
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values

@@ -34,7 +34,7 @@ class LineWriter(io.TextIOBase):
     @property
     def buffer(self) -> BinaryIO:
         """The stream for bytes."""
-        return open(self._descriptor, "wb", buffering=0, closefd=False)  # type: ignore[return-value]
+        return open(self._descriptor, "wb", buffering=0, closefd=False)
 
     def fileno(self) -> int:
         """Tell the descriptor, for processes that shall write to it."""

@@ -1,14 +1,14 @@
 """The warm child: a process of its own that runs one attempt after another for its worker.
 
-It talks with the worker over a socket, a line each way: `<job> <attempt> <queue>` in, `<word> <stay|leave>` out. Whatever
-a task does to this process stays here: the worker kills it or lets it go, and forks another.
+It talks with the worker over a socket, a line each way: `<job> <attempt> <queue> <quiet|aloud>` in, `<word> <stay|leave>`
+out. Whatever a task does to this process stays here: the worker kills it or lets it go, and forks another.
 """
 
 from __future__ import annotations
 
 import ctypes
 import faulthandler
-import gc
+import logging
 import os
 import resource
 import signal
@@ -17,12 +17,14 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any
 
 from workers.domain import payloads
-from workers.domain.errors import BadInput, TaskyardError, Unavailable
+from workers.domain.errors import BadInput, Unavailable
 from workers.processes.capture import Capture
+from workers.processes.surroundings import Surroundings
 from workers.registry import REGISTRY
 from workers.running import Canceled, Fenced, RunningJob, current
 from workers.services import execution
@@ -32,18 +34,22 @@ from workers.store.types import Row
 from workers.task import Reject, Retry, Skipped
 from workers.yard import Yard
 
+log = logging.getLogger("taskyard.child")
+
+QUIET, ALOUD = "quiet", "aloud"
+BEREFT = 71  # the exit status when the task has closed what the child talks by
 _PR_SET_PDEATHSIG = 1
 _OWN_FILES = (__file__, sys.modules["workers.registry"].__file__)
 
 
-def serve(settings: Settings, worker: str, channel: socket.socket, faults: IO[bytes]) -> None:
+def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.socket, faults: IO[bytes]) -> None:
     """Run attempts until the worker hangs up or the child is due for renewal. Never returns: the process ends."""
-    _settle(faults)
-    child = Child(Yard.open(settings), worker)
+    _settle(faults, worker_pid)
+    child = Child(Yard.open(settings), worker, channel.fileno())
     with channel, channel.makefile("r", encoding="ascii") as orders:
         for order in orders:
-            job_id, attempt, queue = order.split(" ", 2)
-            word = child.run(job_id, int(attempt), queue.rstrip("\n"))
+            job_id, attempt, queue, quiet = order.split()
+            word = child.run(job_id, int(attempt), queue, quiet=quiet == QUIET)
             stays = not child.is_worn()
             channel.sendall(f"{word} {'stay' if stays else 'leave'}\n".encode())
             if not stays:
@@ -54,47 +60,41 @@ def serve(settings: Settings, worker: str, channel: socket.socket, faults: IO[by
 class Child:
     """What lives in the child's process between attempts."""
 
-    def __init__(self, yard: Yard, worker: str) -> None:
-        self._yard, self._worker = yard, worker
+    def __init__(self, yard: Yard, worker: str, *descriptors: int) -> None:
+        self._yard, self._worker, self._pid = yard, worker, os.getpid()
         self._job: RunningJob | None = None
         self._wake = threading.Event()
         self._capture = Capture(self._take_line)
         threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
         signal.signal(signal.SIGUSR1, self._on_cancel)
         self._runs = 0
-        self._start = (os.getcwd(), threading.active_count(), _peak_bytes())
+        self._memory_bytes = _peak_bytes()
+        self._surroundings = Surroundings(1, 2, *descriptors)
 
-    def run(self, job_id: str, attempt: int, queue: str) -> str:
+    def run(self, job_id: str, attempt: int, queue: str, *, quiet: bool = False) -> str:
         """Run one attempt from begin to end; the outcome, or why it was refused."""
         self._runs += 1
-        row = self._begin(job_id, attempt, queue)
+        row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
-            return row.value
+            return str(row.value)
         job = self._job = RunningJob(self._yard, row, self._wake.set)
-        token = current.set(job)
-        try:
-            ending = self._attempt(row)
-        finally:
-            current.reset(token)
+        current.set(job)
+        ending = self._attempt(row)
+        current.set(None)
+        if self._surroundings.descriptors_are_gone():
+            os._exit(BEREFT)
         self._capture.finish()
         self._capture.reset()
         self._job = None
-        job.flush()
+        while job.flush() is not None:
+            time.sleep(0.2)
         return self._end(job, ending)
 
     def is_worn(self) -> bool:
         """Tell whether this process had better be replaced: enough jobs, grown, or left untidy by a task."""
         settings = self._yard.settings
-        cwd, threads, memory = self._start
-        return (
-            self._runs >= settings.recycle_jobs
-            or _peak_bytes() - memory > settings.recycle_memory_mb * 1_048_576
-            or threading.active_count() > threads
-            or _cwd() != cwd
-        )
-
-    def _begin(self, job_id: str, attempt: int, queue: str) -> Row | Refused:
-        return _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue))
+        grown = _peak_bytes() - self._memory_bytes > settings.recycle_memory_mb * 1_048_576
+        return self._runs >= settings.recycle_jobs or grown or self._surroundings.are_changed()
 
     def _attempt(self, row: Row) -> Ending:
         definition = REGISTRY.get(row["task"])
@@ -102,26 +102,34 @@ class Child:
             return Ending("failed", error="Unknown task type", permanent=True)
         try:
             result = definition.run(payloads.load(row["payload"]))
-            if isinstance(result, Skipped):
-                return Ending("skipped", error=result.reason)
-            return Ending("completed", result=payloads.dump(result, "result"))
         except BaseException as error:
+            self._end_if_forked(error)
             return _ending_of(error)
+        self._end_if_forked(None)
+        if isinstance(result, Skipped):
+            return Ending("skipped", error=result.reason)
+        try:
+            return Ending("completed", result=payloads.dump(result, "result"))
+        except (BadInput, RecursionError) as error:
+            return Ending("failed", error=f"The task's result cannot be kept. {error}", permanent=True)
+
+    def _end_if_forked(self, error: BaseException | None) -> None:
+        # A process that the task forked has come out of the task's function too; only the first one goes on.
+        if os.getpid() == self._pid:
+            return
+        code = error.code if isinstance(error, SystemExit) else error is not None
+        sys.stdout.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
 
     def _end(self, job: RunningJob, ending: Ending) -> str:
         peak = _peak_bytes()
-        progress = {**job.progress}
-        full = Ending(
-            **{
-                name: getattr(ending, name)
-                for name in Ending.__slots__
-                if name not in {"progress", "peak_memory_bytes"}
-            },
-            progress=progress,
-            peak_memory_bytes=peak if peak > self._start[2] else None,
+        full = replace(
+            ending,
+            progress={**job.progress},
+            peak_memory_bytes=peak if peak > self._memory_bytes else None,
         )
-        after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full))
-        return after["status"] if after is not None else Refused.LOST.value
+        after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full, begun=job.row))
+        return str(after["status"]) if after is not None else Refused.LOST.value
 
     def _take_line(self, line: str, level: str) -> None:
         job = self._job
@@ -138,7 +146,10 @@ class Child:
             self._wake.clear()
             job, wait = self._job, None
             if job is not None:
-                wait = job.flush(force=False)
+                try:
+                    wait = job.flush(force=False)
+                except Exception:
+                    log.exception("what the job told could not be passed on")
             if wait is not None:
                 time.sleep(wait)
                 self._wake.set()
@@ -158,10 +169,12 @@ def run_attempt(job_id: str, attempt: int) -> None:
     Child(yard, f"rq-{socket.gethostname()}-{os.getpid()}").run(job_id, attempt, queue)
 
 
-def _settle(faults: IO[bytes]) -> None:
+def _settle(faults: IO[bytes], worker_pid: int) -> None:
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != worker_pid:
+            os._exit(0)
     for one in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(one, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -169,7 +182,6 @@ def _settle(faults: IO[bytes]) -> None:
     os.dup2(null, 0)
     os.close(null)
     faulthandler.enable(file=faults)
-    gc.unfreeze()
 
 
 def _ending_of(error: BaseException) -> Ending:
@@ -182,10 +194,7 @@ def _ending_of(error: BaseException) -> Ending:
         return Ending("failed", error=f"The task called sys.exit({error.code!r})", traceback=trace)
     if isinstance(error, Retry):
         return Ending("failed", error=f"Retry: {error}", traceback=trace, retry_after_seconds=error.after)
-    permanent = isinstance(error, Reject | BadInput)
-    if isinstance(error, TaskyardError | Reject):
-        return Ending("failed", error=_named(error), traceback=trace, permanent=permanent)
-    return Ending("failed", error=_named(error), traceback=trace)
+    return Ending("failed", error=_named(error), traceback=trace, permanent=isinstance(error, Reject | BadInput))
 
 
 def _named(error: BaseException) -> str:
@@ -221,10 +230,3 @@ def _insist(call: Any) -> Any:
 def _peak_bytes() -> int:
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-def _cwd() -> str | None:
-    try:
-        return os.getcwd()
-    except OSError:
-        return None

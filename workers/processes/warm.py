@@ -36,9 +36,12 @@ class WarmChild:
         self.death = ""
         self.fault: str | None = None
 
-    def run(self, job_id: str, attempt: int, queue: str, tick: Callable[[], None]) -> str | None:
-        """Have an attempt run; its outcome, or None when the child died. `tick` is called while it is silent."""
-        order = f"{job_id} {attempt} {queue}\n".encode()
+    def run(self, job_id: str, attempt: int, queue: str, tick: Callable[[], object], *, quiet: bool) -> str | None:
+        """Have an attempt run; its outcome, or None when the child died. `tick` is called while it is silent.
+
+        `quiet` leaves it to the caller to tell viewers that it runs, should it last.
+        """
+        order = f"{job_id} {attempt} {queue} {child.QUIET if quiet else child.ALOUD}\n".encode()
         channel = self._ready()
         try:
             channel.sendall(order)
@@ -89,6 +92,7 @@ class WarmChild:
         self._before_fork()
         ours, theirs = socket.socketpair()
         faults = self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        worker_pid = os.getpid()
         gc.collect()
         gc.freeze()
         pid = os.fork()
@@ -96,7 +100,7 @@ class WarmChild:
             try:
                 os.close(self._minder.pipe)
                 ours.close()
-                child.serve(self._settings, self._worker, theirs, faults)
+                child.serve(self._settings, self._worker, worker_pid, theirs, faults)
             except BaseException:
                 faults.write(traceback.format_exc().encode(errors="replace"))
                 faults.flush()
@@ -107,7 +111,7 @@ class WarmChild:
         self._channel, self.pid, self._buffer = ours, pid, b""
         self._process = psutil.Process(pid)
 
-    def _listen(self, channel: socket.socket, tick: Callable[[], None]) -> str | None:
+    def _listen(self, channel: socket.socket, tick: Callable[[], object]) -> str | None:
         while True:
             if select.select([channel], [], [], _TICK_SECONDS)[0]:
                 chunk = channel.recv(4096)
@@ -152,7 +156,10 @@ def _words(status: int) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return f"was killed by signal {number} ({_name(number)})"
-    return f"exited with status {os.WEXITSTATUS(status)}"
+    code = os.WEXITSTATUS(status)
+    if code == child.BEREFT:
+        return "could not go on: the task had closed file descriptors that were not its own"
+    return f"exited with status {code}"
 
 
 def _name(number: int) -> str:

@@ -16,6 +16,7 @@ from workers.domain.states import Status
 from workers.processes.warm import WarmChild
 from workers.services import execution
 from workers.services.execution import Ending, Refused
+from workers.services.telling import tell
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -92,6 +93,7 @@ class Watcher:
         self._timeout_seconds = row["timeout_seconds"]
         self._deadline = now - min(max(run_seconds, 0.0), now - self._started_at) + self._timeout_seconds
         self._beaten_at = now
+        tell(self._yard, row)
         self._obey(row)
         return True
 

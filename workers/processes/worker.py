@@ -60,6 +60,7 @@ class TaskyardWorker(Worker):
         self._strangers: set[str] = set()
         self._presence = Presence(yard, name, self._served.wanted, self._child)
         self._suspend_looked_at = 0.0
+        self._waited = True
 
     # What RQ asks of a worker, answered with fewer trips.
 
@@ -185,6 +186,7 @@ class TaskyardWorker(Worker):
         except BaseException:
             self._ended = ended
             raise
+        self._waited = taken is None
         if taken is None and block:
             taken = self._wait_for_one(keys)
         if taken is None:
@@ -230,7 +232,8 @@ class TaskyardWorker(Worker):
         def tick() -> None:
             self._tell(force=watcher.tick())
 
-        word = self._child.run(ref.job_id, ref.attempt, ref.queue, tick)
+        # In a rush of jobs viewers hear only of those that last.
+        word = self._child.run(ref.job_id, ref.attempt, ref.queue, tick, quiet=not self._waited)
         return watcher.after_death() if word is None else word
 
     def _settle(self, ref: carriers.PushRef, word: str) -> None:

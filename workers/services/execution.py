@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, select
 
 from workers.domain import payloads
 from workers.domain.clock import utcnow
@@ -21,7 +21,7 @@ from workers.store.queues import QUEUES
 from workers.store.types import Row
 from workers.yard import Yard
 
-_PAUSED = select(QUEUES.c.name).where(QUEUES.c.name == bindparam("b_queue"), QUEUES.c.paused_at.is_not(None))
+_PAUSED = select(QUEUES.c.name).where(QUEUES.c.name == jobs.JOBS.c.queue, QUEUES.c.paused_at.is_not(None)).exists()
 _CLEARED = dict.fromkeys(("done", "total", "step", "message", "error", "traceback", "result", "skipped_reason"))
 LONGEST_ERROR = 4_000
 LONGEST_TRACEBACK = 64_000
@@ -49,12 +49,13 @@ class Ending:
     peak_memory_bytes: int | None = None
 
 
-def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str) -> Row | Refused:
-    """Take a pending job for a worker; the row as it is now, or why not. Raises Unavailable."""
+def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str, *, quiet: bool = False) -> Row | Refused:
+    """Take a pending job for a worker; the row as it is now, or why not. Raises Unavailable.
+
+    `quiet` tells nobody yet: the caller does it if the job lasts.
+    """
     now = utcnow()
     with yard.database.write() as connection:
-        if connection.execute(_PAUSED, {"b_queue": queue}).first() is not None:
-            return Refused.PAUSED
         row = jobs.transition(
             connection,
             job_id,
@@ -65,23 +66,26 @@ def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str) -> Row
             now,
             actor=f"worker:{worker}",
             values={**_CLEARED, "worker": worker, "started_at": now, "heartbeat_at": now, "progress": 0.0},
+            unless=_PAUSED,
         )
         if row is None:
-            return Refused.LOST
+            return _refused(connection, queue)
         wait_ms = _milliseconds(row["pending_at"] or row["created_at"], now)
         attempts.begin(connection, job_id, attempt, worker, now, wait_ms)
-    tell(yard, row)
+    if not quiet:
+        tell(yard, row)
     return row
 
 
-def end(yard: Yard, job_id: str, attempt: int, ending: Ending) -> Row | None:
+def end(yard: Yard, job_id: str, attempt: int, ending: Ending, begun: Row | None = None) -> Row | None:
     """Write how an attempt ended and what follows: a final state, or the wait for the next try.
 
-    None when the attempt had already ended or was reset: then nothing is written. Raises Unavailable.
+    None when the attempt had already ended or was reset: then nothing is written. `begun` is the row that `begin` gave,
+    for those who still have it. Raises Unavailable.
     """
     now = utcnow()
     with yard.database.write() as connection:
-        row = jobs.get(connection, job_id)
+        row = begun if begun is not None else jobs.get(connection, job_id)
         if row is None or row["status"] != Status.PROCESSING or row["attempt"] != attempt:
             return None
         after = _end(connection, row, ending, now)
@@ -90,6 +94,11 @@ def end(yard: Yard, job_id: str, attempt: int, ending: Ending) -> Row | None:
         if after["callback_url"] and after["status"] != Status.RETRY_SCHEDULED:
             job_ended(yard, after)
     return after
+
+
+def _refused(connection: Connection, queue: str) -> Refused:
+    paused = connection.execute(select(QUEUES.c.paused_at).where(QUEUES.c.name == queue)).scalar_one_or_none()
+    return Refused.LOST if paused is None else Refused.PAUSED
 
 
 def look(yard: Yard, job_id: str) -> Row | None:

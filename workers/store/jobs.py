@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Table,
     Update,
@@ -93,11 +94,13 @@ def transition(
     actor: str = "",
     values: Mapping[str, Any] | None = None,
     detail: Mapping[str, Any] | None = None,
+    unless: ColumnElement[bool] | None = None,
 ) -> dict[str, Any] | None:
     """Move a job from one state to another, if it still is in that state and attempt.
 
     Returns the row as it is now, or None when someone else was first. The event is written in the same transaction.
-    `values` sets further columns, `attempt` among them. Raises ValueError for a move that `states.TRANSITIONS` lacks.
+    `values` sets further columns, `attempt` among them; `unless` is a condition that forbids it. Raises ValueError for a
+    move that `states.TRANSITIONS` lacks.
     """
     if not may_move(before, after, event):
         raise ValueError(f"a job cannot go from {before} to {after} by {event}")
@@ -105,7 +108,7 @@ def transition(
     if after in FINAL:
         changes["unique_key"] = None
     guard = {"b_id": job_id, "b_status": str(before), "b_attempt": attempt}
-    row = _guarded_update(tuple(changes)).one(connection, {**changes, **guard})
+    row = _guarded_update(tuple(changes), unless).one(connection, {**changes, **guard})
     if row is not None:
         note(connection, row, event, now, actor=actor, detail=detail, before=before)
     return row
@@ -199,8 +202,9 @@ def _first_event(row: Row, actor: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=128)
-def _guarded_update(names: tuple[str, ...]) -> Prepared:
-    return Prepared(_guarded(names).values(version=NEXT_VERSION).returning(*JOBS.columns))
+def _guarded_update(names: tuple[str, ...], unless: ColumnElement[bool] | None) -> Prepared:
+    statement = _guarded(names) if unless is None else _guarded(names).where(~unless)
+    return Prepared(statement.values(version=NEXT_VERSION).returning(*JOBS.columns))
 
 
 @lru_cache(maxsize=128)

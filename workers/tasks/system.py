@@ -14,7 +14,7 @@ from workers.domain.names import SYSTEM_QUEUE
 from workers.services.jobs import get
 from workers.task import Reject, get_setting, log, set_setting, task, the_yard
 
-SECRET = "webhook_secret"  # noqa: S105 - the name it is kept under
+SECRET = "webhook_secret"
 
 
 @task(queue=SYSTEM_QUEUE, max_retries=8, retry_delays=(5, 30, 120, 300, 900, 3600), timeout_seconds=60)
