@@ -98,6 +98,6 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _wants_json() -> bool:
-    if request.path.startswith("/api/") or request.headers.get("X-Requested-With") == "fetch":
+    if request.path.startswith("/api/v1/") or request.headers.get("X-Requested-With") == "fetch":
         return True
     return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"

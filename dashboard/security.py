@@ -69,7 +69,7 @@ def _role_of(endpoint: str) -> str | None:
 
 
 def _ask_to_sign_in() -> Any:
-    wants_page = request.method in {"GET", "HEAD"} and not request.path.startswith("/api/")
+    wants_page = request.method in {"GET", "HEAD"} and not request.path.startswith("/api/v1/")
     if wants_page and request.accept_mimetypes.accept_html and "X-Region" not in request.headers:
         target = request.full_path.rstrip("?")
         return redirect(url_for("session.sign_in", next=target if target != "/" else None))
