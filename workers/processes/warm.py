@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from typing import IO
@@ -21,6 +22,8 @@ from workers.settings import Settings
 
 _TICK_SECONDS = 0.25
 _LONGEST_FAULT = 64_000
+_LAST_SECONDS = 1.0
+_BEREFT = "could not go on: the task had closed file descriptors that were not its own"
 
 
 class WarmChild:
@@ -117,6 +120,7 @@ class WarmChild:
                 chunk = channel.recv(4096)
                 self._buffer += chunk
                 if not chunk:
+                    self._await_end()
                     self._reap()
                     return None
                 if b"\n" in self._buffer:
@@ -134,15 +138,22 @@ class WarmChild:
             self._reap()
         return word
 
+    def _await_end(self) -> None:
+        # It closes the socket by ending; one that lives on has had it closed by the task.
+        until = time.monotonic() + _LAST_SECONDS
+        while not self._has_ended() and time.monotonic() < until:
+            time.sleep(0.005)
+
     def _has_ended(self) -> bool:
         # A process that the task left behind may hold the socket open: look at the child itself.
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _reap(self) -> None:
+        bereft = not self._has_ended()
         self.kill()
         _, status = os.waitpid(self.pid, 0)
         self._minder.mind(0)
-        self.death = _words(status)
+        self.death = _BEREFT if bereft else _words(status)
         if self._faults is not None:
             self._faults.seek(0)
             self.fault = self._faults.read(_LONGEST_FAULT).decode(errors="replace") or None
@@ -157,9 +168,7 @@ def _words(status: int) -> str:
         number = os.WTERMSIG(status)
         return f"was killed by signal {number} ({_name(number)})"
     code = os.WEXITSTATUS(status)
-    if code == child.BEREFT:
-        return "could not go on: the task had closed file descriptors that were not its own"
-    return f"exited with status {code}"
+    return _BEREFT if code == child.BEREFT else f"exited with status {code}"
 
 
 def _name(number: int) -> str:

@@ -1,0 +1,172 @@
+"""What tasks do to their process stays in it: the worker and the next job never notice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import running_worker
+from tests.support import eventually
+from workers import registry
+from workers.services import jobs, publishing
+from workers.services.enqueueing import NewJob
+from workers.store import logs
+from workers.yard import Yard
+
+MODULE = "tests.integration.unruly_tasks"
+
+
+@pytest.fixture
+def unruly(light_yard: Yard) -> Iterator[Yard]:
+    """Open a yard whose worker knows the unruly tasks."""
+    registry.load_modules((MODULE,))
+    publishing.publish(light_yard, registry.REGISTRY)
+    with running_worker(light_yard, TASK_MODULES=MODULE):
+        yield light_yard
+
+
+def run(yard: Yard, task: str, payload: dict[str, Any] | None = None, **options: Any) -> str:
+    return jobs.enqueue(yard, NewJob(f"unruly_tasks.{task}", payload or {}, **options)).job_id
+
+
+def ended(yard: Yard, job_id: str, within: float = 30.0) -> Any:
+    found: list[Any] = []
+
+    def is_there() -> None:
+        with yard.database.read() as connection:
+            found[:] = [jobs.get(connection, job_id)]
+        assert found[0]["status"] in {"completed", "failed", "canceled"}, found[0]["status"]
+
+    eventually(is_there, within=within)
+    return found[0]
+
+
+def result(yard: Yard, task: str, payload: dict[str, Any] | None = None) -> Any:
+    job = ended(yard, run(yard, task, payload))
+    assert job["status"] == "completed", job["error"]
+    return json.loads(job["result"])
+
+
+def lines(yard: Yard, job_id: str) -> list[str]:
+    with yard.database.read() as connection:
+        return [row["line"] for row in logs.page(connection, job_id, limit=20_000)]
+
+
+def test_one_child_runs_many_jobs(unruly: Yard) -> None:
+    pids = {result(unruly, "disturb", {"how": "nothing"}) for _ in range(5)}
+    assert len(pids) == 1
+
+
+@pytest.mark.parametrize("how", ["folder", "environment", "signal", "thread", "limit", "offspring"])
+def test_the_next_job_finds_nothing_of_what_the_last_one_left(unruly: Yard, how: str) -> None:
+    before = result(unruly, "surroundings")
+    disturbed = result(unruly, "disturb", {"how": how})
+    after = result(unruly, "surroundings")
+    assert disturbed == before.pop("pid")
+    assert after.pop("pid") != disturbed
+    assert after == before
+
+
+def test_a_process_that_a_task_forks_does_not_run_on_as_a_worker(unruly: Yard) -> None:
+    made = run(unruly, "fork")
+    assert ended(unruly, made)["result"] == '"parent"'
+    assert lines(unruly, made) == ["the forked one speaks"]
+    assert result(unruly, "disturb", {"how": "nothing"})
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("exit", "sys.exit(4)"),
+        ("descriptors", "had closed file descriptors"),
+        ("memory", "MemoryError"),
+    ],
+)
+def test_a_task_that_ends_its_process_fails_alone(unruly: Yard, how: str, words: str) -> None:
+    job = ended(unruly, run(unruly, "leave", {"how": how}))
+    assert job["status"] == "failed"
+    assert words in job["error"]
+    assert result(unruly, "disturb", {"how": "nothing"})
+
+
+@pytest.mark.parametrize("what", ["set", "nan", "large", "loop", "bytes"])
+def test_a_result_that_json_cannot_hold_fails_the_job_with_the_reason(unruly: Yard, what: str) -> None:
+    job = ended(unruly, run(unruly, "give", {"what": what}))
+    assert job["status"] == "failed"
+    assert job["error"].startswith("The task's result cannot be kept. The result")
+
+
+def test_everything_that_is_written_anywhere_is_in_the_log(unruly: Yard) -> None:
+    made = run(unruly, "speak")
+    ended(unruly, made)
+    kept = lines(unruly, made)
+    for said in (
+        "by print",
+        "by stderr",
+        "by descriptor",
+        "by buffer",
+        "by a process",
+        "and its errors",
+        "handed on",
+        "some.part: by logging",
+        "by log",
+        "no end of line",
+    ):
+        assert said in kept, (said, kept)
+    assert not any("hunter2" in line for line in kept)
+
+
+def test_a_flood_of_output_is_cut_and_stops_nothing(unruly: Yard) -> None:
+    made = run(unruly, "flood", {"megabytes": 100})
+    assert ended(unruly, made, within=60)["status"] == "completed"
+    kept = lines(unruly, made)
+    assert len(kept) == 10_001
+    assert kept[-1].startswith("The log is full")
+    after = run(unruly, "disturb", {"how": "nothing"})
+    ended(unruly, after)
+    assert lines(unruly, after) == []
+
+
+def test_progress_and_log_work_from_a_tasks_own_threads(unruly: Yard) -> None:
+    made = run(unruly, "from_threads")
+    job = ended(unruly, made)
+    assert job["total"] == 4
+    assert sorted(lines(unruly, made)) == [f"line {number}" for number in range(1, 5)]
+
+
+def test_what_a_task_has_started_ends_with_a_worker_that_is_killed(light_yard: Yard) -> None:
+    registry.load_modules((MODULE,))
+    publishing.publish(light_yard, registry.REGISTRY)
+    with running_worker(light_yard, TASK_MODULES=MODULE) as process:
+        made = run(light_yard, "with_offspring", {"seconds": 600.0})
+        eventually(lambda: lines(light_yard, made)[0], within=20)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert int(lines(light_yard, made)[0].split()[1]) in {one.pid for one in family}
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        eventually(lambda: _all_gone(family), within=5)
+
+
+def _all_gone(family: list[psutil.Process]) -> None:
+    assert not [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_child_that_is_killed_while_it_is_idle_costs_nothing(unruly: Yard) -> None:
+    os.kill(result(unruly, "disturb", {"how": "nothing"}), signal.SIGKILL)
+    assert result(unruly, "disturb", {"how": "nothing"})
+
+
+def test_a_locked_database_delays_a_result_and_does_not_lose_it(unruly: Yard, tmp_path: Path) -> None:
+    result(unruly, "disturb", {"how": "nothing"})
+    made = run(unruly, "disturb", {"how": "nothing"})
+    with unruly.database.write():
+        time.sleep(0.5)  # the lock is what is tried here
+    assert ended(unruly, made)["status"] == "completed"
