@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from flask import Flask
 
+from dashboard.api import bulk_actions as bulk_actions_api
 from dashboard.api import health as health_api
 from dashboard.api import jobs as jobs_api
 from dashboard.api import queues as queues_api
 from dashboard.pages import (
+    bulk_actions,
     files,
     job,
     job_actions,
@@ -36,6 +38,8 @@ BLUEPRINTS = (
     health_api.bp,
     jobs_api.bp,
     queues_api.bp,
+    bulk_actions.bp,
+    bulk_actions_api.bp,
 )
 
 

@@ -35,7 +35,7 @@ from workers.yard import Yard
 
 __all__ = ["Enqueued", "NewJob", "cancel", "delete", "enqueue", "enqueue_many", "get", "retry", "run_again", "run_now"]
 
-_FRESH = dict.fromkeys(
+FRESH = dict.fromkeys(
     (
         "done total step message due_at next_retry_at worker heartbeat_at started_at completed_at failed_at canceled_at "
         "cancel_requested_at cancel_requested_by wait_ms run_ms error traceback result skipped_reason"
@@ -81,7 +81,7 @@ def run_now(yard: Yard, job_id: str, actor: Actor) -> Row:
 def released(row: Row, now: datetime) -> dict[str, Any]:
     """Tell the columns of a job that leaves `scheduled` or `retry_scheduled` for its queue."""
     if row["status"] == Status.RETRY_SCHEDULED:
-        return {**_FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
+        return {**FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
     return {"due_at": None, "pending_at": now}
 
 
@@ -143,7 +143,7 @@ def delete(yard: Yard, job_id: str, actor: Actor) -> None:
 
 
 def _next_attempt(yard: Yard, row: Row, payload: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:
-    values = {**_FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
+    values = {**FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
     text = row["payload"]
     if payload is not None:
         catalogue.get_task(yard, row["task"]).check(dict(payload))

@@ -11,8 +11,9 @@ import secrets
 from workers.broker import outgoing
 from workers.domain.clock import rfc3339, utcnow
 from workers.domain.names import SYSTEM_QUEUE
+from workers.services import bulk_actions
 from workers.services.jobs import get
-from workers.task import Reject, get_setting, log, set_setting, task, the_yard
+from workers.task import Reject, get_setting, log, progress, set_setting, task, the_yard
 
 SECRET = "webhook_secret"
 
@@ -51,3 +52,9 @@ def signed(message_id: str, body: bytes) -> dict[str, str]:
     digest = hmac.new(key, f"{message_id}.{stamp}.".encode() + body, hashlib.sha256).digest()
     signature = "v1," + base64.b64encode(digest).decode()
     return {"webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": signature}
+
+
+@task(queue=SYSTEM_QUEUE, max_retries=5, retry_delays=(5, 30, 60), timeout_seconds=6 * 3600)
+def bulk_action(bulk_action_id: str) -> dict[str, int]:
+    """Do one thing with every job that a filter matches."""
+    return bulk_actions.work(the_yard(), bulk_action_id, progress)

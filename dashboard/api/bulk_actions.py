@@ -1,0 +1,65 @@
+"""Bulk actions over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask import Blueprint, jsonify, make_response
+from flask.typing import ResponseReturnValue
+from pydantic import Field
+
+from dashboard.api.contract import Strict, operation, read_body
+from dashboard.context import actor, conn, yard
+from dashboard.presenters.jobs import as_json
+from dashboard.security import requires
+from workers.domain.errors import BadInput
+from workers.domain.filters import JobFilter
+from workers.services import bulk_actions
+
+bp = Blueprint("bulk_actions_api", __name__, url_prefix="/api/v1")
+FILTERS = frozenset({"status", "task", "queue", "priority", "q", "since", "until", "schedule", "batch", "parent"})
+
+
+class BulkActionRequest(Strict):
+    """One action on all jobs that a filter matches; `preview` only tells what it would touch."""
+
+    action: Literal["retry", "run_now", "cancel", "delete"]
+    filter: dict[str, str] = Field(default_factory=dict, examples=[{"status": "failed", "task": "reports.*"}])
+    rate_per_second: float | None = Field(None, gt=0, le=100_000)
+    preview: bool = False
+
+
+@bp.post("/bulk-actions")
+@requires("operator")
+@operation("Do one thing with every job that a filter matches", tag="bulk actions", body=BulkActionRequest, status=202)
+def create() -> ResponseReturnValue:
+    """Make a bulk action, or preview it."""
+    given = read_body(BulkActionRequest)
+    odd = sorted(set(given.filter) - FILTERS)
+    if odd:
+        raise BadInput(f"A filter has no {odd[0]}.", field=f"filter.{odd[0]}")
+    wanted = JobFilter.from_args(given.filter)
+    if given.preview:
+        told = bulk_actions.preview(conn(), given.action, wanted)
+        return jsonify(**{**told, "sample": [as_json(row) for row in told["sample"]]})
+    row = bulk_actions.create(yard(), given.action, wanted, given.rate_per_second, actor())
+    answer = make_response(jsonify(bulk_actions.as_json(row)), 202)
+    answer.headers["Location"] = f"/api/v1/bulk-actions/{row['id']}"
+    return answer
+
+
+@bp.get("/bulk-actions/<action_id>")
+@requires("viewer")
+@operation("One bulk action and how far it is", tag="bulk actions", answer="BulkAction")
+def one(action_id: str) -> ResponseReturnValue:
+    """Answer a bulk action with what it refused."""
+    told: dict[str, Any] = bulk_actions.as_json(bulk_actions.get(conn(), action_id))
+    return jsonify(**told, refusals=bulk_actions.refusals(conn(), action_id))
+
+
+@bp.delete("/bulk-actions/<action_id>")
+@requires("operator")
+@operation("Abort a bulk action; what it has done stays done", tag="bulk actions", answer="BulkAction")
+def abort(action_id: str) -> ResponseReturnValue:
+    """Abort."""
+    return jsonify(**bulk_actions.as_json(bulk_actions.abort(yard(), action_id, actor())))

@@ -1,0 +1,82 @@
+"""One action on everything that a filter matches: what it would touch, how far it is, what it refused."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, render_template, request
+from flask.typing import ResponseReturnValue
+
+from dashboard.actions import done
+from dashboard.context import actor, conn, yard
+from dashboard.presenters.jobs import says
+from dashboard.rendering import render
+from dashboard.security import requires
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput
+from workers.domain.filters import JobFilter
+from workers.services import bulk_actions
+
+bp = Blueprint("bulk_actions", __name__)
+KEYS = ("status", "task", "queue", "priority", "q", "since", "until", "schedule", "batch", "parent")
+VERBS = {"retry": "Retry", "run_now": "Run now", "cancel": "Cancel", "delete": "Delete"}
+
+
+@bp.get("/bulk-actions")
+@requires("operator")
+def preview() -> ResponseReturnValue:
+    """Show what an action would touch, before it does."""
+    action, args = request.args.get("action", ""), _args(request.args)
+    told = bulk_actions.preview(conn(), action, JobFilter.from_args(args))
+    rows = [{**row, "says": says(row)} for row in told["sample"]]
+    return render_template(
+        "bulk_actions/preview.html",
+        active_page="jobs",
+        action=action,
+        verb=VERBS[action],
+        args=args,
+        told=told,
+        rows=rows,
+        now=utcnow(),
+    )
+
+
+@bp.post("/bulk-actions")
+@requires("operator")
+def create() -> ResponseReturnValue:
+    """Make it."""
+    rate = request.form.get("rate_per_second", "")
+    try:
+        per_second = float(rate) if rate else None
+    except ValueError:
+        raise BadInput("rate_per_second is a number.", field="rate_per_second") from None
+    wanted = JobFilter.from_args(_args(request.form))
+    row = bulk_actions.create(yard(), request.form.get("action", ""), wanted, per_second, actor())
+    return done("It is under way.", f"/bulk-actions/{row['id']}")
+
+
+@bp.get("/bulk-actions/<action_id>")
+@requires("viewer")
+def one(action_id: str) -> Response:
+    """Show how far it is."""
+    row = bulk_actions.get(conn(), action_id)
+    return render(
+        "bulk_actions/one.html",
+        {"action": "bulk_actions/_one.html"},
+        active_page="jobs",
+        action=row,
+        verb=VERBS[row["action"]],
+        filter=bulk_actions.as_json(row)["filter"],
+        refusals=bulk_actions.refusals(conn(), action_id),
+        now=utcnow(),
+    )
+
+
+@bp.post("/bulk-actions/<action_id>/aborts")
+@requires("operator")
+def abort(action_id: str) -> ResponseReturnValue:
+    """Abort it."""
+    bulk_actions.abort(yard(), action_id, actor())
+    return done("Aborted. What it has done stays done.", f"/bulk-actions/{action_id}", stay=True)
+
+
+def _args(given: object) -> dict[str, str]:
+    return {name: given[name] for name in KEYS if given.get(name)}  # type: ignore[index,attr-defined]

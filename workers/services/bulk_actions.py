@@ -1,0 +1,219 @@
+"""One action on everything that a filter matches: previewed, worked by a job in small steps, abortable, told as it goes.
+
+What the filter matches is fixed when the action is made: jobs made later are not touched. The place reached is kept after
+each step, so an action whose worker died goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from workers.broker import queues
+from workers.domain.actors import Actor
+from workers.domain.clock import rfc3339, utcnow
+from workers.domain.errors import BadInput, Conflict, NotFound, Unavailable
+from workers.domain.filters import JobFilter
+from workers.domain.ids import new_id
+from workers.domain.states import FINAL, WAITING, Status
+from workers.services import audit
+from workers.services.enqueueing import NewJob, enqueue
+from workers.services.jobs import FRESH, released
+from workers.services.telling import tell, tell_kind
+from workers.store import bulk_actions, job_lists, jobs
+from workers.store.types import Row
+from workers.yard import Yard
+
+TASK = "system.bulk_action"
+STEP = 500
+SAMPLE = 10
+COUNT_CAP = 1_000_000
+ALLOWED: dict[str, frozenset[Status]] = {
+    "retry": frozenset({Status.FAILED, Status.CANCELED}),
+    "run_now": frozenset({Status.SCHEDULED, Status.RETRY_SCHEDULED}),
+    "cancel": WAITING | {Status.PROCESSING},
+    "delete": FINAL | WAITING,
+}
+
+
+def preview(connection: Connection, action: str, wanted: JobFilter) -> dict[str, Any]:
+    """Tell what an action would touch: how many, whether that is all, and the first ten. Raises BadInput."""
+    narrowed = _narrowed(action, wanted, utcnow())
+    count, is_capped = job_lists.count_matching(connection, narrowed, COUNT_CAP)
+    return {
+        "count": count,
+        "is_capped": is_capped,
+        "sample": job_lists.jobs_page(connection, narrowed, limit=SAMPLE).rows,
+    }
+
+
+def create(yard: Yard, action: str, wanted: JobFilter, rate_per_second: float | None, actor: Actor) -> Row:
+    """Make a bulk action and the job that works it. Raises BadInput."""
+    if rate_per_second is not None and not 0 < rate_per_second <= 100_000:
+        raise BadInput("rate_per_second is more than 0 and at most 100,000.", field="rate_per_second")
+    now = utcnow()
+    narrowed = _narrowed(action, wanted, now)
+    with yard.database.write() as connection:
+        total, _ = job_lists.count_matching(connection, narrowed, COUNT_CAP)
+        row: dict[str, Any] = {
+            "id": new_id(),
+            "action": action,
+            "selection": json.dumps(narrowed.to_args()),
+            "rate_per_second": rate_per_second,
+            "status": "pending",
+            "total": total,
+            "created_at": now,
+            "created_by": str(actor),
+        }
+        bulk_actions.add(connection, row)
+        told = {"action": action, "filter": narrowed.to_args(), "total": total}
+        audit.record(connection, actor, "bulk_action.created", "bulk_action", row["id"], now, None, told)
+    made = enqueue(yard, NewJob(TASK, {"bulk_action_id": row["id"]}, created_by=str(actor)))
+    with yard.database.write() as connection:
+        bulk_actions.change(connection, row["id"], {"job_id": made.job_id}, before=bulk_actions.UNFINISHED)
+        return get(connection, row["id"])
+
+
+def get(connection: Connection, action_id: str) -> Row:
+    """Fetch one; NotFound when there is none."""
+    row = bulk_actions.get(connection, action_id)
+    if row is None:
+        raise NotFound(f"There is no bulk action {action_id}.")
+    return row
+
+
+def abort(yard: Yard, action_id: str, actor: Actor) -> Row:
+    """Stop an action after its present step; what it has done stays done. Raises NotFound, Conflict."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = get(connection, action_id)
+        values = {"status": "aborted", "abort_requested_at": now, "ended_at": now}
+        if not bulk_actions.change(connection, action_id, values, before=bulk_actions.UNFINISHED):
+            raise Conflict("It has already ended.", state=row["status"])
+        audit.record(connection, actor, "bulk_action.aborted", "bulk_action", action_id, now)
+        row = get(connection, action_id)
+    tell_kind(yard, "bulk_action", action_id, "aborted")
+    return row
+
+
+def work(yard: Yard, action_id: str, progress: Callable[[int, int], None]) -> dict[str, int]:
+    """Work an action to its end; safe to call again after a crash. Tells how many were done and refused."""
+    while True:
+        started = time.monotonic()
+        row = step(yard, action_id)
+        progress(row["done"] + row["refused"], max(row["total"], row["done"] + row["refused"]))
+        if row["status"] not in bulk_actions.UNFINISHED:
+            return {"done": row["done"], "refused": row["refused"]}
+        if row["rate_per_second"]:
+            size = _size(row)
+            time.sleep(max(0.0, size / row["rate_per_second"] - (time.monotonic() - started)))
+
+
+def step(yard: Yard, action_id: str) -> Row:
+    """Do the next step of an action; the row as it is then. Raises NotFound, Unavailable."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        action = get(connection, action_id)
+        if action["status"] not in bulk_actions.UNFINISHED:
+            return action
+        wanted = JobFilter.from_args(json.loads(action["selection"]), now)
+        ids, cursor = job_lists.ids_matching(connection, wanted, action["cursor"], _size(action))
+        found = jobs.get_many(connection, ids)
+        done, refused = _apply(connection, action, [found[one] for one in ids if one in found], now)
+        bulk_actions.refuse(connection, action_id, refused)
+        values: dict[str, Any] = {"status": "processing", "cursor": cursor}
+        values |= {"done": action["done"] + len(done), "refused": action["refused"] + len(refused)}
+        if cursor is None:
+            values |= {"status": "completed", "ended_at": now}
+        bulk_actions.change(connection, action_id, values, before=bulk_actions.UNFINISHED)
+        after = get(connection, action_id)
+    _carry_out(yard, action["action"], done)
+    tell_kind(yard, "bulk_action", action_id, after["status"])
+    return after
+
+
+def _apply(
+    connection: Connection, action: Row, rows: Sequence[Row], now: datetime
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    done: list[Row] = []
+    refused: list[tuple[str, str]] = []
+    for row in rows:
+        after = _one(connection, action["action"], row, now, action["created_by"])
+        if after is None:
+            refused.append((row["id"], f"it is {row['status']}"))
+        else:
+            done.append(after)
+    if action["action"] == "delete" and done:
+        jobs.remove(connection, [row["id"] for row in done])
+    return done, refused
+
+
+def _one(connection: Connection, action: str, row: Row, now: datetime, actor: str) -> Row | None:
+    status = Status(row["status"])
+    if status not in ALLOWED[action]:
+        return None
+    if action == "delete":
+        return row
+    if action == "cancel" and status is Status.PROCESSING:
+        values: dict[str, Any] = {"cancel_requested_at": now, "cancel_requested_by": actor}
+        if not jobs.touch(connection, row["id"], row["attempt"], values):
+            return None
+        jobs.note(connection, row, "cancel_requested", now, actor=actor)
+        return row
+    if action == "cancel":
+        after, event = Status.CANCELED, "canceled"
+        values = {"canceled_at": now, "due_at": None, "next_retry_at": None}
+    elif action == "retry":
+        after, event = Status.PENDING, "retried"
+        values = {**FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
+    else:
+        after, event, values = Status.PENDING, "run_now", released(row, now)
+    return jobs.transition(connection, row["id"], status, row["attempt"], after, event, now, actor=actor, values=values)
+
+
+def _carry_out(yard: Yard, action: str, done: Sequence[Row]) -> None:
+    with suppress(Unavailable):
+        refs = [queues.PushRef.of(row) for row in done]
+        if action in {"retry", "run_now"}:
+            queues.push(yard.redis, refs)
+        else:
+            queues.remove(yard.redis, refs)
+            for row in done:
+                if row["status"] == Status.PROCESSING and row["worker"]:
+                    queues.stop(yard.redis, row["worker"], queues.PushRef.of(row).rq_id)
+    if done:
+        tell(yard, {**done[-1], "id": "*"})
+
+
+def _narrowed(action: str, wanted: JobFilter, now: datetime) -> JobFilter:
+    if action not in ALLOWED:
+        raise BadInput("An action is retry, run_now, cancel or delete.", field="action")
+    chosen = tuple(sorted(set(wanted.status) & ALLOWED[action] if wanted.status else ALLOWED[action]))
+    if not chosen:
+        raise BadInput(f"Nothing that is {', '.join(wanted.status)} can be: {action}.", field="filter")
+    until = min(wanted.until, now) if wanted.until else now
+    return replace(wanted, status=chosen, until=until)
+
+
+def _size(action: Row) -> int:
+    rate = action["rate_per_second"]
+    return STEP if not rate else max(1, min(STEP, int(rate)))
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """Tell a bulk action with the names of its columns."""
+    told: dict[str, Any] = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
+    told["filter"] = json.loads(told.pop("selection"))
+    return {name: value for name, value in told.items() if name != "cursor"}
+
+
+def refusals(connection: Connection, action_id: str) -> list[dict[str, Any]]:
+    """List the first 200 jobs that were left as they were, and why."""
+    return [{"job_id": row["job_id"], "why": row["detail"]} for row in bulk_actions.refused(connection, action_id)]
