@@ -110,7 +110,7 @@ class Running:
 
     def nothing_is_left(self) -> None:
         left = self.processes()
-        assert not left, [(one.pid, one.cmdline()) for one in left]
+        assert not left, [one.pid for one in left]
 
     def clean_up(self) -> None:
         """Kill whatever is left; for the end of a test, however it went."""
