@@ -209,7 +209,9 @@ def _size(action: Row) -> int:
 
 def as_json(row: Row) -> dict[str, Any]:
     """Tell a bulk action with the names of its columns."""
-    told: dict[str, Any] = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
+    told: dict[str, Any] = {
+        name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()
+    }
     told["filter"] = json.loads(told.pop("selection"))
     return {name: value for name, value in told.items() if name != "cursor"}
 
