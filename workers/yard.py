@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from redis import Redis
-
-from workers.broker.connection import connect
+from workers.broker.connection import QuickRedis, connect
 from workers.broker.live import LivePublisher
 from workers.settings import Settings
 from workers.store.database import Database
@@ -18,7 +16,7 @@ class Yard:
 
     settings: Settings
     database: Database
-    redis: Redis
+    redis: QuickRedis
     live: LivePublisher
 
     @classmethod

@@ -152,8 +152,8 @@ def attempts_of(job_id: str) -> ResponseReturnValue:
 @operation("What happened to a job, oldest first", tag="jobs", answer="Events")
 def events_of(job_id: str) -> ResponseReturnValue:
     """Answer the events."""
-    jobs.get(conn(), job_id)
-    told = [{**_plain(row), "detail": mask(payloads.load(row["detail"]))} for row in rows.events(conn(), job_id)]
+    found = rows.events(conn(), jobs.get(conn(), job_id))
+    told = [{**_plain(row), "detail": mask(payloads.load(row["detail"]))} for row in found]
     return jsonify(events=told, next_cursor=None)
 
 

@@ -34,7 +34,7 @@ def page(job_id: str) -> Response:
     """Show a job."""
     now = utcnow()
     job = jobs.get(conn(), job_id)
-    events = rows.events(conn(), job_id)
+    events = rows.events(conn(), job)
     tab = request.args.get("tab", "")
     opened = tab if tab in TABS else OPENS.get(job["status"], "payload")
     waiting = Status(job["status"]) in WAITING

@@ -67,5 +67,5 @@ def page() -> Response:
 
 def _running() -> list[dict[str, Any]]:
     columns = [JOBS.c[name] for name in _COLUMNS]
-    chosen = select(*columns).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.created_at).limit(RUNNING)
+    chosen = select(*columns).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.id).limit(RUNNING)
     return [dict(row) for row in conn().execute(chosen).mappings()]

@@ -126,7 +126,7 @@ def test_a_retry_keeps_the_history_and_both_payloads(yard: Yard, operator: Actor
     row = jobs.retry(yard, made.job_id, operator, {"seconds": 2, "steps": 1})
     assert (row["status"], row["attempt"], row["error"]) == ("pending", 2, None)
     with yard.database.read() as connection:
-        told = [one["event"] for one in rows.events(connection, made.job_id)]
+        told = [one["event"] for one in rows.events(connection, row)]
     assert told == ["enqueued", "started", "failed", "retried", "payload_edited"]
 
 

@@ -6,30 +6,41 @@ Messages are hints. One that is lost costs a viewer a moment, never a job: pages
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import RedisError
+
+from workers.broker.connection import QuickRedis
 
 CHANNEL = "taskyard:live"
 MAX_BYTES = 65_536
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 class LivePublisher:
     """Publishes what happens; `dropped` counts what could not be told."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: QuickRedis) -> None:
         self._redis = redis
         self.dropped = 0
 
-    def publish(self, message: Mapping[str, Any]) -> None:
+    def publish(self, message: dict[str, Any]) -> None:
         """Tell everybody who watches. Never raises: what is too large or cannot be sent is dropped and counted."""
+        text = self.written(message)
+        if text is None:
+            return
         try:
-            text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), default=str)
-            if len(text.encode(errors="replace")) > MAX_BYTES:
-                self.dropped += 1
-                return
-            self._redis.publish(CHANNEL, text.encode(errors="replace"))
-        except (RedisError, OSError, ValueError):
+            self._redis.bare("PUBLISH", CHANNEL, text)
+        except (RedisError, OSError):
             self.dropped += 1
+
+    def written(self, message: dict[str, Any]) -> bytes | None:
+        """Write a message for those who send it by themselves; None, and counted, when it cannot be told."""
+        try:
+            text = _COMPACT.encode(message).encode(errors="replace")
+        except ValueError:
+            text = None
+        if text is None or len(text) > MAX_BYTES:
+            self.dropped += 1
+            return None
+        return text

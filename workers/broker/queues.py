@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from redis import Redis
@@ -19,7 +20,8 @@ from rq.command import send_command
 from rq.job import Job
 from rq.queue import Queue
 
-from workers.broker.connection import translated
+from workers.broker.connection import QuickRedis, translated
+from workers.broker.live import CHANNEL
 from workers.domain.names import DEFAULT_TIMEOUT_SECONDS, PRIORITIES, rq_id
 from workers.store.types import Row
 
@@ -30,19 +32,32 @@ JOB_PREFIX = Job.redis_job_namespace_prefix
 _BATCH = 500
 
 # An entry that still waits is left as it is; one whose worker took it and died, or that is gone, is pushed (again).
+# Entries come in groups of one queue, description and time limit; what is to be told goes out in the same trip.
 _PUSH = """
-local pushed = 0
-for i = 3, #ARGV, 5 do
-  local job = ARGV[1] .. ARGV[i]
-  if redis.call('HGET', job, 'status') ~= 'queued' then
-    redis.call('DEL', job)
-    redis.call('HSET', job, 'data', ARGV[i + 1], 'origin', ARGV[i + 2], 'description', ARGV[i + 3],
-      'timeout', ARGV[i + 4], 'status', 'queued', 'created_at', ARGV[2], 'enqueued_at', ARGV[2])
-    local queue = 'rq:queue:' .. ARGV[i + 2]
-    if redis.call('RPUSH', queue, ARGV[i]) == 1 then redis.call('SADD', 'rq:queues', queue) end
-    pushed = pushed + 1
+local pushed, words = 0, tonumber(ARGV[5])
+local at = words + 6
+while at < #ARGV do
+  local origin, description, timeout, last = ARGV[at], ARGV[at + 1], ARGV[at + 2], at + 3 + tonumber(ARGV[at + 3])
+  local queue, waiting = 'rq:queue:' .. origin, {}
+  for i = at + 4, last do
+    local id = ARGV[i]
+    local key = ARGV[1] .. id
+    local status = redis.call('HGET', key, 'status')
+    if status ~= 'queued' then
+      if status then redis.call('DEL', key) end
+      local job, attempt = string.match(id, '^(.*)-(%d+)$')
+      redis.call('HSET', key, 'data', '["' .. ARGV[2] .. '",null,["' .. job .. '",' .. attempt .. '],{}]',
+        'origin', origin, 'description', description, 'timeout', timeout, 'status', 'queued',
+        'created_at', ARGV[3], 'enqueued_at', ARGV[3])
+      waiting[#waiting + 1] = id
+    end
   end
+  if #waiting > 0 then
+    if redis.call('RPUSH', queue, unpack(waiting)) == #waiting then redis.call('SADD', 'rq:queues', queue) end
+  end
+  pushed, at = pushed + #waiting, last + 1
 end
+for i = 6, words + 5 do redis.call('PUBLISH', ARGV[4], ARGV[i]) end
 return pushed
 """
 
@@ -68,11 +83,11 @@ class _Script:
         self._text = text
         self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, redis: Redis, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+    def __call__(self, redis: QuickRedis, keys: Sequence[Any], args: Sequence[Any]) -> Any:
         try:
-            return redis.evalsha(self._sha, len(keys), *keys, *args)
+            return redis.bare("EVALSHA", self._sha, len(keys), *keys, *args)
         except NoScriptError:
-            return redis.eval(self._text, len(keys), *keys, *args)
+            return redis.bare("EVAL", self._text, len(keys), *keys, *args)
 
 
 _push, _take = _Script(_PUSH), _Script(_TAKE)
@@ -113,14 +128,19 @@ def split_rq_name(name: str) -> tuple[str, str]:
     return queue, priority or "normal"
 
 
-def push(redis: Redis, refs: Sequence[PushRef]) -> int:
-    """Put entries at the end of their queues; tells how many were not there yet. Raises Unavailable."""
+def push(redis: QuickRedis, refs: Sequence[PushRef], words: Sequence[bytes] = ()) -> int:
+    """Put entries at the end of their queues, then publish these words; tells how many entries were not there yet.
+
+    Raises Unavailable.
+    """
     pushed = 0
     with translated():
         for start in range(0, len(refs), _BATCH):
-            args: list[Any] = [JOB_PREFIX, stamp()]
-            for ref in refs[start : start + _BATCH]:
-                args += _entry(ref)
+            told = words if start + _BATCH >= len(refs) else ()
+            args: list[Any] = [JOB_PREFIX, RUNNER, stamp(), CHANNEL, len(told), *told]
+            for shared, group in groupby(refs[start : start + _BATCH], _shared):
+                ids = [ref.rq_id for ref in group]
+                args += [*shared, len(ids), *ids]
             pushed += int(_push(redis, (), args))
     return pushed
 
@@ -135,7 +155,7 @@ def put_back(redis: Redis, ref: PushRef) -> None:
         pipe.execute()
 
 
-def take(redis: Redis, keys: Sequence[str], worker: str, ended: Sequence[str]) -> tuple[str, str] | None:
+def take(redis: QuickRedis, keys: Sequence[str], worker: str, ended: Sequence[str]) -> tuple[str, str] | None:
     """Take the next entry in the order of these queue keys: its queue's key and its id, or None when all are empty."""
     taken = _take(redis, keys, [worker, stamp(), *(JOB_PREFIX + one for one in ended)])
     return (taken[0].decode(), taken[1].decode()) if taken else None
@@ -233,19 +253,14 @@ def shutdown(redis: Redis, worker: str) -> None:
         send_command(redis, worker, "shutdown")
 
 
-def _entry(ref: PushRef) -> tuple[str, str, str, str, int]:
-    return (
-        ref.rq_id,
-        json.dumps([RUNNER, None, [ref.job_id, ref.attempt], {}]),
-        rq_name(ref.queue, ref.priority),
-        ref.task or "job",
-        max(1, int(ref.timeout_seconds)),
-    )
+def _shared(ref: PushRef) -> tuple[str, str, int]:
+    return rq_name(ref.queue, ref.priority), ref.task or "job", max(1, int(ref.timeout_seconds))
 
 
 def _hash(ref: PushRef) -> dict[str, Any]:
-    _, data, origin, description, timeout = _entry(ref)
+    origin, description, timeout = _shared(ref)
     now = stamp()
+    data = json.dumps([RUNNER, None, [ref.job_id, ref.attempt], {}])
     fields = {"data": data, "origin": origin, "description": description, "timeout": timeout, "status": "queued"}
     return {**fields, "created_at": now, "enqueued_at": now, "worker_name": ""}
 

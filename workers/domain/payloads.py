@@ -10,12 +10,13 @@ from workers.domain.errors import BadInput, TooLarge
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def dump(value: Any, field: str = "payload") -> str:
     """Write a value as compact JSON; BadInput for NaN, depth or other types, TooLarge above 1 MB."""
     _check(value, field, 0)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _COMPACT.encode(value)
     if len(text) > MAX_BYTES or (len(text) * 4 > MAX_BYTES and len(text.encode()) > MAX_BYTES):
         raise TooLarge(
             f"The {field} is larger than 1 MB. Keep the data in a file or table and pass its address.", field

@@ -182,7 +182,7 @@ class TaskyardWorker(Worker):
         keys = self._served.keys()
         ended, self._ended = self._ended, []
         try:
-            taken = carriers.take(self.connection, keys, self.name, ended)
+            taken = carriers.take(self._yard.redis, keys, self.name, ended)
         except BaseException:
             self._ended = ended
             raise

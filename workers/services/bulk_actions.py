@@ -26,7 +26,7 @@ from workers.domain.states import FINAL, WAITING, Status
 from workers.services import audit
 from workers.services.enqueueing import NewJob, enqueue
 from workers.services.jobs import FRESH, released
-from workers.services.telling import tell, tell_kind
+from workers.services.telling import push, tell, tell_kind
 from workers.store import bulk_actions, job_lists, jobs
 from workers.store.types import Row
 from workers.yard import Yard
@@ -180,15 +180,14 @@ def _one(connection: Connection, action: str, row: Row, now: datetime, actor: st
 
 def _carry_out(yard: Yard, action: str, done: Sequence[Row]) -> None:
     with suppress(Unavailable):
-        refs = [queues.PushRef.of(row) for row in done]
         if action in {"retry", "run_now"}:
-            queues.push(yard.redis, refs)
+            push(yard, done)
         else:
-            queues.remove(yard.redis, refs)
+            queues.remove(yard.redis, [queues.PushRef.of(row) for row in done])
             for row in done:
                 if row["status"] == Status.PROCESSING and row["worker"]:
                     queues.stop(yard.redis, row["worker"], queues.PushRef.of(row).rq_id)
-    if done:
+    if done and action not in {"retry", "run_now"}:
         tell(yard, {**done[-1], "id": "*"})
 
 

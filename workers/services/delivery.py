@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from workers.broker import queues
-from workers.broker.queues import PushRef
 from workers.domain.clock import utcnow
 from workers.domain.names import rq_id
 from workers.domain.states import Status
 from workers.services.jobs import released
-from workers.services.telling import tell
+from workers.services.telling import push
 from workers.store import jobs
 from workers.store.types import Row
 from workers.yard import Yard
@@ -35,23 +34,21 @@ def promote_due(yard: Yard, now: datetime | None = None) -> int:
         return 0
     with yard.database.write() as connection:
         moved = [row for row in (_promoted(connection, row, moment) for row in found) if row is not None]
-    queues.push(yard.redis, [PushRef.of(row) for row in moved])
-    for row in moved:
-        tell(yard, row)
+    push(yard, moved)
     return len(moved)
 
 
 def deliver_missing(yard: Yard, now: datetime | None = None) -> int:
     """Push every pending row that has no carrier in Redis; tells how many were missing. Raises Unavailable."""
     until = (now or utcnow()) - SETTLED
-    missing, after = 0, None
+    missing, after = 0, ""
     while True:
         with yard.database.read() as connection:
             rows = jobs.pending_since(connection, until, after, STEP)
         if not rows:
             return missing
         missing += _deliver(yard, rows, until + SETTLED)
-        after = (rows[-1]["created_at"], rows[-1]["id"])
+        after = rows[-1]["id"]
 
 
 def _deliver(yard: Yard, rows: Sequence[Row], now: datetime) -> int:
@@ -72,7 +69,7 @@ def _deliver(yard: Yard, rows: Sequence[Row], now: datetime) -> int:
             jobs.note(
                 connection, row, "requeued", now, actor="system:taskyard", detail={"why": "Redis had no entry for it"}
             )
-    return queues.push(yard.redis, [PushRef.of(row) for row in still]) if still else 0
+    return push(yard, still)
 
 
 def _promoted(connection: Connection, row: Row, now: datetime) -> Row | None:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
-from workers.broker import queues
 from workers.domain import names, payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge, Unavailable
@@ -20,7 +19,7 @@ from workers.domain.ids import new_id
 from workers.domain.states import Status
 from workers.services import catalogue
 from workers.services.catalogue import CataloguedTask
-from workers.services.telling import tell
+from workers.services.telling import push, tell
 from workers.store import jobs
 from workers.store import queues as queue_rows
 from workers.yard import Yard
@@ -89,7 +88,7 @@ def enqueue_many(yard: Yard, batch: Sequence[NewJob]) -> list[Enqueued]:
     with yard.database.write() as connection:
         _know_queues(yard, connection, rows, now)
         if plain:
-            jobs.add(connection, plain, plain[0]["created_by"])
+            jobs.add(connection, plain)
         for row in keyed:
             holder = _add(connection, row)
             if holder is not None:
@@ -134,7 +133,7 @@ def _row(yard: Yard, new: NewJob, now: datetime) -> dict[str, Any]:
     scheduled_for = _moment(new, now)
     row = jobs.blank()
     row.update(
-        id=new_id(),
+        id=new_id(now),
         task=new.task,
         queue=names.check_queue(new.queue or defaults["queue"]),
         priority=priority,
@@ -211,9 +210,9 @@ def _url(url: str | None) -> str | None:
 
 def _add(connection: Connection, row: dict[str, Any]) -> str | None:
     if row["idempotency_key"] is None and row["unique_key"] is None:
-        jobs.add(connection, [row], row["created_by"])
+        jobs.add(connection, [row])
         return None
-    return jobs.add_unless_known(connection, row, row["created_by"])
+    return jobs.add_unless_known(connection, row)
 
 
 def _known(connection: Connection, job_id: str) -> Enqueued:
@@ -226,11 +225,8 @@ def _know_queues(yard: Yard, connection: Connection, rows: Sequence[Mapping[str,
 
 
 def _deliver(yard: Yard, rows: Sequence[dict[str, Any]]) -> None:
-    refs = [queues.PushRef.of(row) for row in rows if row["status"] == Status.PENDING]
     with suppress(Unavailable):
-        if refs:
-            queues.push(yard.redis, refs)
-    if len(rows) == 1:
-        tell(yard, rows[0])
-    elif rows:
-        tell(yard, {**rows[-1], "id": "*"})
+        push(yard, [row for row in rows if row["status"] == Status.PENDING])
+    later = [row for row in rows if row["status"] != Status.PENDING]
+    if later:
+        tell(yard, later[0] if len(later) == 1 else {**later[-1], "id": "*"})

@@ -28,7 +28,7 @@ from workers.services.enqueueing import (
     enqueue_many,
     unique_key,
 )
-from workers.services.telling import tell
+from workers.services.telling import push, tell
 from workers.store import jobs
 from workers.store.types import Row
 from workers.yard import Yard
@@ -203,6 +203,5 @@ def _audit(connection: Connection, actor: Actor, action: str, row: Row, after: R
 
 def _pushed(yard: Yard, row: Row) -> Row:
     with suppress(Unavailable):
-        queues.push(yard.redis, [queues.PushRef.of(row)])
-    tell(yard, row)
+        push(yard, [row])
     return row

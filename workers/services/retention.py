@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
+from workers.domain.ids import first_id
 from workers.domain.states import FINAL
 from workers.store import jobs
 from workers.store.jobs import JOBS
@@ -22,8 +23,8 @@ def purge_step(yard: Yard, now: datetime) -> int:
     # The lock keeps a job that somebody retries at this moment.
     old = (
         select(JOBS.c.id)
-        .where(ended, JOBS.c.created_at < before, JOBS.c.updated_at < before)
-        .order_by(JOBS.c.created_at)
+        .where(ended, JOBS.c.id < first_id(before), JOBS.c.updated_at < before)
+        .order_by(JOBS.c.id)
         .limit(STEP)
         .with_for_update(skip_locked=True)
     )

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, func, select, union_all
 
 from workers.domain.clock import rfc3339
+from workers.domain.filters import JobFilter
 from workers.domain.names import SYSTEM_QUEUE
-from workers.domain.states import Status
+from workers.domain.states import FINAL, Status
+from workers.store import job_lists
 from workers.store import queues as queue_rows
 from workers.store import workers as worker_rows
 from workers.store.jobs import JOBS
@@ -22,6 +24,7 @@ _COUNTS = cast(Table, JobCount.__table__)
 _MINUTES = cast(Table, JobMinute.__table__)
 HEALTH = cast(Table, HealthMetric.__table__)
 _SAMPLE = 60
+_MOST_TASKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +137,32 @@ def usual(connection: Connection, task: str) -> Usual | None:
 
 def usual_of(connection: Connection, tasks: Sequence[str]) -> dict[str, Usual]:
     """Tell it for several tasks, from the newest 60 completed runs of each."""
-    found: dict[str, Usual] = {}
-    for task in dict.fromkeys(tasks):
-        recent = (
-            select(JOBS.c.run_ms)
-            .where(JOBS.c.task == task, JOBS.c.status == str(Status.COMPLETED), JOBS.c.run_ms.is_not(None))
-            .order_by(JOBS.c.created_at.desc())
-            .limit(_SAMPLE)
-        )
-        times = sorted(connection.execute(recent).scalars())
-        if len(times) >= 3:
-            found[task] = Usual(times[len(times) // 2] / 1000, times[int(len(times) * 0.95)] / 1000, len(times))
-    return found
+    names = list(dict.fromkeys(tasks))
+    if not names:
+        return {}
+    runs = [
+        select(JOBS.c.task, JOBS.c.run_ms)
+        .where(JOBS.c.task == task, JOBS.c.status == str(Status.COMPLETED), JOBS.c.run_ms.is_not(None))
+        .order_by(JOBS.c.id.desc())
+        .limit(_SAMPLE)
+        .subquery()
+        for task in names[:_MOST_TASKS]
+    ]
+    times: dict[str, list[int]] = {}
+    for task, run_ms in connection.execute(union_all(*(select(run) for run in runs))):
+        times.setdefault(task, []).append(run_ms)
+    return {task: _usual(sorted(found)) for task, found in times.items() if len(found) >= 3}
+
+
+def _usual(times: Sequence[int]) -> Usual:
+    return Usual(times[len(times) // 2] / 1000, times[int(len(times) * 0.95)] / 1000, len(times))
 
 
 def recent_runs(connection: Connection, task: str, limit: int = _SAMPLE) -> list[dict[str, Any]]:
     """List the last ended runs of a task, oldest first: id, status, run_ms, created_at, skipped_reason."""
     columns = (JOBS.c.id, JOBS.c.status, JOBS.c.run_ms, JOBS.c.created_at, JOBS.c.skipped_reason)
-    ended = JOBS.c.status.in_([str(Status.COMPLETED), str(Status.FAILED), str(Status.CANCELED)])
-    chosen = select(*columns).where(JOBS.c.task == task, ended).order_by(JOBS.c.created_at.desc()).limit(limit)
-    return [dict(row) for row in connection.execute(chosen).mappings()][::-1]
+    ended = JobFilter(task=(task,), status=tuple(FINAL))
+    return [dict(row) for row in job_lists.newest(connection, ended, columns, limit)][::-1]
 
 
 def minute_of(moment: datetime) -> int:

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from workers.broker import queues
 from workers.store.types import Row
 from workers.yard import Yard
+
+_MOST_TOLD = 50
 
 
 def tell(yard: Yard, row: Row, status: str | None = None) -> None:
     """Tell that a job changed. Never raises; a word that is lost is made good when the page reads again."""
-    yard.live.publish(
-        {
-            "type": "changed",
-            "kind": "job",
-            "id": row["id"],
-            "status": status or row["status"],
-            "version": row["version"],
-            "queue": row["queue"],
-        }
-    )
+    yard.live.publish(_changed(row, status))
+
+
+def push(yard: Yard, rows: Sequence[Row]) -> int:
+    """Put pending rows on their queues and tell it, in one trip; how many were not there yet. Raises Unavailable.
+
+    Of many rows viewers hear once, that there are new ones.
+    """
+    if not rows:
+        return 0
+    told = [_changed(row) for row in rows] if len(rows) <= _MOST_TOLD else [{**_changed(rows[-1]), "id": "*"}]
+    words = [word for word in map(yard.live.written, told) if word is not None]
+    return queues.push(yard.redis, [queues.PushRef.of(row) for row in rows], words)
 
 
 def tell_kind(yard: Yard, kind: str, name: str, status: str, version: int = 0) -> None:
     """Tell that a queue, worker, bulk action or task changed."""
     yard.live.publish({"type": "changed", "kind": kind, "id": name, "status": status, "version": version})
+
+
+def _changed(row: Row, status: str | None = None) -> dict[str, Any]:
+    return {
+        "type": "changed",
+        "kind": "job",
+        "id": row["id"],
+        "status": status or row["status"],
+        "version": row["version"],
+        "queue": row["queue"],
+    }

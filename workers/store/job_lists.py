@@ -1,33 +1,41 @@
-"""Pages of jobs, newest first, by keyset on (created_at, id): the cost is the same at any depth and any history."""
+"""Pages of jobs, newest first, by keyset on the id, which is the order in which jobs were made.
+
+The cost is the same at any depth and any history: a filter by queue or task is read as one short run of an index for each
+state, and the runs are merged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    and_,
+    Table,
+    false,
     func,
-    literal,
     or_,
     select,
-    tuple_,
+    union_all,
 )
 
 from workers.domain.filters import JobFilter
-from workers.domain.ids import is_id
+from workers.domain.ids import first_id, is_id
+from workers.domain.states import Status
 from workers.store import cursors
 from workers.store.jobs import JOBS
+from workers.store.models import Task
 from workers.store.types import Row
 
 SEARCHED_ROWS = 20_000
 COUNT_CAP = 10_000
+_MOST_RUNS = 350  # SQLite joins at most 500 selects
 _HEAVY = {"payload", "traceback", "result"}
 _LIGHT = tuple(column for column in JOBS.columns if column.name not in _HEAVY)
+_TASKS = cast(Table, Task.__table__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +55,9 @@ def jobs_page(
 
     Text is searched in the newest 20,000 jobs that fit the rest of the filter, so that no search reads a whole history.
     """
-    direction, place = "o", None
-    if cursor:
-        direction, created_at, row_id = cursors.read(cursor)
-        place = (created_at, row_id)
+    direction, place = cursors.read(cursor) if cursor else ("o", None)
     columns = tuple(JOBS.columns) if full else _LIGHT
-    statement = _chosen(wanted, columns, direction, place).limit(limit + 1)
-    rows = list(connection.execute(statement).mappings())
+    rows = list(connection.execute(_chosen(connection, wanted, columns, direction, place, limit + 1)).mappings())
     more, rows = len(rows) > limit, rows[:limit]
     if direction == "n":
         rows.reverse()
@@ -62,7 +66,7 @@ def jobs_page(
 
 def count_matching(connection: Connection, wanted: JobFilter, cap: int = COUNT_CAP) -> tuple[int, bool]:
     """Count the jobs that fit, up to a cap; the second value says whether the cap was reached."""
-    inner = _chosen(wanted, (JOBS.c.id,), "o", None).limit(cap + 1).subquery()
+    inner = _chosen(connection, wanted, (JOBS.c.id,), "o", None, cap + 1).subquery()
     n = connection.execute(select(func.count()).select_from(inner)).scalar_one()
     return min(n, cap), n > cap
 
@@ -71,56 +75,96 @@ def ids_matching(
     connection: Connection, wanted: JobFilter, cursor: str | None, limit: int
 ) -> tuple[list[str], str | None]:
     """List ids of jobs that fit, newest first, a slice at a time; the cursor of the next slice, or None at the end."""
-    place = cursors.read(cursor)[1:] if cursor else None
-    statement = _chosen(wanted, (JOBS.c.id, JOBS.c.created_at), "o", place).limit(limit)
-    rows = connection.execute(statement).all()
-    following = cursors.write("o", rows[-1].created_at, rows[-1].id) if len(rows) == limit else None
-    return [row.id for row in rows], following
+    place = cursors.read(cursor)[1] if cursor else None
+    ids = list(connection.execute(_chosen(connection, wanted, (JOBS.c.id,), "o", place, limit)).scalars())
+    return ids, cursors.write("o", ids[-1]) if len(ids) == limit else None
+
+
+def newest(
+    connection: Connection, wanted: JobFilter, columns: Sequence[ColumnElement[Any]], limit: int
+) -> Sequence[Row]:
+    """Fetch some columns of the newest jobs that fit."""
+    return connection.execute(_chosen(connection, wanted, columns, "o", None, limit)).mappings().all()
 
 
 def _chosen(
-    wanted: JobFilter, columns: Sequence[ColumnElement[Any]], direction: str, place: tuple[Any, str] | None
+    connection: Connection,
+    wanted: JobFilter,
+    columns: Sequence[ColumnElement[Any]],
+    direction: str,
+    place: str | None,
+    limit: int,
 ) -> Select[Any]:
-    conditions = _conditions(wanted)
+    wanted = replace(wanted, task=_names(connection, wanted.task))
+    bounds = _bounds(wanted)
     if place is not None:
-        here = tuple_(JOBS.c.created_at, JOBS.c.id)
-        there = tuple_(literal(place[0], JOBS.c.created_at.type), literal(place[1], JOBS.c.id.type))
-        conditions.append(here < there if direction == "o" else here > there)
-    order = (JOBS.c.created_at.desc(), JOBS.c.id.desc()) if direction == "o" else (JOBS.c.created_at, JOBS.c.id)
-    statement = select(*columns).where(*conditions).order_by(*order)
-    if not _scans(wanted):
-        return statement
-    near = select(JOBS.c.id, JOBS.c.created_at).where(*conditions).order_by(*order).limit(SEARCHED_ROWS).subquery()
-    joined = select(*columns).join(near, near.c.id == JOBS.c.id).where(_text(wanted.q or ""))
-    return joined.order_by(*order)
+        bounds.append(JOBS.c.id < place if direction == "o" else JOBS.c.id > place)
+    runs = [[*lead, *bounds] for lead in _leads(wanted)]
+    statement = select(*columns).order_by(_along(JOBS.c.id, direction)).limit(limit)
+    if _scans(wanted):
+        near = _merged(runs, direction, SEARCHED_ROWS)
+        return statement.where(JOBS.c.id.in_(near), _text(wanted.q or ""))
+    return (
+        statement.where(*runs[0]) if len(runs) == 1 else statement.where(JOBS.c.id.in_(_merged(runs, direction, limit)))
+    )
 
 
-def _conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
+def _merged(runs: Sequence[Sequence[ColumnElement[bool]]], direction: str, limit: int) -> Select[Any]:
+    along = _along(JOBS.c.id, direction)
+    parts = [select(JOBS.c.id).where(*run).order_by(along).limit(limit).subquery() for run in runs]
+    merged = union_all(*(select(part.c.id) for part in parts)).subquery()
+    return select(merged.c.id).order_by(_along(merged.c.id, direction)).limit(limit)
+
+
+def _along(column: ColumnElement[Any], direction: str) -> ColumnElement[Any]:
+    return column.desc() if direction == "o" else column.asc()
+
+
+def _leads(wanted: JobFilter) -> list[list[ColumnElement[bool]]]:
+    """Split a filter into runs that one index each serves in order."""
+    statuses = [JOBS.c.status == str(status) for status in wanted.status or Status]
+    name = "task" if wanted.task else "queue"
+    values = wanted.task or wanted.queue
+    if wanted.schedule or wanted.batch or wanted.parent or len(values) * len(statuses) > _MOST_RUNS:
+        return [_listed(wanted)]
+    rest = _listed(replace(wanted, status=(), task=(), queue=wanted.queue if wanted.task else ()))
+    if values:
+        return [[JOBS.c[name] == value, status, *rest] for value in values for status in statuses]
+    return [[status, *rest] for status in statuses] if wanted.status else [rest]
+
+
+def _listed(wanted: JobFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    for name in ("status", "queue"):
+    for name in ("status", "queue", "task"):
         values = [str(value) for value in getattr(wanted, name)]
         if values:
             conditions.append(JOBS.c[name] == values[0] if len(values) == 1 else JOBS.c[name].in_(values))
-    if wanted.task:
-        conditions.append(or_(*(_task(name) for name in wanted.task)))
     for name in ("priority", "schedule", "batch", "parent"):
         if getattr(wanted, name):
             conditions.append(JOBS.c[name] == getattr(wanted, name))
+    return conditions
+
+
+def _bounds(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
     if wanted.since:
-        conditions.append(JOBS.c.created_at >= wanted.since)
+        conditions.append(JOBS.c.id >= first_id(wanted.since))
     if wanted.until:
-        conditions.append(JOBS.c.created_at < wanted.until)
+        conditions.append(JOBS.c.id < first_id(wanted.until))
     if wanted.q and is_id(wanted.q.lower()):
         conditions.append(JOBS.c.id == wanted.q.lower())
     return conditions
 
 
-def _task(name: str) -> ColumnElement[bool]:
-    if not name.endswith("*"):
-        return JOBS.c.task == name
-    stem = name[:-1]
-    # A range, not LIKE: it uses the index on both databases whatever their collation does with LIKE.
-    return and_(JOBS.c.task >= stem, JOBS.c.task < stem + "\U0010ffff")
+def _names(connection: Connection, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Write families such as `reports.*` out: every job's task is in the catalogue."""
+    stems = [name[:-1] for name in wanted if name.endswith("*")]
+    if not stems:
+        return tuple(wanted)
+    # A range, not LIKE: it means the same on both databases.
+    family = or_(false(), *((_TASKS.c.name >= stem) & (_TASKS.c.name < stem + "\U0010ffff") for stem in stems))
+    found = connection.execute(select(_TASKS.c.name).where(family)).scalars()
+    return tuple(dict.fromkeys([*wanted, *found]))
 
 
 def _scans(wanted: JobFilter) -> bool:
@@ -136,8 +180,7 @@ def _text(words: str) -> ColumnElement[bool]:
 def _neighbours(rows: Sequence[Row], direction: str, more: bool, from_cursor: bool) -> tuple[str | None, str | None]:
     if not rows:
         return None, None
-    older = cursors.write("o", rows[-1]["created_at"], rows[-1]["id"])
-    newer = cursors.write("n", rows[0]["created_at"], rows[0]["id"])
+    older, newer = cursors.write("o", rows[-1]["id"]), cursors.write("n", rows[0]["id"])
     has_older = more if direction == "o" else True
     has_newer = from_cursor if direction == "o" else more
     return older if has_older else None, newer if has_newer else None

@@ -35,8 +35,14 @@ from workers.store.types import Row
 
 JOBS = cast(Table, Job.__table__)
 EVENTS = cast(Table, JobEvent.__table__)
-_COLUMNS = tuple(column.name for column in JOBS.columns)
-_INSERT = Prepared(insert(JOBS).inline())
+# What a new row holds; the rest comes with its life, and is not worth binding fifty values for.
+_NEW = (
+    "id task queue priority payload status progress attempt max_retries timeout_seconds retry_delays scheduled_for due_at "
+    "pending_at idempotency_key unique_key parent batch schedule rerun_of created_at updated_at callback_url created_by "
+    "version"
+).split()
+_INSERT = Prepared(insert(JOBS).values({name: bindparam(name) for name in _NEW}).inline())
+_BLANK = {**dict.fromkeys(_NEW), "progress": 0.0, "attempt": 1, "created_by": "", "version": VERSION_STEP}
 _INSERT_EVENT = Prepared(
     insert(EVENTS).values({one.name: bindparam(one.name) for one in EVENTS.columns if one.name != "id"}).inline()
 )
@@ -55,17 +61,15 @@ def get_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, Row]:
     return {row["id"]: row for row in rows}
 
 
-def add(connection: Connection, rows: Sequence[Mapping[str, Any]], actor: str) -> None:
-    """Insert new jobs and their first event; each row holds every column it needs, see `blank`."""
+def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert new jobs; see `blank`. That they were enqueued, and by whom, the rows say themselves: `events` tells it."""
     _INSERT.run_many(connection, rows)
-    _INSERT_EVENT.run_many(connection, [_first_event(row, actor) for row in rows])
 
 
-def add_unless_known(connection: Connection, row: Row, actor: str) -> str | None:
+def add_unless_known(connection: Connection, row: Row) -> str | None:
     """Insert a job that has an idempotency or unique key; tells the id of the job that already holds the key, else None."""
     added = connection.execute(insert_or_ignore(connection, JOBS).returning(JOBS.c.id), row).scalar_one_or_none()
     if added is not None:
-        _INSERT_EVENT.run(connection, _first_event(row, actor))
         return None
     for key in ("idempotency_key", "unique_key"):
         if row[key] is not None:
@@ -76,10 +80,8 @@ def add_unless_known(connection: Connection, row: Row, actor: str) -> str | None
 
 
 def blank() -> dict[str, Any]:
-    """Make a row with every column, to be filled in."""
-    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
-    row.update(progress=0.0, attempt=1, created_by="", version=VERSION_STEP)
-    return row
+    """Make a new row, to be filled in."""
+    return dict(_BLANK)
 
 
 def transition(
@@ -156,15 +158,16 @@ def remove(connection: Connection, job_ids: Sequence[str]) -> int:
     return len(ids)
 
 
-def events(connection: Connection, job_id: str, limit: int = 500) -> Sequence[Row]:
-    """Tell what happened to a job, oldest first."""
-    chosen = select(EVENTS).where(EVENTS.c.job_id == job_id).order_by(EVENTS.c.id).limit(limit)
-    return connection.execute(chosen).mappings().all()
+def events(connection: Connection, job: Row, limit: int = 500) -> Sequence[Row]:
+    """Tell what happened to a job, oldest first, beginning with its row: that it was enqueued."""
+    chosen = select(EVENTS).where(EVENTS.c.job_id == job["id"]).order_by(EVENTS.c.id).limit(limit)
+    kept = connection.execute(chosen).mappings().all()
+    return [_enqueued(job, kept), *kept]
 
 
 def children(connection: Connection, job_id: str, limit: int = 100) -> Sequence[Row]:
     """List the jobs that this one enqueued."""
-    chosen = select(JOBS).where(JOBS.c.parent == job_id).order_by(JOBS.c.created_at, JOBS.c.id).limit(limit)
+    chosen = select(JOBS).where(JOBS.c.parent == job_id).order_by(JOBS.c.id).limit(limit)
     return connection.execute(chosen).mappings().all()
 
 
@@ -175,30 +178,17 @@ def due(connection: Connection, now: datetime, limit: int) -> Sequence[Row]:
     return connection.execute(chosen).mappings().all()
 
 
-def pending_since(
-    connection: Connection, until: datetime, after: tuple[datetime, str] | None, limit: int
-) -> Sequence[Row]:
-    """List jobs that have been on a queue since before `until`, by (created_at, id), after the given one."""
-    columns = (JOBS.c.id, JOBS.c.attempt, JOBS.c.queue, JOBS.c.priority, JOBS.c.timeout_seconds, JOBS.c.created_at)
-    chosen = select(*columns).where(JOBS.c.status == str(Status.PENDING), JOBS.c.pending_at <= until)
-    if after is not None:
-        chosen = chosen.where(
-            (JOBS.c.created_at > after[0]) | ((JOBS.c.created_at == after[0]) & (JOBS.c.id > after[1]))
-        )
-    return connection.execute(chosen.order_by(JOBS.c.created_at, JOBS.c.id).limit(limit)).mappings().all()
+def pending_since(connection: Connection, until: datetime, after: str, limit: int) -> Sequence[Row]:
+    """List jobs that have been on a queue since before `until`, in the order of their ids, after the given one."""
+    columns = (JOBS.c.id, JOBS.c.attempt, JOBS.c.queue, JOBS.c.priority, JOBS.c.timeout_seconds)
+    waiting = (JOBS.c.status == str(Status.PENDING), JOBS.c.pending_at <= until, JOBS.c.id > after)
+    return connection.execute(select(*columns).where(*waiting).order_by(JOBS.c.id).limit(limit)).mappings().all()
 
 
-def _first_event(row: Row, actor: str) -> dict[str, Any]:
-    return {
-        "job_id": row["id"],
-        "at": row["created_at"],
-        "event": "enqueued",
-        "from_status": None,
-        "to_status": row["status"],
-        "attempt": row["attempt"],
-        "actor": actor,
-        "detail": None,
-    }
+def _enqueued(job: Row, kept: Sequence[Row]) -> Row:
+    first = next((one["from_status"] for one in kept if one["from_status"]), job["status"])
+    told = {"id": 0, "job_id": job["id"], "at": job["created_at"], "event": "enqueued", "attempt": 1}
+    return {**told, "from_status": None, "to_status": first, "actor": job["created_by"], "detail": None}
 
 
 @lru_cache(maxsize=128)

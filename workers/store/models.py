@@ -85,10 +85,9 @@ class Job(Base):
     version: Mapped[int] = mapped_column(BigInteger, default=VERSION_STEP)
 
     __table_args__ = (
-        Index("ix_jobs_created", "created_at", "id"),
-        Index("ix_jobs_status_created", "status", "created_at", "id"),
-        Index("ix_jobs_queue_created", "queue", "created_at", "id"),
-        Index("ix_jobs_task_created", "task", "created_at", "id"),
+        Index("ix_jobs_status", "status", "id"),
+        Index("ix_jobs_queue", "queue", "status", "id"),
+        Index("ix_jobs_task", "task", "status", "id"),
         Index(
             "ix_jobs_due",
             "due_at",
@@ -110,18 +109,30 @@ class Job(Base):
             sqlite_where=text("status = 'processing'"),
             postgresql_where=text("status = 'processing'"),
         ),
-        Index("uq_jobs_idempotency_key", "idempotency_key", unique=True),
-        Index("uq_jobs_unique_key", "unique_key", unique=True),
+        Index(
+            "uq_jobs_idempotency_key",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=text("idempotency_key IS NOT NULL"),
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(
+            "uq_jobs_unique_key",
+            "unique_key",
+            unique=True,
+            sqlite_where=text("unique_key IS NOT NULL"),
+            postgresql_where=text("unique_key IS NOT NULL"),
+        ),
         Index(
             "ix_jobs_parent",
             "parent",
+            "id",
             sqlite_where=text("parent IS NOT NULL"),
             postgresql_where=text("parent IS NOT NULL"),
         ),
         Index(
             "ix_jobs_schedule",
             "schedule",
-            "created_at",
             "id",
             sqlite_where=text("schedule IS NOT NULL"),
             postgresql_where=text("schedule IS NOT NULL"),
@@ -129,7 +140,6 @@ class Job(Base):
         Index(
             "ix_jobs_batch",
             "batch",
-            "created_at",
             "id",
             sqlite_where=text("batch IS NOT NULL"),
             postgresql_where=text("batch IS NOT NULL"),
@@ -141,6 +151,7 @@ class Attempt(Base):
     """One try at running a job."""
 
     __tablename__ = "attempts"
+    __table_args__ = {"sqlite_with_rowid": False}
 
     job_id: Mapped[str] = _id(primary_key=True)
     attempt: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
@@ -245,6 +256,7 @@ class JobCount(Base):
     """How many jobs are in each state of each queue; kept by triggers on `jobs`, summed over slots."""
 
     __tablename__ = "job_counts"
+    __table_args__ = {"sqlite_with_rowid": False}
 
     queue: Mapped[str] = mapped_column(String(64), primary_key=True)
     status: Mapped[str] = mapped_column(String(16), primary_key=True)
@@ -256,6 +268,7 @@ class JobMinute(Base):
     """What ended in each minute, by queue and task; kept by triggers on `jobs`, summed over slots."""
 
     __tablename__ = "job_minutes"
+    __table_args__ = {"sqlite_with_rowid": False}
 
     minute: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # minutes since 1970 UTC
     queue: Mapped[str] = mapped_column(String(64), primary_key=True)

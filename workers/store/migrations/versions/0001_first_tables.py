@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("run_ms", sa.BigInteger(), nullable=True),
         sa.Column("peak_memory_bytes", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("job_id", "attempt"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "audit",
@@ -103,6 +104,7 @@ def upgrade() -> None:
         sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("n", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("queue", "status", "slot"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "job_events",
@@ -146,6 +148,7 @@ def upgrade() -> None:
         sa.Column("run_ms", sa.BigInteger(), nullable=False),
         sa.Column("wait_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("minute", "queue", "task", "slot"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "jobs",
@@ -198,7 +201,7 @@ def upgrade() -> None:
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.create_index(
             "ix_jobs_batch",
-            ["batch", "created_at", "id"],
+            ["batch", "id"],
             unique=False,
             sqlite_where=sa.text("batch IS NOT NULL"),
             postgresql_where=sa.text("batch IS NOT NULL"),
@@ -210,7 +213,6 @@ def upgrade() -> None:
             sqlite_where=sa.text("status = 'processing'"),
             postgresql_where=sa.text("status = 'processing'"),
         )
-        batch_op.create_index("ix_jobs_created", ["created_at", "id"], unique=False)
         batch_op.create_index(
             "ix_jobs_due",
             ["due_at"],
@@ -220,21 +222,21 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_jobs_parent",
-            ["parent"],
+            ["parent", "id"],
             unique=False,
             sqlite_where=sa.text("parent IS NOT NULL"),
             postgresql_where=sa.text("parent IS NOT NULL"),
         )
-        batch_op.create_index("ix_jobs_queue_created", ["queue", "created_at", "id"], unique=False)
+        batch_op.create_index("ix_jobs_queue", ["queue", "status", "id"], unique=False)
         batch_op.create_index(
             "ix_jobs_schedule",
-            ["schedule", "created_at", "id"],
+            ["schedule", "id"],
             unique=False,
             sqlite_where=sa.text("schedule IS NOT NULL"),
             postgresql_where=sa.text("schedule IS NOT NULL"),
         )
-        batch_op.create_index("ix_jobs_status_created", ["status", "created_at", "id"], unique=False)
-        batch_op.create_index("ix_jobs_task_created", ["task", "created_at", "id"], unique=False)
+        batch_op.create_index("ix_jobs_status", ["status", "id"], unique=False)
+        batch_op.create_index("ix_jobs_task", ["task", "status", "id"], unique=False)
         batch_op.create_index(
             "ix_jobs_waiting",
             ["queue", "priority", "pending_at", "id"],
@@ -242,8 +244,20 @@ def upgrade() -> None:
             sqlite_where=sa.text("status = 'pending'"),
             postgresql_where=sa.text("status = 'pending'"),
         )
-        batch_op.create_index("uq_jobs_idempotency_key", ["idempotency_key"], unique=True)
-        batch_op.create_index("uq_jobs_unique_key", ["unique_key"], unique=True)
+        batch_op.create_index(
+            "uq_jobs_idempotency_key",
+            ["idempotency_key"],
+            unique=True,
+            sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+            postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "uq_jobs_unique_key",
+            ["unique_key"],
+            unique=True,
+            sqlite_where=sa.text("unique_key IS NOT NULL"),
+            postgresql_where=sa.text("unique_key IS NOT NULL"),
+        )
 
     op.create_table(
         "once_marks",
@@ -354,14 +368,14 @@ def downgrade() -> None:
             sqlite_where=sa.text("status = 'pending'"),
             postgresql_where=sa.text("status = 'pending'"),
         )
-        batch_op.drop_index("ix_jobs_task_created")
-        batch_op.drop_index("ix_jobs_status_created")
+        batch_op.drop_index("ix_jobs_task")
+        batch_op.drop_index("ix_jobs_status")
         batch_op.drop_index(
             "ix_jobs_schedule",
             sqlite_where=sa.text("schedule IS NOT NULL"),
             postgresql_where=sa.text("schedule IS NOT NULL"),
         )
-        batch_op.drop_index("ix_jobs_queue_created")
+        batch_op.drop_index("ix_jobs_queue")
         batch_op.drop_index(
             "ix_jobs_parent", sqlite_where=sa.text("parent IS NOT NULL"), postgresql_where=sa.text("parent IS NOT NULL")
         )
@@ -370,7 +384,6 @@ def downgrade() -> None:
             sqlite_where=sa.text("status IN ('scheduled', 'retry_scheduled')"),
             postgresql_where=sa.text("status IN ('scheduled', 'retry_scheduled')"),
         )
-        batch_op.drop_index("ix_jobs_created")
         batch_op.drop_index(
             "ix_jobs_beating",
             sqlite_where=sa.text("status = 'processing'"),
