@@ -25,7 +25,7 @@ from workers.services import statistics
 from workers.store import job_lists
 
 bp = Blueprint("jobs", __name__)
-ROWS = 50
+ROWS, MOST_ROWS = 50, 200
 KEYS = ("status", "task", "queue", "priority", "q", "since", "until", "schedule", "batch", "parent")
 EXPORT_STEP = 200
 EXPORT_MOST = 1_000_000
@@ -40,7 +40,7 @@ def page() -> ResponseReturnValue:
     now = utcnow()
     args = {name: request.args[name] for name in KEYS if request.args.get(name)}
     wanted = JobFilter.from_args(args, now)
-    found = job_lists.jobs_page(conn(), wanted, cursor=request.args.get("cursor"), limit=ROWS)
+    found = job_lists.jobs_page(conn(), wanted, cursor=request.args.get("cursor"), limit=_limit())
     counts = statistics.status_counts(conn())
     return render(
         "jobs/page.html",
@@ -50,11 +50,20 @@ def page() -> ResponseReturnValue:
         page=found,
         args=args,
         chips=[(name, value) for name, value in args.items() if name != "status"],
-        link=lambda **change: _link(args, change),
+        link=lambda **change: _link(
+            args | ({"limit": request.args["limit"]} if "limit" in request.args else {}), change
+        ),
         counts=counts,
         total=sum(counts.values()),
         now=now,
     )
+
+
+def _limit() -> int:
+    given = request.args.get("limit", str(ROWS))
+    if not (given.isascii() and given.isdigit() and len(given) < 4 and 1 <= int(given) <= MOST_ROWS):
+        raise BadInput(f"limit must be from 1 to {MOST_ROWS}.", field="limit")
+    return int(given)
 
 
 @bp.get("/jobs/export")

@@ -26,11 +26,13 @@ class LivePublisher:
 
     def publish(self, message: dict[str, Any]) -> None:
         """Tell everybody who watches. Never raises: what is too large or cannot be sent is dropped and counted."""
-        text = self.written(message)
-        if text is None:
-            return
+        self.send(self.written(message) or b"")
+
+    def send(self, word: bytes) -> None:
+        """Publish what was written before; an empty word is none."""
         try:
-            self._redis.bare("PUBLISH", CHANNEL, text)
+            if word:
+                self._redis.bare("PUBLISH", CHANNEL, word)
         except (RedisError, OSError):
             self.dropped += 1
 

@@ -61,9 +61,12 @@ for i = 6, words + 5 do redis.call('PUBLISH', ARGV[4], ARGV[i]) end
 return pushed
 """
 
-# Takes the first entry in the order of KEYS and marks who took it; the entries that ended meanwhile go in the same trip.
+# Takes the first entry in the order of KEYS and marks who took it; the entries that ended meanwhile are cleared and told
+# of in the same trip.
 _TAKE = """
-for i = 3, #ARGV do redis.call('DEL', ARGV[i]) end
+local words = tonumber(ARGV[4])
+for i = 5, words + 4 do redis.call('PUBLISH', ARGV[3], ARGV[i]) end
+for i = words + 5, #ARGV do redis.call('DEL', ARGV[i]) end
 for i = 1, #KEYS do
   local id = redis.call('LPOP', KEYS[i])
   if id then
@@ -155,9 +158,15 @@ def put_back(redis: Redis, ref: PushRef) -> None:
         pipe.execute()
 
 
-def take(redis: QuickRedis, keys: Sequence[str], worker: str, ended: Sequence[str]) -> tuple[str, str] | None:
-    """Take the next entry in the order of these queue keys: its queue's key and its id, or None when all are empty."""
-    taken = _take(redis, keys, [worker, stamp(), *(JOB_PREFIX + one for one in ended)])
+def take(
+    redis: QuickRedis, keys: Sequence[str], worker: str, ended: Sequence[str], words: Sequence[bytes]
+) -> tuple[str, str] | None:
+    """Take the next entry in the order of these queue keys: its queue's key and its id, or None when all are empty.
+
+    Entries that have ended are forgotten and words are published on the way.
+    """
+    told = [worker, stamp(), CHANNEL, len(words), *words, *(JOB_PREFIX + one for one in ended)]
+    taken = _take(redis, keys, told)
     return (taken[0].decode(), taken[1].decode()) if taken else None
 
 

@@ -1,7 +1,7 @@
 """The warm child: a process of its own that runs one attempt after another for its worker.
 
-It talks with the worker over a socket, a line each way: `<job> <attempt> <queue> <quiet|aloud>` in, `<word> <stay|leave>`
-out. Whatever a task does to this process stays here: the worker kills it or lets it go, and forks another.
+It talks with the worker over a socket, a line each way: `<job> <attempt> <queue> <quiet|aloud>` in, `<word> <stay|leave>
+<what viewers are to hear of it>` out. Whatever a task does to this process stays here: the worker kills it or lets it go, and forks another.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from workers.registry import REGISTRY
 from workers.running import Canceled, Fenced, RunningJob, current
 from workers.services import execution
 from workers.services.execution import Ending, Refused
+from workers.services.telling import word_of
 from workers.settings import Settings
 from workers.store.types import Row
 from workers.task import Reject, Retry, Skipped
@@ -51,7 +52,7 @@ def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.sock
             job_id, attempt, queue, quiet = order.split()
             word = child.run(job_id, int(attempt), queue, quiet=quiet == QUIET)
             stays = not child.is_worn()
-            channel.sendall(f"{word} {'stay' if stays else 'leave'}\n".encode())
+            channel.sendall(f"{word} {'stay' if stays else 'leave'} ".encode() + child.told + b"\n")
             if not stays:
                 break
     os._exit(0)
@@ -63,6 +64,7 @@ class Child:
     def __init__(self, yard: Yard, worker: str, *descriptors: int) -> None:
         self._yard, self._worker, self._pid = yard, worker, os.getpid()
         self._job: RunningJob | None = None
+        self.told = b""
         self._wake = threading.Event()
         self._capture = Capture(self._take_line)
         threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
@@ -74,6 +76,7 @@ class Child:
     def run(self, job_id: str, attempt: int, queue: str, *, quiet: bool = False) -> str:
         """Run one attempt from begin to end; the outcome, or why it was refused."""
         self._runs += 1
+        self.told = b""
         row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
@@ -128,8 +131,11 @@ class Child:
             progress={**job.progress},
             peak_memory_bytes=peak if peak > self._memory_bytes else None,
         )
-        after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full, begun=job.row))
-        return str(after["status"]) if after is not None else Refused.LOST.value
+        after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full, begun=job.row, quiet=True))
+        if after is None:
+            return Refused.LOST.value
+        self.told = word_of(self._yard, after) or b""
+        return str(after["status"])
 
     def _take_line(self, line: str, level: str) -> None:
         job = self._job
@@ -166,7 +172,9 @@ def run_attempt(job_id: str, attempt: int) -> None:
         from workers.services.jobs import get
 
         queue = get(connection, job_id)["queue"]
-    Child(yard, f"rq-{socket.gethostname()}-{os.getpid()}").run(job_id, attempt, queue)
+    child = Child(yard, f"rq-{socket.gethostname()}-{os.getpid()}")
+    child.run(job_id, attempt, queue)
+    yard.live.send(child.told)
 
 
 def _settle(faults: IO[bytes], worker_pid: int) -> None:

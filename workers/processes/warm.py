@@ -27,7 +27,7 @@ _BEREFT = "could not go on: the task had closed file descriptors that were not i
 
 
 class WarmChild:
-    """One child at a time; `death` and `fault` tell how the last one ended."""
+    """One child at a time; `death` and `fault` tell how the last one ended, `told` what viewers are to hear of the job."""
 
     def __init__(self, settings: Settings, worker: str, minder: Minder, before_fork: Callable[[], None]) -> None:
         self._settings, self._worker, self._minder, self._before_fork = settings, worker, minder, before_fork
@@ -37,6 +37,7 @@ class WarmChild:
         self._buffer = b""
         self.pid = 0
         self.death = ""
+        self.told = b""
         self.fault: str | None = None
 
     def run(self, job_id: str, attempt: int, queue: str, tick: Callable[[], object], *, quiet: bool) -> str | None:
@@ -133,10 +134,11 @@ class WarmChild:
 
     def _answer(self) -> str:
         line, self._buffer = self._buffer.split(b"\n", 1)
-        word, _, stays = line.decode(errors="replace").partition(" ")
-        if stays != "stay":
+        word, _, rest = line.partition(b" ")
+        stays, _, self.told = rest.partition(b" ")
+        if stays != b"stay":
             self._reap()
-        return word
+        return word.decode(errors="replace")
 
     def _await_end(self) -> None:
         # It closes the socket by ending; one that lives on has had it closed by the task.

@@ -21,8 +21,6 @@ import psutil
 from redis.exceptions import RedisError
 from rq import Worker
 from rq.command import parse_payload
-from rq.job import Job
-from rq.queue import Queue
 from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 
@@ -57,6 +55,7 @@ class TaskyardWorker(Worker):
         self._watcher: Watcher | None = None
         self._trouble = Backoff()
         self._ended: list[str] = []
+        self._words: list[bytes] = []
         self._strangers: set[str] = set()
         self._presence = Presence(yard, name, self._served.wanted, self._child)
         self._suspend_looked_at = 0.0
@@ -152,6 +151,8 @@ class TaskyardWorker(Worker):
         self._child.close()
         self._minder.close()
         with contextlib.suppress(RedisError):
+            for word in self._words:
+                self._yard.live.send(word)
             carriers.forget(self.connection, self._ended)
             super().teardown()
         self._presence.unregister()
@@ -178,21 +179,22 @@ class TaskyardWorker(Worker):
             self._tell()
         return None
 
-    def _take(self, *, block: bool) -> tuple[Job, Queue] | None:
+    def _take(self, *, block: bool) -> tuple[str, str] | None:
         keys = self._served.keys()
         ended, self._ended = self._ended, []
+        words, self._words = self._words, []
         try:
-            taken = carriers.take(self._yard.redis, keys, self.name, ended)
+            taken = carriers.take(self._yard.redis, keys, self.name, ended, words)
         except BaseException:
-            self._ended = ended
+            self._ended, self._words = ended, words
             raise
         self._waited = taken is None
         if taken is None and block:
             taken = self._wait_for_one(keys)
         if taken is None:
             return None
-        queue = Queue(taken[0].removeprefix(carriers.QUEUE_PREFIX), connection=self.connection, serializer="json")
-        return Job(taken[1], connection=self.connection, serializer="json"), queue
+        # RQ only hands these on; building its Job and Queue would cost more than taking them did.
+        return taken[1], taken[0].removeprefix(carriers.QUEUE_PREFIX)
 
     def _wait_for_one(self, keys: Sequence[str]) -> tuple[str, str] | None:
         if not keys:
@@ -207,15 +209,16 @@ class TaskyardWorker(Worker):
 
     # Having it run.
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        """Have an entry's attempt run by the child, and see it through to its end."""
-        job_id, attempt = split_rq_id(job.id)
+    def execute_job(self, job: Any, queue: Any) -> None:
+        """Have an entry's attempt run by the child, and see it through to its end; both come from our own dequeue."""
+        entry, queue_name = str(job), str(queue)
+        job_id, attempt = split_rq_id(entry)
         if not is_id(job_id) or not attempt:
-            self._leave_to_others(job.id, queue)
+            self._leave_to_others(entry, queue_name)
             return
-        name, priority = carriers.split_rq_name(queue.name)
+        name, priority = carriers.split_rq_name(queue_name)
         ref = carriers.PushRef(job_id, attempt, name, priority)
-        self._watcher, self._presence.entry = Watcher(self._yard, self._child, job_id, attempt), job.id
+        self._watcher, self._presence.entry = Watcher(self._yard, self._child, job_id, attempt), entry
         self._state = WorkerStatus.BUSY
         try:
             self._settle(ref, self._run(ref, self._watcher))
@@ -247,6 +250,8 @@ class TaskyardWorker(Worker):
             return
         self._trouble.reset()
         self._ended.append(ref.rq_id)
+        self._words += [self._child.told] if self._child.told else []
+        self._child.told = b""
         self._presence.count(failed=word in {"failed", "retry_scheduled"})
 
     def _put_back(self, ref: carriers.PushRef, why: str) -> None:
@@ -255,14 +260,14 @@ class TaskyardWorker(Worker):
             carriers.put_back(self.connection, ref)
         time.sleep(self._trouble.after(0))
 
-    def _leave_to_others(self, entry: str, queue: Queue) -> None:
+    def _leave_to_others(self, entry: str, queue_name: str) -> None:
         # A job of plain RQ on a queue of ours: it goes to the end of the line for a worker that knows it.
         if entry in self._strangers:
             time.sleep(WAIT_SECONDS)
             self._strangers.clear()
         self._strangers.add(entry)
         with contextlib.suppress(RedisError):
-            carriers.leave(self.connection, entry, queue.name)
+            carriers.leave(self.connection, entry, queue_name)
 
     # Telling of itself.
 

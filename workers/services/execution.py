@@ -77,11 +77,13 @@ def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str, *, qui
     return row
 
 
-def end(yard: Yard, job_id: str, attempt: int, ending: Ending, begun: Row | None = None) -> Row | None:
+def end(
+    yard: Yard, job_id: str, attempt: int, ending: Ending, begun: Row | None = None, *, quiet: bool = False
+) -> Row | None:
     """Write how an attempt ended and what follows: a final state, or the wait for the next try.
 
     None when the attempt had already ended or was reset: then nothing is written. `begun` is the row that `begin` gave,
-    for those who still have it. Raises Unavailable.
+    for those who still have it; `quiet` leaves the telling to the caller. Raises Unavailable.
     """
     now = utcnow()
     with yard.database.write() as connection:
@@ -90,7 +92,8 @@ def end(yard: Yard, job_id: str, attempt: int, ending: Ending, begun: Row | None
             return None
         after = _end(connection, row, ending, now)
     if after is not None:
-        tell(yard, after)
+        if not quiet:
+            tell(yard, after)
         if after["callback_url"] and after["status"] != Status.RETRY_SCHEDULED:
             job_ended(yard, after)
     return after

@@ -17,6 +17,11 @@ def tell(yard: Yard, row: Row, status: str | None = None) -> None:
     yard.live.publish(_changed(row, status))
 
 
+def word_of(yard: Yard, row: Row) -> bytes | None:
+    """Write what `tell` would say, for those who send it along with something else."""
+    return yard.live.written(_changed(row))
+
+
 def push(yard: Yard, rows: Sequence[Row]) -> int:
     """Put pending rows on their queues and tell it, in one trip; how many were not there yet. Raises Unavailable.
 
