@@ -15,6 +15,7 @@ from flask import Flask, request
 from flask_login import current_user
 from flask_socketio import ConnectionRefusedError as Refused
 from flask_socketio import Namespace, SocketIO, join_room, leave_room
+from gevent.monkey import is_module_patched
 from redis.exceptions import RedisError
 
 from dashboard.auth import Person
@@ -45,7 +46,7 @@ def init_live(app: Flask) -> None:
     """Serve live updates from this application."""
     socketio.init_app(
         app,
-        async_mode=app.config.get("SOCKETIO_ASYNC_MODE"),
+        async_mode="gevent" if is_module_patched("socket") else "threading",
         cors_allowed_origins=None,  # the same origin only
         max_http_buffer_size=64_000,
         ping_interval=20,
@@ -54,7 +55,8 @@ def init_live(app: Flask) -> None:
         logger=False,
         engineio_logger=False,
     )
-    socketio.on_namespace(LiveNamespace(NAMESPACE, cast(Yard, app.extensions["yard"])))
+    namespace = app.extensions["live"] = LiveNamespace(NAMESPACE, cast(Yard, app.extensions["yard"]))
+    socketio.on_namespace(namespace)
 
 
 class LiveNamespace(Namespace):  # type: ignore[misc]
@@ -66,7 +68,8 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         self._people: dict[str, tuple[str, str]] = {}
         self._rooms: dict[str, set[str]] = {}
         self._watching: dict[str, int] = {}
-        self._started = False
+        self._tasks: list[Any] = []
+        self._closed = False
 
     def on_connect(self, auth: Any = None) -> None:
         """Let in whoever is signed in, by session or token; refuse everybody else."""
@@ -75,10 +78,14 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
             raise Refused("Sign in, or give a token.")
         self._people[request.sid] = who  # type: ignore[attr-defined]
         self._rooms[request.sid] = set()  # type: ignore[attr-defined]
-        if not self._started:
-            self._started = True
-            socketio.start_background_task(self._relay)
-            socketio.start_background_task(self._recheck)
+        if not self._tasks:
+            self._tasks = [socketio.start_background_task(self._relay), socketio.start_background_task(self._recheck)]
+
+    def close(self) -> None:
+        """End what runs in the background, before the connections that it uses are closed."""
+        self._closed = True
+        for task in self._tasks:
+            task.join()
 
     def on_disconnect(self, *_reason: Any) -> None:
         """Forget a client."""
@@ -134,17 +141,19 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         coalescer = Coalescer(self._emit, self._watching.__contains__)
         counts_at = 0.0
         wait = 0.5
-        while True:
+        while not self._closed:
             pubsub = self._yard.redis.pubsub(ignore_subscribe_messages=True)
             try:
                 pubsub.subscribe(CHANNEL)
                 wait = 0.5
-                while True:
+                while not self._closed:
                     counts_at = self._pass_on(pubsub, coalescer, counts_at)
             except (RedisError, OSError) as error:
                 log.warning("the live channel is away (%s); listening again in %.0f s", error, wait)
             finally:
                 pubsub.close()
+            if self._closed:
+                return
             socketio.sleep(wait)
             wait = min(wait * 2, 15.0)
             socketio.emit("resync", {}, namespace=NAMESPACE)
@@ -189,8 +198,12 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
 
     def _recheck(self) -> None:
         # A session that was ended or a token that was revoked must not listen on.
-        while True:
-            socketio.sleep(RECHECK_SECONDS)
+        checked_at = time.monotonic()
+        while not self._closed:
+            socketio.sleep(0.5)
+            if time.monotonic() - checked_at < RECHECK_SECONDS:
+                continue
+            checked_at = time.monotonic()
             for sid, who in list(self._people.items()):
                 try:
                     if not self._still_welcome(who):

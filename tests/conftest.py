@@ -143,7 +143,7 @@ def worker(yard: Yard) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def running_worker(yard: Yard, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running_worker(yard: Yard, queue: str = "", **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a real worker process until the block ends."""
     values = {
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
@@ -155,9 +155,9 @@ def running_worker(yard: Yard, **environment: str) -> Iterator[subprocess.Popen[
     }
     code = (
         "from workers import registry; from workers.settings import Settings; s = Settings.from_env();"
-        "registry.load_modules(s.task_modules); from workers.processes.worker import run_worker; run_worker(s)"
+        "registry.load_modules(s.task_modules); from workers.processes.worker import run_worker; import sys; run_worker(s, sys.argv[1:] or None)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=values)
+    process = subprocess.Popen([sys.executable, "-c", code, *([queue] if queue else [])], cwd=ROOT, env=values)
     yield process
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
@@ -175,7 +175,7 @@ def operator() -> Actor:
 
 
 @pytest.fixture
-def app(light_yard: Yard) -> Flask:
+def app(light_yard: Yard) -> Iterator[Flask]:
     """Make the web application on a yard with three people in it: vera looks, olga acts, ada decides."""
     from dashboard.factory import create_app
 
@@ -184,7 +184,8 @@ def app(light_yard: Yard) -> Flask:
         users.add(light_yard, name, role, PASSWORD, ada)
     made = create_app(light_yard.settings, light_yard)
     made.config["TESTING"] = False
-    return made
+    yield made
+    made.extensions["live"].close()
 
 
 class Auth:

@@ -31,7 +31,13 @@ class BulkActionRequest(Strict):
 
 @bp.post("/bulk-actions")
 @requires("operator")
-@operation("Do one thing with every job that a filter matches", tag="bulk actions", body=BulkActionRequest, status=202)
+@operation(
+    "Do one thing with every job that a filter matches",
+    tag="bulk actions",
+    body=BulkActionRequest,
+    status=202,
+    instead={200: "With `preview`: how many jobs match, and some of them"},
+)
 def create() -> ResponseReturnValue:
     """Make a bulk action, or preview it."""
     given = read_body(BulkActionRequest)

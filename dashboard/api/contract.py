@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from flask import request
@@ -34,8 +34,9 @@ def operation(
     body: type[BaseModel] | None = None,
     answer: str = "",
     status: int = 200,
+    instead: Mapping[int, str] | None = None,
 ) -> Callable[[F], F]:
-    """Describe a call for the OpenAPI document."""
+    """Describe a call for the OpenAPI document; `instead` names other successes and when they are answered."""
 
     def mark(view: F) -> F:
         view.taskyard_operation = {  # type: ignore[attr-defined]
@@ -45,6 +46,7 @@ def operation(
             "body": body,
             "answer": answer,
             "status": status,
+            "instead": instead or {},
         }
         return view
 

@@ -9,6 +9,7 @@ from flask import Flask
 from pydantic import BaseModel
 
 _CONVERTER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
+_JSON = {"application/json": {"schema": {"type": "object"}}}
 _PROBLEMS = {
     "401": "Not signed in",
     "403": "The role does not reach",
@@ -56,6 +57,8 @@ def _operation(view: Any, about: dict[str, Any], rule: str, schemas: dict[str, A
         "responses": {str(about["status"]): _success(about)},
         "x-role": view.taskyard_role,
     }
+    for code, words in about["instead"].items():
+        told["responses"][str(code)] = {"description": words, "content": _JSON}
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     told["responses"] |= {code: {"description": words, "content": problem} for code, words in _PROBLEMS.items()}
     if about["body"] is not None:
@@ -70,7 +73,7 @@ def _operation(view: Any, about: dict[str, Any], rule: str, schemas: dict[str, A
 def _success(about: dict[str, Any]) -> dict[str, Any]:
     if about["status"] == 204:
         return {"description": "Done"}
-    return {"description": about["answer"] or "Done", "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {"description": about["answer"] or "Done", "content": _JSON}
 
 
 def _path_parameter(name: str) -> dict[str, Any]:

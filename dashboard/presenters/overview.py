@@ -92,62 +92,46 @@ def tiles(
     snapshot: Mapping[str, Any], history: Sequence[Mapping[str, Any]], hour: Sequence[Minute], rows: Sequence[QueueRow]
 ) -> list[Tile]:
     """Make the five numbers."""
-    statuses, workers = snapshot["statuses"], snapshot["workers"]
-    failed, ended = sum(one.failed for one in hour), sum(one.completed + one.failed for one in hour)
-    oldest = max(
-        (row for row in rows if row.oldest_seconds is not None), key=lambda row: row.oldest_seconds or 0, default=None
-    )
-    busiest = max(rows, key=lambda row: row.waiting, default=None)
 
     def past(name: str) -> charts.Line:
         return charts.line([float(one[name]) for one in history])
 
     return [
-        Tile(
-            "Waiting",
-            "hourglass",
-            "pending",
-            statuses["pending"],
-            "",
-            f"most in {busiest.name}" if busiest and busiest.waiting else "nothing waits",
-            past("queue_length"),
-            "pending",
-        ),
-        Tile(
-            "Processing",
-            "spinner",
-            "processing",
-            statuses["processing"],
-            "",
-            f"of {workers['total']} workers; {statuses['retry_scheduled']:,} wait to be tried again",
-            past("processing_count"),
-            "processing",
-        ),
-        Tile(
-            "Failed, last hour",
-            "cross",
-            "failed" if failed else "none",
-            failed,
-            "",
-            f"{100 * failed / ended:.1f} % of {ended:,}" if ended else "of none",
-            charts.line([float(one.failed) for one in hour], top=3),
-        ),
-        Tile(
-            "Oldest wait",
-            "clock",
-            "stuck" if oldest and oldest.has_no_worker else "none",
-            oldest.oldest_seconds or 0 if oldest else 0,
-            "duration",
-            f"in {oldest.name}" if oldest else "nothing waits",
-            past("oldest_wait_seconds"),
-        ),
-        Tile(
-            "Workers busy",
-            "workers",
-            "completed" if workers["total"] else "none",
-            workers["busy"],
-            f"/ {workers['total']}",
-            f"{workers['idle']} idle" + (f", {workers['lost']} lost" if workers["lost"] else ""),
-            past("workers_busy"),
-        ),
+        _waiting(snapshot["statuses"], rows, past("queue_length")),
+        _processing(snapshot["statuses"], snapshot["workers"], past("processing_count")),
+        _failed(hour),
+        _oldest(rows, past("oldest_wait_seconds")),
+        _busy(snapshot["workers"], past("workers_busy")),
     ]
+
+
+def _waiting(statuses: Mapping[str, int], rows: Sequence[QueueRow], chart: charts.Line) -> Tile:
+    busiest = max(rows, key=lambda row: row.waiting, default=None)
+    note = f"most in {busiest.name}" if busiest and busiest.waiting else "nothing waits"
+    return Tile("Waiting", "hourglass", "pending", statuses["pending"], "", note, chart, "pending")
+
+
+def _processing(statuses: Mapping[str, int], workers: Mapping[str, int], chart: charts.Line) -> Tile:
+    note = f"of {workers['total']} workers; {statuses['retry_scheduled']:,} wait to be tried again"
+    return Tile("Processing", "spinner", "processing", statuses["processing"], "", note, chart, "processing")
+
+
+def _failed(hour: Sequence[Minute]) -> Tile:
+    failed, ended = sum(one.failed for one in hour), sum(one.completed + one.failed for one in hour)
+    note = f"{100 * failed / ended:.1f} % of {ended:,}" if ended else "of none"
+    chart = charts.line([float(one.failed) for one in hour], top=3)
+    return Tile("Failed, last hour", "cross", "failed" if failed else "none", failed, "", note, chart)
+
+
+def _oldest(rows: Sequence[QueueRow], chart: charts.Line) -> Tile:
+    waiting = [row for row in rows if row.oldest_seconds is not None]
+    oldest = max(waiting, key=lambda row: row.oldest_seconds or 0, default=None)
+    state = "stuck" if oldest and oldest.has_no_worker else "none"
+    note = f"in {oldest.name}" if oldest else "nothing waits"
+    return Tile("Oldest wait", "clock", state, oldest.oldest_seconds or 0 if oldest else 0, "duration", note, chart)
+
+
+def _busy(workers: Mapping[str, int], chart: charts.Line) -> Tile:
+    note = f"{workers['idle']} idle" + (f", {workers['lost']} lost" if workers["lost"] else "")
+    state = "completed" if workers["total"] else "none"
+    return Tile("Workers busy", "workers", state, workers["busy"], f"/ {workers['total']}", note, chart)

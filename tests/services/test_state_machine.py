@@ -1,0 +1,175 @@
+"""Jobs walked at random against a model: whatever is tried in whatever order, rows, attempts, events and counters agree."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
+
+from tests.conftest import _open, _settings
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.domain.errors import Conflict
+from workers.domain.states import FINAL, TRANSITIONS, Status
+from workers.services import delivery, execution, jobs, queues, statistics
+from workers.services.enqueueing import NewJob
+from workers.services.execution import Ending, Refused
+from workers.settings import Settings
+from workers.store import attempts as attempt_rows
+from workers.store import jobs as rows
+from workers.yard import Yard
+
+OLGA = Actor("user", "olga", "operator")
+WAITING = {"scheduled", "pending", "retry_scheduled"}
+
+
+class Walk(RuleBasedStateMachine):
+    yard: Yard
+    made = Bundle("made")
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.yard.database.write() as connection:
+            for table in ("jobs", "attempts", "job_events", "job_logs", "job_counts", "job_minutes", "audit"):
+                connection.exec_driver_sql(f"DELETE FROM {table}")
+            connection.exec_driver_sql("UPDATE queues SET paused_at = NULL")
+        self.yard.redis.flushall()
+        self.model: dict[str, dict[str, Any]] = {}
+        self.paused = False
+
+    @rule(target=made, delay=st.sampled_from([None, 600.0]), retries=st.integers(0, 2))
+    def enqueue(self, delay: float | None, retries: int) -> Any:
+        one = jobs.enqueue(self.yard, NewJob("samples.noop", delay_seconds=delay, max_retries=retries))
+        self.model[one.job_id] = {
+            "status": "scheduled" if delay else "pending",
+            "attempt": 1,
+            "retries": retries,
+            "runs": 0,
+        }
+        return multiple(one.job_id)
+
+    @rule(job=made, late=st.booleans())
+    def begin(self, job: str, late: bool) -> None:
+        model = self.model[job]
+        attempt = model["attempt"] - late
+        begun = execution.begin(self.yard, job, attempt, "w", "default")
+        if model["status"] == "pending" and not late and not self.paused:
+            assert not isinstance(begun, Refused)
+            model.update(status="processing", runs=model["runs"] + 1)
+        else:
+            assert isinstance(begun, Refused)
+
+    @rule(
+        job=made,
+        outcome=st.sampled_from(["completed", "skipped", "failed", "rejected", "timed_out", "lost", "canceled"]),
+        late=st.booleans(),
+    )
+    def end(self, job: str, outcome: str, late: bool) -> None:
+        model = self.model[job]
+        ending = Ending("failed" if outcome == "rejected" else outcome, error="x", permanent=outcome == "rejected")
+        after = execution.end(self.yard, job, model["attempt"] - late, ending)
+        if model["status"] != "processing" or late:
+            assert after is None
+            return
+        if outcome in {"completed", "skipped"}:
+            model["status"] = "completed"
+        elif outcome == "canceled":
+            model["status"] = "canceled"
+        elif outcome == "rejected" or model["attempt"] > model["retries"]:
+            model["status"] = "failed"
+        else:
+            model["status"] = "retry_scheduled"
+
+    @rule(job=made)
+    def cancel(self, job: str) -> None:
+        model = self.model[job]
+        if Status(model["status"]) in FINAL:
+            with pytest.raises(Conflict):
+                jobs.cancel(self.yard, job, OLGA)
+            return
+        jobs.cancel(self.yard, job, OLGA)
+        if model["status"] in WAITING:
+            model["status"] = "canceled"
+
+    @rule(job=made)
+    def retry(self, job: str) -> None:
+        model = self.model[job]
+        if model["status"] not in {"failed", "canceled"}:
+            with pytest.raises(Conflict):
+                jobs.retry(self.yard, job, OLGA)
+            return
+        jobs.retry(self.yard, job, OLGA)
+        model.update(status="pending", attempt=model["attempt"] + 1)
+
+    @rule(job=made)
+    def run_now(self, job: str) -> None:
+        model = self.model[job]
+        if model["status"] not in {"scheduled", "retry_scheduled"}:
+            with pytest.raises(Conflict):
+                jobs.run_now(self.yard, job, OLGA)
+            return
+        model["attempt"] += model["status"] == "retry_scheduled"
+        jobs.run_now(self.yard, job, OLGA)
+        model["status"] = "pending"
+
+    @rule()
+    def everything_due(self) -> None:
+        from datetime import timedelta
+
+        due = [one for one in self.model.values() if one["status"] in {"scheduled", "retry_scheduled"}]
+        assert delivery.promote_due(self.yard, utcnow() + timedelta(days=2)) == len(due)
+        for one in due:
+            one["attempt"] += one["status"] == "retry_scheduled"
+            one["status"] = "pending"
+
+    @rule()
+    def pause_or_resume(self) -> None:
+        (queues.resume if self.paused else queues.pause)(self.yard, "default", OLGA)
+        self.paused = not self.paused
+
+    @rule()
+    def redis_forgets(self) -> None:
+        self.yard.redis.flushall()
+
+    @invariant()
+    def rows_are_as_the_model_says(self) -> None:
+        with self.yard.database.read() as connection:
+            found = rows.get_many(connection, list(self.model))
+            told = statistics.status_counts(connection)
+        assert {job: (row["status"], row["attempt"]) for job, row in found.items()} == {
+            job: (one["status"], one["attempt"]) for job, one in self.model.items()
+        }
+        assert {status: n for status, n in told.items() if n} == dict(
+            Counter(one["status"] for one in self.model.values())
+        )
+
+    def teardown(self) -> None:
+        with self.yard.database.read() as connection:
+            for job, model in self.model.items():
+                row = rows.get(connection, job)
+                moves = [one for one in rows.events(connection, row) if one["to_status"]]
+                for before, after in pairwise(moves):
+                    assert after["from_status"] == before["to_status"]
+                    assert after["event"] in TRANSITIONS[Status(after["from_status"]), Status(after["to_status"])]
+                assert moves[-1]["to_status"] == model["status"]
+                tries = attempt_rows.of_job(connection, job)
+                assert len(tries) == model["runs"]
+                assert sum(one["ended_at"] is None for one in tries) == (model["status"] == "processing")
+
+
+def test_jobs_agree_with_the_model_however_they_are_walked(valkey: Settings, database_url: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        yard = _open(_settings(valkey, Path(folder), database_url))
+        walk = type("Walk", (Walk,), {"yard": yard})
+        quick = settings(
+            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        )
+        run_state_machine_as_test(walk, settings=quick)
+        yard.close()
