@@ -7,6 +7,7 @@ from typing import Any
 from workers.domain import payloads
 from workers.domain.clock import rfc3339
 from workers.domain.masking import mask
+from workers.store.job_lists import SHORT_PAYLOAD
 from workers.store.types import Row
 
 _PLAIN = (
@@ -36,4 +37,15 @@ def says(row: Row) -> str:
     parts = [row["step"], row["message"]]
     if row["status"] == "retry_scheduled":
         parts.append("will be tried again")
-    return " · ".join(str(part) for part in parts if part)[:300]
+    return " · ".join(str(part) for part in parts if part)[:300] or _payload(row)
+
+
+def _payload(row: Row) -> str:
+    # The list carries short payloads only; a long one is for its own page.
+    text = row.get("short_payload") or row.get("payload") or ""
+    given = mask(payloads.load(text)) if 0 < len(text) <= SHORT_PAYLOAD else {}
+    return " · ".join(f"{name} {_value(value)}" for name, value in given.items() if value is not None)[:300]
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else payloads.dump(value)

@@ -28,10 +28,10 @@ export function patch(told) {
     if (Number(root.dataset.version ?? 0) > told.version) continue;
     root.dataset.version = told.version;
     moveBar(root.querySelector("[data-part=bar]"), told);
-    if (told.progress != null && told.total != null) set(root, "percent", `${told.progress.toFixed(1)} %`);
+    if (told.progress != null && told.total != null) set(root, "percent", told.progress.toFixed(1));
     if (told.done != null) set(root, "done", told.total == null ? `${number(told.done)} so far` : `${number(told.done)} of ${number(told.total)}`);
     if (told.rate != null) set(root, "rate", `${compact(told.rate)}/s`);
-    set(root, "eta", told.eta_seconds == null ? "" : `${span(told.eta_seconds)} left`);
+    set(root, "eta", told.eta_seconds == null ? "" : root.matches(".progress") ? span(told.eta_seconds) : `${span(told.eta_seconds)} left`);
     if (told.message != null) set(root, "message", told.message);
   }
 }

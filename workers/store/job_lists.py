@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    case,
     false,
     func,
     or_,
@@ -32,9 +33,11 @@ from workers.store.types import Row
 
 SEARCHED_ROWS = 20_000
 COUNT_CAP = 10_000
+SHORT_PAYLOAD = 400  # characters; a list carries no longer ones
 _MOST_RUNS = 350  # SQLite joins at most 500 selects
 _HEAVY = {"payload", "traceback", "result"}
-_LIGHT = tuple(column for column in JOBS.columns if column.name not in _HEAVY)
+_SHORT = case((func.length(JOBS.c.payload) <= SHORT_PAYLOAD, JOBS.c.payload), else_=None).label("short_payload")
+_LIGHT = (*(column for column in JOBS.columns if column.name not in _HEAVY), _SHORT)
 _TASKS = cast(Table, Task.__table__)
 
 
