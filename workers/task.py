@@ -24,7 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete
 
 from workers import registry
 from workers.domain import payloads
@@ -33,8 +33,9 @@ from workers.running import Canceled, RunningJob, current
 from workers.services.enqueueing import Enqueued, NewJob
 from workers.services.enqueueing import enqueue as _enqueue
 from workers.settings import Settings
-from workers.store.dialects import insert_or_ignore, upsert
-from workers.store.models import OnceMark, Setting
+from workers.store import settings as kept_settings
+from workers.store.dialects import insert_or_ignore
+from workers.store.models import OnceMark
 from workers.yard import Yard
 
 __all__ = [
@@ -63,7 +64,6 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_SETTINGS = cast(Table, Setting.__table__)
 _MARKS = cast(Table, OnceMark.__table__)
 
 
@@ -187,15 +187,13 @@ def enqueue(
 def get_setting(key: str, default: Any = None) -> Any:
     """Read a value that was kept by `set_setting`."""
     with the_yard().database.read() as connection:
-        text = connection.execute(select(_SETTINGS.c.value).where(_SETTINGS.c.key == key)).scalar_one_or_none()
-    return default if text is None else json.loads(text)
+        return kept_settings.get(connection, key, default)
 
 
 def set_setting(key: str, value: Any) -> None:
     """Keep a JSON value by name, such as last_sync_time."""
-    row = {"key": key, "value": payloads.dump(value, "value"), "updated_at": utcnow()}
     with the_yard().database.write() as connection:
-        connection.execute(upsert(connection, _SETTINGS, ["key"], ["value", "updated_at"]), row)
+        kept_settings.put(connection, key, value, utcnow())
 
 
 def cache_get(key: str, default: Any = None) -> Any:

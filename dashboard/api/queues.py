@@ -7,12 +7,13 @@ from typing import Any
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
+from pydantic import Field
 
-from dashboard.api.contract import NoQuery, operation, read_query
+from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, yard
 from dashboard.security import requires
 from workers.domain.clock import rfc3339, utcnow
-from workers.services import catalogue, queues, statistics
+from workers.services import catalogue, pool, queues, statistics
 from workers.services import workers as worker_service
 from workers.store import workers as worker_rows
 
@@ -95,6 +96,20 @@ def workers() -> ResponseReturnValue:
 def stop(name: str) -> ResponseReturnValue:
     """Stop a worker."""
     return jsonify(_plain(worker_service.stop(yard(), name, actor()))), 202
+
+
+class PoolRequest(Strict):
+    """How many workers each pool keeps; null = as many as WORKERS says."""
+
+    workers: int | None = Field(ge=0, le=256, examples=[4])
+
+
+@bp.put("/pool")
+@requires("operator")
+@operation("Choose how many workers each pool keeps", tag="workers", body=PoolRequest, answer="Pool")
+def resize_pool() -> ResponseReturnValue:
+    """Grow or shrink the pool."""
+    return jsonify(workers=pool.resize(yard(), read_body(PoolRequest).workers, actor()))
 
 
 def _one(name: str) -> dict[str, Any]:

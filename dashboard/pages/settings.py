@@ -16,6 +16,7 @@ from dashboard.context import actor, conn, yard
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
+from workers.services import callbacks
 from workers.services import tokens as token_service
 from workers.services import users as user_service
 from workers.store import tokens, users
@@ -94,6 +95,14 @@ def revoke_token(token_id: str) -> ResponseReturnValue:
     return done("The token is revoked.", "/settings")
 
 
+@bp.post("/settings/webhook-secret")
+@requires("admin")
+def renew_webhook_secret() -> ResponseReturnValue:
+    """Sign callbacks with a new secret from now on."""
+    callbacks.renew_secret(yard(), actor())
+    return done("Callbacks carry the new signature from now on.", "/settings")
+
+
 @bp.get("/audit")
 @requires("admin")
 def audit() -> ResponseReturnValue:
@@ -115,5 +124,9 @@ def _page(secret: tuple[str, str] | None = None) -> str:
     shown: dict[str, Any] = {"users": [], "tokens": []}
     if actor().may("admin"):
         with yard().database.read() as connection:
-            shown = {"users": users.all_users(connection), "tokens": tokens.all_tokens(connection)}
+            shown = {
+                "users": users.all_users(connection),
+                "tokens": tokens.all_tokens(connection),
+                "webhook_secret": callbacks.secret(connection),
+            }
     return render_template("settings/page.html", active_page="settings", secret=secret, now=utcnow(), **shown)

@@ -6,7 +6,7 @@ import json
 from itertools import groupby
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
@@ -14,6 +14,8 @@ from dashboard.context import actor, conn, yard
 from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput
+from workers.services import pool
 from workers.services import workers as service
 from workers.store import jobs, workers
 
@@ -42,8 +44,21 @@ def page() -> Response:
         memory=sum(row["memory_bytes"] or 0 for row in rows if not row["lost"]),
         stopped=workers.recently_stopped(conn(), now, 10),
         heartbeat_seconds=yard().settings.heartbeat_seconds,
+        pool_size=pool.size(conn(), yard().settings),
+        pool_bounds=pool.bounds(yard().settings),
         now=now,
     )
+
+
+@bp.post("/pool")
+@requires("operator")
+def resize_pool() -> ResponseReturnValue:
+    """Choose how many workers each pool keeps."""
+    given = request.form.get("workers", "").strip()
+    if not (given.isascii() and given.isdecimal() and len(given) <= 3):
+        raise BadInput("The number of workers must be a whole number.", field="workers")
+    size = pool.resize(yard(), int(given), actor())
+    return done(f"The pool goes to {size} worker{'' if size == 1 else 's'}.", "/workers", stay=True)
 
 
 @bp.post("/workers/<name>/stops")

@@ -38,8 +38,8 @@ class Bars:
     width: int
 
 
-def bars(history: Sequence[Minute], step: int = 2) -> Bars:
-    """Draw the minutes of a queue or task."""
+def bars(history: Sequence[Minute], step: int = 2, places: int = 60) -> Bars:
+    """Draw the minutes of a queue or task; without a history the base line of an empty hour."""
     most = max([1, *(one.completed for one in history)])
     worst = max([1, *(one.failed + one.retried for one in history)])
     done, failed = [], []
@@ -49,7 +49,7 @@ def bars(history: Sequence[Minute], step: int = 2) -> Bars:
             done.append(f"M{x:g} {BASE - 0.5:g}v-{max(1, round(UP * one.completed / most))}")
         if one.failed + one.retried:
             failed.append(f"M{x:g} {BASE + 0.5:g}v{max(2, round(DOWN * (one.failed + one.retried) / worst))}")
-    return Bars("".join(done), "".join(failed), max(len(history) * step - 1, 1))
+    return Bars("".join(done), "".join(failed), (len(history) or places) * step - 1)
 
 
 @dataclass(frozen=True, slots=True)

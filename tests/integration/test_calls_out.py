@@ -16,7 +16,7 @@ from werkzeug import Request, Response
 from tests.conftest import running_worker
 from tests.support import eventually
 from workers.broker import outgoing
-from workers.services import delivery, jobs
+from workers.services import callbacks, delivery, jobs
 from workers.services.enqueueing import NewJob
 from workers.yard import Yard
 
@@ -94,8 +94,7 @@ def test_the_end_of_a_job_is_told_once_and_signed(allowed: Yard, httpserver: HTT
     assert body["data"] == {"job_id": made.job_id, "task": "samples.noop", "status": "completed", "attempt": 1}
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     with allowed.database.read() as connection:
-        kept = connection.exec_driver_sql("SELECT value FROM settings WHERE key = 'webhook_secret'").scalar_one()
-    key = base64.b64decode(json.loads(kept).removeprefix("whsec_"))
+        key = base64.b64decode(callbacks.secret(connection).removeprefix("whsec_"))
     signed = f"{second.headers['webhook-id']}.{second.headers['webhook-timestamp']}.".encode() + second.get_data()
     expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     assert second.headers["webhook-signature"] == f"v1,{expected}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from workers.processes.backoff import Backoff
+from workers.processes.crew import Crew, Member
 from workers.processes.keeper import CANNOT_WORK, Keeper, Kept, words
 from workers.processes.kin import fork
 
@@ -139,3 +140,38 @@ def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
     assert keeper.children[0].pid == 0
     assert time.monotonic() - began < 6
     keeper.close()
+
+
+def test_a_child_that_retires_is_not_started_again() -> None:
+    starts: list[str] = []
+
+    def start() -> int:
+        starts.append("started")
+        return fork(_sleeper)
+
+    retired, stays = Kept("retired", start), Kept("stays", lambda: fork(_sleeper))
+    keeper = Keeper([retired, stays])
+    _step_until(keeper, lambda: bool(retired.pid and stays.pid))
+    keeper.retire(retired)
+    _step_until(keeper, lambda: keeper.children == [stays])
+    assert starts == ["started"]
+    keeper.request_stop()
+    keeper.run()
+
+
+def test_a_crew_grows_and_shrinks_by_its_highest_numbers() -> None:
+    keeper = Keeper([])
+    crew = Crew(lambda number: Member(f"worker-{number}", _sleeper))
+    crew.join(keeper, lambda member: Kept(member.label, lambda: fork(member.run)), 2)
+
+    def labels() -> list[str]:
+        return [child.label for child in keeper.children if child.pid]
+
+    _step_until(keeper, lambda: labels() == ["worker-1", "worker-2"])
+    crew.tell(3)
+    _step_until(keeper, lambda: labels() == ["worker-1", "worker-2", "worker-3"])
+    crew.tell(2)
+    crew.tell(1)
+    _step_until(keeper, lambda: labels() == ["worker-1"])
+    keeper.request_stop()
+    keeper.run()

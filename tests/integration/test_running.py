@@ -247,6 +247,35 @@ def test_a_job_that_runs_too_long_goes_back_and_the_stop_does_not_wait_for_it(st
     assert running.status(job) in {"retry_scheduled", "pending"}
 
 
+def test_the_pool_grows_when_somebody_wishes_and_shrinks_without_ending_a_job(start: Start) -> None:
+    running = start().start().ready()
+    token = running.run("tokens", "create", "pool", "--role", "operator").stdout.strip()
+
+    def resize(workers: int) -> None:
+        call = urllib.request.Request(f"{running.address}/api/v1/pool", json.dumps({"workers": workers}).encode())
+        call.add_header("Authorization", f"Bearer {token}")
+        call.method = "PUT"
+        with urllib.request.urlopen(call, timeout=5) as answer:
+            assert json.load(answer) == {"workers": workers}
+
+    resize(2)
+    jobs = [running.enqueue("samples.sleep", '{"seconds": 4}') for _ in range(2)]
+    eventually(lambda: _same(["processing"] * 2, [running.status(job) for job in jobs]), within=20)
+    resize(1)
+    eventually(lambda: _same(["completed"] * 2, [running.status(job) for job in jobs]), within=20)
+    eventually(lambda: _same(1, _working(running, token)), within=20)
+
+
+def _same(wanted: object, found: object) -> None:
+    assert found == wanted
+
+
+def _working(running: Running, token: str) -> int:
+    call = urllib.request.Request(f"{running.address}/api/v1/workers", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(call, timeout=5) as answer:
+        return sum(one["queues"] == ["*"] for one in json.load(answer)["workers"])
+
+
 def test_a_second_ctrl_c_hurries(start: Start) -> None:
     running = start().start().ready()
     job = running.enqueue("samples.sleep", '{"seconds": 600}')

@@ -131,6 +131,32 @@ def test_a_page_costs_the_same_number_of_statements_however_many_jobs_there_are(
     assert max(few.values()) <= 16, few
 
 
+def test_a_page_makes_the_same_few_trips_to_redis_however_many_jobs_there_are(auth: Any, light_yard: Yard) -> None:
+    client = auth.client("ada")
+
+    def trips(path: str) -> int:
+        def handled() -> int:
+            return int(light_yard.redis.info("stats")["total_commands_processed"])
+
+        before = handled()
+        assert client.get(path).status_code == 200
+        return handled() - before - 1  # without the question itself
+
+    jobs.enqueue(light_yard, NewJob("samples.noop"))
+    few = {path: trips(path) for path in PAGES}
+    jobs.enqueue_many(light_yard, [NewJob("samples.noop")] * 400)
+    assert {path: trips(path) for path in PAGES} == few
+    assert max(few.values()) <= 2, few
+
+
+def test_a_pool_can_be_sized_within_its_bounds_and_given_back(app: Flask, auth: Any) -> None:
+    header, client = auth.token("operator"), app.test_client()
+    assert client.put("/api/v1/pool", json={"workers": 5}, headers=header).json == {"workers": 5}
+    assert client.put("/api/v1/pool", json={"workers": 99}, headers=header).status_code == 422
+    assert client.put("/api/v1/pool", json={"workers": None}, headers=header).json == {"workers": 2}
+    assert client.put("/api/v1/pool", json={"workers": 1}, headers=auth.token("viewer")).status_code == 403
+
+
 def test_a_form_shows_what_is_wrong_at_its_field_and_enqueues_nothing(auth: Any, light_yard: Yard) -> None:
     client = auth.client("olga")
     csrf = {"csrf_token": auth.csrf(client)}

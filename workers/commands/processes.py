@@ -26,7 +26,7 @@ def pool(arguments: argparse.Namespace, settings: Settings) -> int:
 
     supervised = Supervised() if arguments.supervised else None
     from workers.domain.names import SYSTEM_QUEUE
-    from workers.processes.pool import run_pool, scheduler_member, worker_members
+    from workers.processes.pool import run_pool, scheduler_member, worker_crew, worker_members
     from workers.processes.preparing import prepare
     from workers.registry import load_modules
 
@@ -37,9 +37,9 @@ def pool(arguments: argparse.Namespace, settings: Settings) -> int:
         supervised.tell(prepared=True, password=password)
     else:
         _show(password)
-    members = [scheduler_member(settings), *worker_members(settings, 1, (SYSTEM_QUEUE,), label="system")]
-    members += worker_members(settings, settings.workers)
-    return run_pool(settings, members, supervised)
+    crew = worker_crew(settings)
+    members = [scheduler_member(settings, crew), *worker_members(settings, 1, (SYSTEM_QUEUE,), label="system")]
+    return run_pool(settings, members, supervised, crew)
 
 
 def worker(arguments: argparse.Namespace, settings: Settings) -> int:

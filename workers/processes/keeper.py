@@ -34,6 +34,7 @@ class Kept:
     pid: int = 0
     started_at: float = 0.0
     due_at: float | None = 0.0  # when it is to be started; None while it runs
+    is_retiring: bool = False
 
 
 class Keeper:
@@ -71,6 +72,14 @@ class Keeper:
         os.close(self._woken)
         os.close(self._wake)
 
+    def retire(self, child: Kept) -> None:
+        """Ask a child to stop and let it take its time; it is not started again."""
+        child.is_retiring = True
+        if child.pid:
+            os.kill(child.pid, signal.SIGTERM)
+        else:
+            self.children.remove(child)
+
     def request_stop(self) -> None:
         """Stop as on a signal."""
         self._stop_signals += 1
@@ -102,7 +111,7 @@ class Keeper:
             key.data()
 
     def _reap(self) -> None:
-        for child in self.children:
+        for child in list(self.children):
             if not child.pid:
                 continue
             pid, status = os.waitpid(child.pid, os.WNOHANG)
@@ -112,6 +121,9 @@ class Keeper:
     def _bury(self, child: Kept, status: int) -> None:
         child.pid = 0
         if self._stop_signals:
+            return
+        if child.is_retiring:
+            self.children.remove(child)
             return
         if os.waitstatus_to_exitcode(status) == CANNOT_WORK:
             # It has said why; starting it again would change nothing.

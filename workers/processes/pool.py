@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 from workers import logs
+from workers.processes.crew import Crew, Member
 from workers.processes.keeper import Keeper, Kept
 from workers.processes.kin import Supervised, die_with_parent, end_with_parent, fork, outlive_parent
 from workers.processes.scheduler import run_scheduler
@@ -19,18 +19,15 @@ from workers.settings import Settings
 FINISH_SECONDS = 10.0  # what a job gets to end when its worker is to stop
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A process of the pool; the lowest stage is stopped first."""
-
-    label: str
-    run: Callable[[], int]
-    stage: int = 0
+def scheduler_member(settings: Settings, crew: Crew | None = None) -> Member:
+    """Describe a scheduler; it tells the crew how many workers are wished for."""
+    tell = crew.tell if crew is not None else None
+    return Member("scheduler", lambda: run_scheduler(settings, str(os.getpid()), tell), stage=0)
 
 
-def scheduler_member(settings: Settings) -> Member:
-    """Describe a scheduler."""
-    return Member("scheduler", lambda: run_scheduler(settings, str(os.getpid())), stage=0)
+def worker_crew(settings: Settings) -> Crew:
+    """Describe workers that serve all queues but `system`, as many as are wished for."""
+    return Crew(lambda number: Member(f"worker-{number}", partial(_work, settings, None, None, number, 1), 1))
 
 
 def worker_members(
@@ -43,7 +40,9 @@ def worker_members(
     ]
 
 
-def run_pool(settings: Settings, members: Sequence[Member], supervised: Supervised | None = None) -> int:
+def run_pool(
+    settings: Settings, members: Sequence[Member], supervised: Supervised | None = None, crew: Crew | None = None
+) -> int:
     """Keep these processes alive until SIGTERM, SIGINT or the end of the supervisor. Returns the exit code."""
     keeper: Keeper
     gc.collect()
@@ -53,8 +52,13 @@ def run_pool(settings: Settings, members: Sequence[Member], supervised: Supervis
         parent = os.getpid()
         return fork(lambda: _become(settings, member, parent, keeper, supervised))
 
-    keeper = Keeper([Kept(one.label, partial(start, one), one.stage, FINISH_SECONDS) for one in members])
+    def kept(member: Member) -> Kept:
+        return Kept(member.label, partial(start, member), member.stage, FINISH_SECONDS)
+
+    keeper = Keeper([kept(one) for one in members])
     keeper.obey_signals()
+    if crew is not None:
+        crew.join(keeper, kept, settings.workers)
     if supervised is not None:
         keeper.listen(supervised.input, partial(_orphaned, keeper, supervised))
         outlive_parent()

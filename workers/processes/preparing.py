@@ -51,7 +51,7 @@ def prepare(settings: Settings) -> str | None:
 
 def _prepare(settings: Settings) -> str | None:
     from workers.registry import REGISTRY
-    from workers.services import publishing, users
+    from workers.services import callbacks, publishing, users
     from workers.store.migrate import migrate
     from workers.yard import Yard
 
@@ -61,6 +61,7 @@ def _prepare(settings: Settings) -> str | None:
             try:
                 migrate(yard.database)
                 publishing.publish(yard, REGISTRY)
+                callbacks.ensure_secret(yard)
                 return users.ensure_admin(yard, settings.admin_password)
             except Unavailable as error:
                 wait = backoff.after(0)

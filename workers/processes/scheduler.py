@@ -15,7 +15,7 @@ from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
-from workers.services import delivery, retention
+from workers.services import delivery, pool, retention
 from workers.services.enqueueing import NewJob, enqueue
 from workers.settings import Settings
 from workers.yard import Yard
@@ -68,8 +68,9 @@ class Step:
 class Scheduler:
     """A loop around its steps."""
 
-    def __init__(self, yard: Yard, name: str) -> None:
+    def __init__(self, yard: Yard, name: str, tell_size: Callable[[int], None] | None = None) -> None:
         self._yard = yard
+        self._tell_size, self._told_size = tell_size, yard.settings.workers
         self._timers = Timers(yard.redis, name)
         self._stopped = threading.Event()
         # At the start, again when what was on its way then has settled, and from then on every so often.
@@ -79,6 +80,7 @@ class Scheduler:
             Step("due jobs", delivery.promote_due, 1.0),
             Step("lost jobs", self._deliver, 1.0),
             Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
+            *([Step("size of the pool", self._size_pool, 1.0)] if tell_size else []),
         )
 
     def stop(self) -> None:
@@ -122,6 +124,15 @@ class Scheduler:
         slot = (now.timestamp() // interval + 1) * interval
         return max(datetime.fromtimestamp(int(slot), UTC), now + timedelta(seconds=1))
 
+    def _size_pool(self, yard: Yard, _now: datetime) -> int:
+        with yard.database.read() as connection:
+            wished = pool.size(connection, yard.settings)
+        if wished != self._told_size and self._tell_size is not None:
+            log.info("the pool shall have %s workers", wished)
+            self._tell_size(wished)
+            self._told_size = wished
+        return 0
+
     def _deliver(self, yard: Yard, now: datetime) -> int:
         clock = time.monotonic()
         try:
@@ -141,10 +152,13 @@ class Scheduler:
         return 0
 
 
-def run_scheduler(settings: Settings, name: str) -> int:
-    """Run a scheduler in this process until SIGTERM or SIGINT. Returns the exit code."""
+def run_scheduler(settings: Settings, name: str, tell_size: Callable[[int], None] | None = None) -> int:
+    """Run a scheduler in this process until SIGTERM or SIGINT. Returns the exit code.
+
+    With `tell_size` it belongs to a pool, and tells it how many workers are wished for.
+    """
     yard = Yard.open(settings)
-    scheduler = Scheduler(yard, f"{socket.gethostname()}-{name}")
+    scheduler = Scheduler(yard, f"{socket.gethostname()}-{name}", tell_size)
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda _signal, _frame: scheduler.stop())
     try:

@@ -1,0 +1,34 @@
+"""Values kept by name: the installation's own and those that tasks keep."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, select
+
+from workers.domain import payloads
+from workers.store.dialects import insert_or_ignore, upsert
+from workers.store.models import Setting
+
+_SETTINGS = cast(Table, Setting.__table__)
+
+
+def get(connection: Connection, key: str, default: Any = None) -> Any:
+    """Read a value."""
+    found = select(_SETTINGS.c.value).where(_SETTINGS.c.key == key)
+    text = connection.execute(found).scalar_one_or_none()
+    return default if text is None else json.loads(text)
+
+
+def put_if_absent(connection: Connection, key: str, value: Any, now: datetime) -> None:
+    """Keep a JSON value unless there is one; of many at once the first wins."""
+    row = {"key": key, "value": payloads.dump(value, "value"), "updated_at": now}
+    connection.execute(insert_or_ignore(connection, _SETTINGS), row)
+
+
+def put(connection: Connection, key: str, value: Any, now: datetime) -> None:
+    """Keep a JSON value. Raises BadInput when it is none."""
+    row = {"key": key, "value": payloads.dump(value, "value"), "updated_at": now}
+    connection.execute(upsert(connection, _SETTINGS, ["key"], ["value", "updated_at"]), row)
