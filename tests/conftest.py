@@ -23,7 +23,7 @@ from workers import registry
 from workers.broker.embedded import EmbeddedValkey
 from workers.domain.actors import Actor
 from workers.processes import home
-from workers.services import callbacks, publishing, tokens, users
+from workers.services import callbacks, publishing, rules, tokens, users
 from workers.settings import Settings
 from workers.store.migrate import migrate
 from workers.yard import Yard
@@ -117,6 +117,7 @@ def _open(settings: Settings) -> Yard:
     registry.load_modules(())
     publishing.publish(yard, registry.REGISTRY)
     callbacks.ensure_secret(yard)
+    rules.ensure(yard)
     return yard
 
 

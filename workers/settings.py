@@ -35,6 +35,8 @@ class Settings:
     heartbeat_seconds: float = 15
     monitor_interval_seconds: float = 60
     retention_days: int = 30
+    probe_url: str = ""
+    database_limit_mb: int = 0
     allow_private_http: bool = False
     trusted_proxies: int = 0
     recycle_jobs: int = 1000
@@ -89,6 +91,8 @@ class Settings:
             (0.1 <= self.heartbeat_seconds <= 3600, "HEARTBEAT_SECONDS", "from 0.1 to 3600"),
             (self.stuck_after_seconds >= 1, "STUCK_AFTER_SECONDS", "at least 1"),
             (self.monitor_interval_seconds >= 1, "MONITOR_INTERVAL_SECONDS", "at least 1"),
+            (not self.probe_url or self.probe_url.startswith(("http://", "https://")), "PROBE_URL", "an http(s) URL"),
+            (self.database_limit_mb >= 0, "DATABASE_LIMIT_MB", "0 (none) or more"),
             (1 <= self.retention_days <= 36500, "RETENTION_DAYS", "from 1 to 36500"),
             (0 <= self.trusted_proxies <= 10, "TRUSTED_PROXIES", "the number of proxies in front, 0 to 10"),
             (self.recycle_jobs >= 1, "RECYCLE_JOBS", "at least 1"),
@@ -187,6 +191,8 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "heartbeat_seconds": _seconds,
     "monitor_interval_seconds": _seconds,
     "retention_days": _whole,
+    "probe_url": _text,
+    "database_limit_mb": _whole,
     "allow_private_http": _switch,
     "trusted_proxies": _whole,
     "recycle_jobs": _whole,

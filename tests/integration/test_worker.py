@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from workers.domain.actors import Actor
 from workers.services import jobs, monitoring, queues
 from workers.services.enqueueing import NewJob
 from workers.store import attempts, logs
+from workers.store import jobs as jobs_rows
 from workers.yard import Yard
 
 
@@ -111,13 +113,14 @@ def test_a_worker_that_is_killed_costs_its_attempt_and_the_job_runs_again(yard: 
         process.wait()
 
         def found() -> None:
-            assert monitoring.sweep(yard).lost == 1
+            assert monitoring.sweep(yard).reset == 1
 
         eventually(found, within=30, every=0.5)
-        assert row(yard, made)["error"].startswith("Worker lost")
-    from workers.services import delivery
-
-    assert delivery.promote_due(yard) == 1
+    with yard.database.read() as connection:
+        attempt = attempts.of_job(connection, made)[0]
+        told = jobs_rows.events(connection, row(yard, made))[-1]
+    assert (attempt["outcome"], attempt["error"].partition(":")[0]) == ("reset", "Worker lost")
+    assert json.loads(told["detail"])["evidence"]["process"] == "gone"
     with running_worker(yard):
         assert reaches(yard, made, "completed")["attempt"] == 2
 

@@ -41,7 +41,7 @@ def test_a_job_is_a_row_and_an_entry(yard: Yard) -> None:
     made = jobs.enqueue(yard, NewJob("samples.noop", created_by="olga"))
     row = get(yard, made.job_id)
     assert (row["status"], row["attempt"], row["created_by"]) == ("pending", 1, "olga")
-    assert carriers.exists(yard.redis, [f"{made.job_id}-1"]) == {f"{made.job_id}-1"}
+    assert carriers.listed(yard.redis, "default") == {f"{made.job_id}-1"}
     assert counts(yard) == {"pending": 1}
 
 
@@ -143,7 +143,7 @@ def test_a_waiting_job_is_canceled_at_once_and_cannot_begin(yard: Yard, operator
     made = jobs.enqueue(yard, NewJob("samples.noop"))
     assert jobs.cancel(yard, made.job_id, operator)["status"] == "canceled"
     assert execution.begin(yard, made.job_id, 1, "w", "default") is Refused.LOST
-    assert carriers.exists(yard.redis, [f"{made.job_id}-1"]) == set()
+    assert carriers.listed(yard.redis, "default") == set()
     with pytest.raises(Conflict):
         jobs.cancel(yard, made.job_id, operator)
 
@@ -196,7 +196,7 @@ def test_what_redis_lost_is_delivered_again(yard: Yard) -> None:
     later = utcnow() + timedelta(seconds=10)
     assert delivery.deliver_missing(yard, later) == 20
     assert delivery.deliver_missing(yard, later) == 0
-    assert carriers.exists(yard.redis, [f"{one}-1" for one in made]) == {f"{one}-1" for one in made}
+    assert carriers.listed(yard.redis, "default") == {f"{one}-1" for one in made}
 
 
 def test_a_unique_task_has_one_unfinished_job_for_a_payload(yard: Yard) -> None:

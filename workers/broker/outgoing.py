@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urljoin
 
@@ -49,6 +50,39 @@ def resolve(url: httpx.URL, *, allow_private: bool) -> str:
         for address in addresses:
             check_address(address.partition("%")[0])
     return addresses[0]
+
+
+_refused: ContextVar[list[str] | None] = ContextVar("refused", default=None)
+_resolve = socket.getaddrinfo
+
+
+def _resolve_public(*args: Any, **options: Any) -> Any:
+    found = _resolve(*args, **options)
+    refused = _refused.get()
+    if refused is None:
+        return found
+    for one in found:
+        try:
+            check_address(str(one[4][0]).partition("%")[0])
+        except (Refused, ValueError) as error:
+            refused.append(str(error))
+            raise socket.gaierror(str(error)) from error
+    return found
+
+
+@contextmanager
+def public_only() -> Iterator[list[str]]:
+    """Let other libraries connect to public addresses only while this lasts, in this thread; lends what was refused.
+
+    It stands where every library asks for addresses, so what was checked is what is connected to.
+    """
+    socket.getaddrinfo = _resolve_public  # stays; without a guard it changes nothing
+    refused: list[str] = []
+    token = _refused.set(refused)
+    try:
+        yield refused
+    finally:
+        _refused.reset(token)
 
 
 @contextmanager

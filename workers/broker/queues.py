@@ -30,6 +30,8 @@ QUEUE_PREFIX = Queue.redis_queue_namespace_prefix
 QUEUES_KEY = Queue.redis_queues_keys
 JOB_PREFIX = Job.redis_job_namespace_prefix
 _BATCH = 500
+_PAGE = 5000
+_LONGEST = 10**9
 
 # An entry that still waits is left as it is; one whose worker took it and died, or that is gone, is pushed (again).
 # Entries come in groups of one queue, description and time limit; what is to be told goes out in the same trip.
@@ -222,13 +224,19 @@ def remove(redis: Redis, refs: Sequence[PushRef]) -> None:
         pipe.execute()
 
 
-def exists(redis: Redis, rq_ids: Sequence[str]) -> set[str]:
-    """Tell which of these entries still wait on a queue. Raises Unavailable."""
-    with translated(), redis.pipeline(transaction=False) as pipe:
-        for one in rq_ids:
-            pipe.hget(JOB_PREFIX + one, "status")
-        states = pipe.execute()
-    return {one for one, state in zip(rq_ids, states, strict=True) if state == b"queued"}
+def listed(redis: Redis, queue: str) -> set[str]:
+    """Tell every entry that stands on a queue, of any priority, and still has its body. Raises Unavailable."""
+    found: set[str] = set()
+    with translated():
+        for priority in PRIORITIES:
+            key, start = QUEUE_PREFIX + rq_name(queue, priority), 0
+            while names := [one.decode() for one in redis.lrange(key, start, start + _PAGE - 1)]:
+                with redis.pipeline(transaction=False) as pipe:
+                    for one in names:
+                        pipe.exists(JOB_PREFIX + one)
+                    found.update(one for one, there in zip(names, pipe.execute(), strict=True) if there)
+                start += _PAGE
+    return found
 
 
 def depths(redis: Redis, names: Sequence[str]) -> dict[str, int]:
@@ -263,7 +271,8 @@ def shutdown(redis: Redis, worker: str) -> None:
 
 
 def _shared(ref: PushRef) -> tuple[str, str, int]:
-    return rq_name(ref.queue, ref.priority), ref.task or "job", max(1, int(ref.timeout_seconds))
+    # One row with a senseless limit must not keep the others that are pushed with it.
+    return rq_name(ref.queue, ref.priority), ref.task or "job", int(min(max(1.0, ref.timeout_seconds), _LONGEST))
 
 
 def _hash(ref: PushRef) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from workers.commands.opening import ACTOR, opened
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
-from workers.services import jobs, monitoring, queues, retention
+from workers.services import jobs, monitoring, queues, retention, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.enqueueing import enqueue as enqueue_job
 from workers.settings import Settings
@@ -67,21 +67,36 @@ def retry(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def sweep(_arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run one pass of the monitor."""
+def sweep(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Run one pass of the monitor, or tell what it would do to stuck jobs."""
     with closing(opened(settings)) as yard:
-        found = monitoring.sweep(yard)
-    _print(f"{found.lost} jobs had lost their worker, {found.requeued} were missing in Redis")
-    return 0
+        if arguments.dry_run:
+            for one in monitoring.would_do(yard):
+                word = {"reset": "would be reset", "failed": "would fail", "canceled": "would be canceled"}[one.will]
+                _print(f"{one.row['id']}  {one.row['task']}  {word}: {_one_line(one.verdict.sentence)}")
+            return 0
+        done = monitoring.sweep(yard)
+    _print(f"{done.reset} stuck jobs reset, {done.failed} failed, {done.requeued} were missing in Redis")
+    if done.error:
+        _print(f"some steps failed: {done.error}")
+    return 1 if done.error else 0
 
 
 def purge(arguments: argparse.Namespace, settings: Settings) -> int:
     """Delete what ended long ago, or cancel what waits on a queue."""
     with closing(opened(settings)) as yard:
         if arguments.queue:
+            if arguments.dry_run:
+                with yard.database.read() as connection:
+                    waiting = statistics.snapshot(connection, utcnow())["queues"]
+                _print(f"{waiting.get(arguments.queue, {}).get('pending', 0)} waiting jobs would be canceled")
+                return 0
             _print(f"{queues.purge(yard, arguments.queue, ACTOR)} waiting jobs canceled")
             return 0
         now, gone = utcnow(), 0
+        if arguments.dry_run:
+            _print(f"{retention.would_purge(yard, now)} jobs would be deleted")
+            return 0
         while step := retention.purge_step(yard, now):
             gone += step
     _print(f"{gone} jobs deleted that ended more than {settings.retention_days} days ago")

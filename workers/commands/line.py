@@ -113,9 +113,11 @@ def _add_jobs(commands: Commands) -> None:
     retry.add_argument("job_id", metavar="ID")
     retry.set_defaults(handler=f"{_JOBS}:retry", label="retry")
     sweep = commands.add_parser("sweep", help="run one pass of the monitor here and now")
+    sweep.add_argument("--dry-run", action="store_true", help="only tell what would be done with stuck jobs")
     sweep.set_defaults(handler=f"{_JOBS}:sweep", label="sweep")
     purge = commands.add_parser("purge", help="delete jobs that ended more than RETENTION_DAYS ago")
     purge.add_argument("--queue", help="instead: cancel every job that waits on this queue")
+    purge.add_argument("--dry-run", action="store_true", help="only tell how many")
     purge.set_defaults(handler=f"{_JOBS}:purge", label="purge")
 
 

@@ -51,7 +51,7 @@ def prepare(settings: Settings) -> str | None:
 
 def _prepare(settings: Settings) -> str | None:
     from workers.registry import REGISTRY
-    from workers.services import callbacks, publishing, users
+    from workers.services import callbacks, publishing, rules, users
     from workers.store.migrate import migrate
     from workers.yard import Yard
 
@@ -62,6 +62,7 @@ def _prepare(settings: Settings) -> str | None:
                 migrate(yard.database)
                 publishing.publish(yard, REGISTRY)
                 callbacks.ensure_secret(yard)
+                rules.ensure(yard)
                 return users.ensure_admin(yard, settings.admin_password)
             except Unavailable as error:
                 wait = backoff.after(0)

@@ -80,6 +80,7 @@ class Scheduler:
             Step("due jobs", delivery.promote_due, 1.0),
             Step("lost jobs", self._deliver, 1.0),
             Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
+            Step("roll-ups", retention.tidy_step, RETAIN_EVERY_SECONDS),
             *([Step("size of the pool", self._size_pool, 1.0)] if tell_size else []),
         )
 

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
+from workers.domain.staleness import limit_words
 from workers.domain.states import Status
 from workers.processes.warm import WarmChild
 from workers.services import execution
@@ -137,7 +138,7 @@ class Watcher:
         if self._verdict == "canceled":
             return Ending("canceled", error="Canceled while it ran; it did not stop by itself and was killed")
         if self._verdict == "timed_out":
-            return Ending("timed_out", error=f"Task timeout - exceeded {_limit(self._timeout_seconds)} limit")
+            return Ending("timed_out", error=f"Task timeout - exceeded {limit_words(self._timeout_seconds)} limit")
         return Ending("lost", error=f"Worker child {self._child.death}", traceback=self._child.fault)
 
 
@@ -152,9 +153,3 @@ def until_done(call: Callable[[], Any]) -> None:
             log.warning("%s; trying again in %.0f s", error, wait)
             time.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)
-
-
-def _limit(seconds: float) -> str:
-    if seconds >= 60 and seconds % 60 == 0:
-        return f"{int(seconds // 60)} minute"
-    return f"{seconds:g} second"

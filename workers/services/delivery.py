@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 
 from workers.broker import queues
 from workers.domain.clock import utcnow
-from workers.domain.names import rq_id
+from workers.domain.names import PRIORITIES, rq_id
 from workers.domain.states import Status
+from workers.services import statistics
 from workers.services.jobs import released
 from workers.services.telling import push
 from workers.store import jobs
@@ -39,23 +40,40 @@ def promote_due(yard: Yard, now: datetime | None = None) -> int:
 
 
 def deliver_missing(yard: Yard, now: datetime | None = None) -> int:
-    """Push every pending row that has no carrier in Redis; tells how many were missing. Raises Unavailable."""
+    """Push every pending row that has no carrier in Redis; tells how many were missing. Raises Unavailable.
+
+    Queues whose list in Redis is as long as SQL says are passed over: looking up a million entries one by one would keep
+    both busy for seconds. What that overlooks, an entry too many that hides one too few, the next take brings to light.
+    """
     until = (now or utcnow()) - SETTLED
-    missing, after = 0, ""
-    while True:
-        with yard.database.read() as connection:
-            rows = jobs.pending_since(connection, until, after, STEP)
-        if not rows:
-            return missing
-        missing += _deliver(yard, rows, until + SETTLED)
-        after = rows[-1]["id"]
+    missing = 0
+    for queue in _short_queues(yard):
+        listed = queues.listed(yard.redis, queue)
+        after = ""
+        while True:
+            with yard.database.read() as connection:
+                rows = jobs.pending_since(connection, queue, until, after, STEP)
+            if not rows:
+                break
+            lost = [row for row in rows if rq_id(row["id"], row["attempt"]) not in listed]
+            missing += _deliver(yard, lost, until + SETTLED) if lost else 0
+            after = rows[-1]["id"]
+    return missing
 
 
-def _deliver(yard: Yard, rows: Sequence[Row], now: datetime) -> int:
-    carried = queues.exists(yard.redis, [rq_id(row["id"], row["attempt"]) for row in rows])
-    lost = [row for row in rows if rq_id(row["id"], row["attempt"]) not in carried]
-    if not lost:
-        return 0
+def _short_queues(yard: Yard) -> list[str]:
+    with yard.database.read() as connection:
+        waiting = statistics.pending_by_queue(connection)
+    names = [queues.rq_name(queue, priority) for queue in waiting for priority in PRIORITIES]
+    depths = queues.depths(yard.redis, names)
+    return [
+        queue
+        for queue, n in waiting.items()
+        if sum(depths[queues.rq_name(queue, priority)] for priority in PRIORITIES) < n
+    ]
+
+
+def _deliver(yard: Yard, lost: Sequence[Row], now: datetime) -> int:
     with yard.database.write() as connection:
         present = jobs.get_many(connection, [row["id"] for row in lost])
         still = [
@@ -69,6 +87,8 @@ def _deliver(yard: Yard, rows: Sequence[Row], now: datetime) -> int:
             jobs.note(
                 connection, row, "requeued", now, actor="system:taskyard", detail={"why": "Redis had no entry for it"}
             )
+    # A body whose name stands on no list would pass for an entry that waits.
+    queues.forget(yard.redis, [rq_id(row["id"], row["attempt"]) for row in still])
     return push(yard, still)
 
 

@@ -22,7 +22,9 @@ from workers.store.types import Row
 from workers.yard import Yard
 
 _PAUSED = select(QUEUES.c.name).where(QUEUES.c.name == jobs.JOBS.c.queue, QUEUES.c.paused_at.is_not(None)).exists()
-_CLEARED = dict.fromkeys(("done", "total", "step", "message", "error", "traceback", "result", "skipped_reason"))
+_CLEARED = dict.fromkeys(
+    ("done", "total", "step", "message", "error", "traceback", "result", "skipped_reason", "progress_at")
+)
 LONGEST_ERROR = 4_000
 LONGEST_TRACEBACK = 64_000
 
@@ -121,7 +123,8 @@ def beat(yard: Yard, job_id: str, attempt: int) -> Row | None:
 def save_progress(yard: Yard, job_id: str, attempt: int, values: Mapping[str, Any]) -> bool:
     """Keep the last progress in the row; False when it is no longer this attempt's. Raises Unavailable."""
     with yard.database.write() as connection:
-        return jobs.touch(connection, job_id, attempt, {**values, "heartbeat_at": utcnow()})
+        now = utcnow()
+        return jobs.touch(connection, job_id, attempt, {**values, "heartbeat_at": now, "progress_at": now})
 
 
 def _end(connection: Connection, row: Row, ending: Ending, now: datetime) -> Row | None:

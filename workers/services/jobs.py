@@ -37,7 +37,7 @@ __all__ = ["Enqueued", "NewJob", "cancel", "delete", "enqueue", "enqueue_many", 
 
 FRESH = dict.fromkeys(
     (
-        "done total step message due_at next_retry_at worker heartbeat_at started_at completed_at failed_at canceled_at "
+        "done total step message due_at next_retry_at worker heartbeat_at leave_until progress_at started_at completed_at failed_at canceled_at "
         "cancel_requested_at cancel_requested_by wait_ms run_ms error traceback result skipped_reason"
     ).split()
 )

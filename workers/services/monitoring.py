@@ -1,80 +1,122 @@
-"""One pass over what may have gone wrong: jobs whose worker is gone, and jobs that Redis lost."""
+"""The monitor's sweep: stuck jobs, jobs that Redis lost, due jobs, dead workers, numbers, alerts.
+
+Each step stands alone: one that fails is written down and the others go on. Two sweeps at once do no harm, since each
+change is guarded, and a sweep that is killed half way leaves nothing that the next one does not find.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection
 
-from workers.domain.clock import parse_instant, utcnow
-from workers.domain.states import Status
-from workers.services import delivery, execution, statistics
-from workers.services.execution import Ending
+from workers.domain.actors import SYSTEM
+from workers.domain.clock import utcnow
+from workers.domain.errors import Unavailable
+from workers.services import alerting, audit, delivery, measuring, stuck
+from workers.services.telling import tell_kind
+from workers.settings import Settings
+from workers.store import sweeps
 from workers.store import workers as worker_rows
-from workers.store.dialects import insert_or_ignore
-from workers.store.jobs import JOBS
-from workers.store.types import Row
 from workers.yard import Yard
 
-STEP = 500
-MISSED_BEATS = 4
+log = logging.getLogger(__name__)
+MISSED_INTERVALS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Sweep:
-    """What a pass found and did."""
+    """What a sweep did."""
 
-    lost: int  # jobs whose worker was gone: put back, or failed when no tries were left
-    requeued: int  # jobs that Redis had lost
+    reset: int = 0  # stuck jobs put back to pending
+    failed: int = 0  # stuck jobs without tries left
+    requeued: int = 0  # jobs that Redis had lost
+    promoted: int = 0  # due jobs that nobody had put on their queue
+    workers_lost: int = 0
+    error: str | None = None
 
 
 def sweep(yard: Yard, now: datetime | None = None) -> Sweep:
-    """Look once over everything; safe beside other sweeps. Raises Unavailable."""
-    moment = now or utcnow()
-    measure(yard, moment)
-    return Sweep(end_lost(yard, moment), delivery.deliver_missing(yard, moment))
+    """Look once over everything and put right what is wrong. Raises Unavailable when nothing at all can be written."""
+    moment, began = now or utcnow(), time.perf_counter()
+    done = Sweep()
+    numbers: dict[str, Any] = {}
+    faults: list[str] = []
 
+    def step(name: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("the sweep's step %s failed", name)
+            faults.append(f"{name}: {error}")
 
-def measure(yard: Yard, now: datetime) -> None:
-    """Keep how things stand in this minute; the second sweep of a minute keeps nothing."""
-    with yard.database.read() as connection:
-        standing = statistics.snapshot(connection, now, yard.settings.heartbeat_seconds)
-        hour = statistics.minutes(connection, now - timedelta(hours=1), now)
-    oldest = [
-        parse_instant(one["oldest_pending_at"]) for one in standing["queues"].values() if one["oldest_pending_at"]
-    ]
-    row = {
-        "minute": statistics.minute_of(now),
-        "queue_length": standing["statuses"][Status.PENDING],
-        "processing_count": standing["statuses"][Status.PROCESSING],
-        "failed_last_hour": sum(minute.failed for minute in hour),
-        "oldest_wait_seconds": max(((now - moment).total_seconds() for moment in oldest), default=0.0),
-        "workers_busy": standing["workers"]["busy"],
-        "workers_total": standing["workers"]["total"],
-    }
+    step("stuck jobs", lambda: _end_stuck(yard, moment, done))
+    step("lost jobs", lambda: _requeue(yard, moment, done))
+    step("due jobs", lambda: _promote(yard, moment, done))
+    step("workers", lambda: _mark_workers(yard, moment, done))
+    step("numbers", lambda: numbers.update(measuring.measure(yard, moment, done.reset + done.failed)))
+    step("alerts", lambda: alerting.evaluate(yard, numbers, done, moment))
+    done.error = "; ".join(faults) or None
+    took = int((time.perf_counter() - began) * 1000)
     with yard.database.write() as connection:
-        connection.execute(insert_or_ignore(connection, statistics.HEALTH), row)
+        sweeps.add(connection, {"at": moment, "took_ms": took, **asdict(done)})
+    tell_kind(yard, "sweep", "monitor", "swept")
+    return done
 
 
-def end_lost(yard: Yard, now: datetime) -> int:
-    """End the attempts whose heartbeat is old, or very old although their worker still beats; tells how many."""
-    silence = timedelta(seconds=max(MISSED_BEATS * yard.settings.heartbeat_seconds, 10.0))
+def would_do(yard: Yard, now: datetime | None = None) -> list[stuck.Stuck]:
+    """Tell which stuck jobs a sweep would put back or fail now; it changes nothing. Raises Unavailable."""
     with yard.database.read() as connection:
-        old = JOBS.c.heartbeat_at <= now - silence
-        chosen = select(JOBS).where(JOBS.c.status == str(Status.PROCESSING), old).order_by(JOBS.c.heartbeat_at)
-        candidates = connection.execute(chosen.limit(STEP)).mappings().all()
-        workers = {row["name"]: row for row in worker_rows.present(connection)}
-    limit = timedelta(seconds=yard.settings.stuck_after_seconds)
-    lost = [row for row in candidates if _is_lost(row, workers, now, yard, limit)]
-    for row in lost:
-        beat = int((now - row["heartbeat_at"]).total_seconds())
-        error = f"Worker lost: {row['worker']} has not told of this job for {beat} seconds"
-        execution.end(yard, row["id"], row["attempt"], Ending("lost", error=error, retry_after_seconds=0))
-    return len(lost)
+        return stuck.look(connection, yard.settings, now or utcnow())
 
 
-def _is_lost(row: Row, workers: dict[str, Row], now: datetime, yard: Yard, limit: timedelta) -> bool:
-    worker = workers.get(row["worker"] or "")
-    gone = worker is None or worker_rows.is_lost(worker, now, yard.settings.heartbeat_seconds)
-    return gone or now - row["heartbeat_at"] > limit
+def silent_seconds(connection: Connection, settings: Settings, now: datetime) -> float | None:
+    """Tell for how long no sweep has run, when that is longer than three intervals; None while all is well.
+
+    An installation that has never swept is given the same time from now on: it has nothing to be judged by.
+    """
+    last = sweeps.last(connection)
+    if last is None:
+        return None
+    age = (now - last["at"]).total_seconds()
+    return age if age > MISSED_INTERVALS * settings.monitor_interval_seconds else None
+
+
+def _end_stuck(yard: Yard, now: datetime, done: Sweep) -> None:
+    for one in stuck.resolve(yard, now):
+        if one.will == "reset":
+            done.reset += 1
+        else:
+            done.failed += 1
+
+
+def _requeue(yard: Yard, now: datetime, done: Sweep) -> None:
+    done.requeued = delivery.deliver_missing(yard, now)
+
+
+def _promote(yard: Yard, now: datetime, done: Sweep) -> None:
+    late = now - timedelta(seconds=5)  # what is due this moment is the scheduler's
+    while moved := delivery.promote_due(yard, late):
+        done.promoted += moved
+
+
+def _mark_workers(yard: Yard, now: datetime, done: Sweep) -> None:
+    beat = yard.settings.heartbeat_seconds
+    with yard.database.read() as connection:
+        rows = worker_rows.present(connection)
+    silent = [row["name"] for row in rows if worker_rows.is_lost(row, now, beat) and row["state"] != "lost"]
+    with yard.database.write() as connection:
+        marked = worker_rows.mark_lost(connection, silent, now, beat) if silent else []
+        for row in marked:
+            seen = {"state": row["state"], "heartbeat_at": row["heartbeat_at"], "job_id": row["job_id"]}
+            audit.record(connection, SYSTEM, "worker.lost", "worker", row["name"], now, None, seen)
+        worker_rows.forget(connection, now)
+    done.workers_lost = len(marked)
+    for row in marked:
+        tell_kind(yard, "worker", row["name"], "lost")

@@ -57,6 +57,13 @@ def status_counts(connection: Connection) -> dict[str, int]:
     return counts
 
 
+def pending_by_queue(connection: Connection) -> dict[str, int]:
+    """Tell how many jobs wait on each queue that has any."""
+    n = func.sum(_COUNTS.c.n)
+    chosen = select(_COUNTS.c.queue, n).where(_COUNTS.c.status == str(Status.PENDING)).group_by(_COUNTS.c.queue)
+    return {queue: int(waiting) for queue, waiting in connection.execute(chosen.having(n > 0))}
+
+
 def snapshot(connection: Connection, now: datetime, heartbeat_seconds: float = 15.0) -> dict[str, Any]:
     """Tell the state of everything in four statements: states, queues, workers, at which moment."""
     queues: dict[str, dict[str, Any]] = {
@@ -127,6 +134,16 @@ def task_totals(connection: Connection, now: datetime, days: int = 7) -> dict[st
     return {
         task: {"completed": int(completed), "failed": int(failed), "run_ms": int(run_ms)}
         for task, completed, failed, run_ms in connection.execute(chosen)
+    }
+
+
+def tasks_within(connection: Connection, first: int, last: int) -> dict[str, dict[str, int]]:
+    """Tell for each task what ended in these minutes: completed, failed."""
+    sums = (func.sum(_MINUTES.c.completed), func.sum(_MINUTES.c.failed))
+    chosen = select(_MINUTES.c.task, *sums).where(_MINUTES.c.minute.between(first, last)).group_by(_MINUTES.c.task)
+    return {
+        task: {"completed": int(completed), "failed": int(failed)}
+        for task, completed, failed in connection.execute(chosen)
     }
 
 

@@ -97,11 +97,13 @@ def transition(
     values: Mapping[str, Any] | None = None,
     detail: Mapping[str, Any] | None = None,
     unless: ColumnElement[bool] | None = None,
+    unless_values: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """Move a job from one state to another, if it still is in that state and attempt.
 
     Returns the row as it is now, or None when someone else was first. The event is written in the same transaction.
-    `values` sets further columns, `attempt` among them; `unless` is a condition that forbids it. Raises ValueError for a
+    `values` sets further columns, `attempt` among them; `unless` is a condition that forbids it, with its
+    parameters in `unless_values`. Raises ValueError for a
     move that `states.TRANSITIONS` lacks.
     """
     if not may_move(before, after, event):
@@ -109,7 +111,7 @@ def transition(
     changes = {"status": str(after), "updated_at": now, **(values or {})}
     if after in FINAL:
         changes["unique_key"] = None
-    guard = {"b_id": job_id, "b_status": str(before), "b_attempt": attempt}
+    guard = {"b_id": job_id, "b_status": str(before), "b_attempt": attempt, **(unless_values or {})}
     row = _guarded_update(tuple(changes), unless).one(connection, {**changes, **guard})
     if row is not None:
         note(connection, row, event, now, actor=actor, detail=detail, before=before)
@@ -178,10 +180,11 @@ def due(connection: Connection, now: datetime, limit: int) -> Sequence[Row]:
     return connection.execute(chosen).mappings().all()
 
 
-def pending_since(connection: Connection, until: datetime, after: str, limit: int) -> Sequence[Row]:
-    """List jobs that have been on a queue since before `until`, in the order of their ids, after the given one."""
+def pending_since(connection: Connection, queue: str, until: datetime, after: str, limit: int) -> Sequence[Row]:
+    """List jobs that have been on this queue since before `until`, in the order of their ids, after the given one."""
     columns = (JOBS.c.id, JOBS.c.attempt, JOBS.c.queue, JOBS.c.priority, JOBS.c.timeout_seconds)
-    waiting = (JOBS.c.status == str(Status.PENDING), JOBS.c.pending_at <= until, JOBS.c.id > after)
+    there = (JOBS.c.queue == queue, JOBS.c.status == str(Status.PENDING))
+    waiting = (*there, JOBS.c.pending_at <= until, JOBS.c.id > after)
     return connection.execute(select(*columns).where(*waiting).order_by(JOBS.c.id).limit(limit)).mappings().all()
 
 

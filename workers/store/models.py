@@ -65,6 +65,8 @@ class Job(Base):
     rerun_of: Mapped[str | None] = mapped_column(String(36))
     worker: Mapped[str | None] = mapped_column(String(200))
     heartbeat_at: Mapped[datetime | None]
+    progress_at: Mapped[datetime | None]  # when it last told of its progress
+    leave_until: Mapped[datetime | None]  # the monitor lets it be until then, as somebody wished
     created_at: Mapped[datetime]
     pending_at: Mapped[datetime | None]  # when the present wait on the queue began
     started_at: Mapped[datetime | None]
@@ -294,6 +296,14 @@ class HealthMetric(Base):
     oldest_wait_seconds: Mapped[float] = mapped_column(Float)
     workers_busy: Mapped[int] = mapped_column(Integer)
     workers_total: Mapped[int] = mapped_column(Integer)
+    stuck_count: Mapped[int | None] = mapped_column(Integer)  # stuck jobs that the sweep reset or failed
+    queues: Mapped[str | None]  # JSON: for each queue its depth and the age of its oldest job in seconds
+    cpu_percent: Mapped[float | None] = mapped_column(Float)
+    memory_percent: Mapped[float | None] = mapped_column(Float)
+    disk_percent: Mapped[float | None] = mapped_column(Float)  # of the disk that DATA_DIR is on
+    database_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    probe_ms: Mapped[float | None] = mapped_column(Float)  # how long PROBE_URL took; none without one
+    probe_error: Mapped[str | None]
 
 
 class BulkAction(Base):

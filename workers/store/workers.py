@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, Update, bindparam, select, update
+from sqlalchemy import Connection, Table, Update, bindparam, delete, select, update
 
 from workers.store.dialects import upsert
 from workers.store.models import Worker
@@ -52,9 +52,33 @@ def get(connection: Connection, name: str) -> Row | None:
 
 
 def is_lost(row: Row, now: datetime, heartbeat_seconds: float) -> bool:
-    """Tell whether a worker has been silent for more than three heartbeats (and at least 10 seconds)."""
+    """Tell whether a worker that has not stopped has been silent for too long."""
     silence = (now - row["heartbeat_at"]).total_seconds()
-    return row["stopped_at"] is None and silence > max(3 * heartbeat_seconds, 10.0)
+    return row["stopped_at"] is None and silence > lost_after_seconds(heartbeat_seconds)
+
+
+def mark_lost(connection: Connection, names: Sequence[str], now: datetime, heartbeat_seconds: float) -> Sequence[Row]:
+    """Mark those of these workers that are still silent, once; the rows of those that were."""
+    silent = now - timedelta(seconds=lost_after_seconds(heartbeat_seconds))
+    marked = (
+        update(WORKERS)
+        .where(WORKERS.c.name.in_(names), WORKERS.c.state.not_in(["lost", "stopped"]), WORKERS.c.heartbeat_at < silent)
+        .values(state="lost")
+        .returning(*WORKERS.columns)
+    )
+    return connection.execute(marked).mappings().all()
+
+
+def forget(connection: Connection, now: datetime) -> None:
+    """Take workers that have been silent for a day as stopped, and delete those that stopped a week ago."""
+    silent = update(WORKERS).where(WORKERS.c.stopped_at.is_(None), WORKERS.c.heartbeat_at < now - _KEPT)
+    connection.execute(silent.values(state="stopped", stopped_at=WORKERS.c.heartbeat_at, job_id=None))
+    connection.execute(delete(WORKERS).where(WORKERS.c.stopped_at < now - 7 * _KEPT))
+
+
+def lost_after_seconds(heartbeat_seconds: float) -> float:
+    """Tell after how many silent seconds a worker counts as lost: three heartbeats, ten seconds at least."""
+    return max(3 * heartbeat_seconds, 10.0)
 
 
 @lru_cache(maxsize=32)

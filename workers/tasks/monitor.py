@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from workers.domain.names import SYSTEM_QUEUE
-from workers.services import monitoring
-from workers.task import log, task, the_yard
+from workers.services import measuring, monitoring
+from workers.task import Reject, current_settings, log, task, the_yard
 
 
 @task(queue=SYSTEM_QUEUE, priority="high", max_retries=0, timeout_seconds=300)
-def sweep() -> dict[str, int]:
-    """Look for jobs whose worker is gone and for jobs that Redis lost, and put them right."""
-    found = monitoring.sweep(the_yard())
-    if found.lost or found.requeued:
-        log(f"{found.lost} jobs had lost their worker, {found.requeued} were missing in Redis", "warning")
-    return {"lost": found.lost, "requeued": found.requeued}
+def sweep() -> dict[str, Any]:
+    """Look for stuck jobs, for jobs that Redis lost and for dead workers; measure how things stand and judge the alert rules."""
+    done = monitoring.sweep(the_yard())
+    if done.reset or done.failed or done.requeued:
+        log(f"{done.reset} stuck jobs reset, {done.failed} failed; {done.requeued} were missing in Redis", "warning")
+    if done.error:
+        log(done.error, "error")
+    return asdict(done)
+
+
+@task(queue=SYSTEM_QUEUE, max_retries=0, timeout_seconds=30)
+def probe() -> dict[str, Any]:
+    """Call PROBE_URL and tell how long its answer took."""
+    if not current_settings().probe_url:
+        raise Reject("There is nothing to probe: PROBE_URL is not set.")
+    return measuring.probe(current_settings())

@@ -7,7 +7,7 @@ import json
 from workers.broker import outgoing
 from workers.domain.clock import rfc3339
 from workers.domain.names import SYSTEM_QUEUE
-from workers.services import bulk_actions, callbacks
+from workers.services import bulk_actions, callbacks, deliveries
 from workers.services.jobs import get
 from workers.task import Reject, log, progress, task, the_yard
 
@@ -33,6 +33,21 @@ def callback(job_id: str) -> dict[str, int]:
     if answer.status_code >= 400:
         raise RuntimeError(f"The callback answered {answer.status_code}.")
     return {"status": answer.status_code}
+
+
+@task(
+    queue=SYSTEM_QUEUE,
+    priority="high",
+    max_retries=len(deliveries.DELAYS_SECONDS),
+    retry_delays=deliveries.DELAYS_SECONDS,
+    timeout_seconds=90,
+)
+def deliver(delivery_id: str) -> dict[str, str]:
+    """Send one message of an alert to its channel."""
+    taken, answer = deliveries.send(the_yard(), delivery_id)
+    if not taken:
+        raise RuntimeError(answer)
+    return {"answer": answer}
 
 
 @task(queue=SYSTEM_QUEUE, max_retries=5, retry_delays=(5, 30, 60), timeout_seconds=6 * 3600)

@@ -1,0 +1,221 @@
+"""The life of alerts and their deliveries, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from sqlalchemy import select
+
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, Conflict
+from workers.services import alerting, channels, deliveries, execution, jobs, monitoring, rules
+from workers.services.enqueueing import NewJob
+from workers.services.execution import Ending
+from workers.store import alerts
+from workers.yard import Yard
+
+MINUTE = timedelta(minutes=1)
+Fail = Callable[[int], None]
+
+
+@pytest.fixture
+def admin() -> Actor:
+    return Actor("user", "ada", "admin")
+
+
+@pytest.fixture
+def fail(yard: Yard) -> Fail:
+    def some(count: int) -> None:
+        for _ in range(count):
+            made = jobs.enqueue(yard, NewJob("samples.fail", max_retries=0)).job_id
+            execution.begin(yard, made, 1, "w", "default")
+            execution.end(yard, made, 1, Ending("failed", error="boom"))
+
+    return some
+
+
+def open_alerts(yard: Yard) -> dict[str, dict[str, Any]]:
+    with yard.database.read() as connection:
+        return {row["kind"]: dict(row) for row in alerts.open_alerts(connection)}
+
+
+def sent(yard: Yard) -> list[Any]:
+    """List the messages about failed jobs; the machine that runs the tests may raise alerts of its own."""
+    about = alerts.DELIVERIES.c.alert_id == alerts.ALERTS.c.id
+    chosen = select(alerts.DELIVERIES).where(about, alerts.ALERTS.c.kind == "failed").order_by(alerts.DELIVERIES.c.id)
+    with yard.database.read() as connection:
+        return connection.execute(chosen).mappings().all()
+
+
+def sweep(yard: Yard, at: datetime) -> None:
+    assert monitoring.sweep(yard, at).error is None
+
+
+def test_the_rules_of_the_seeds_are_there_from_the_start(yard: Yard) -> None:
+    rules.ensure(yard)
+    with yard.database.read() as connection:
+        told = {row["kind"]: row["threshold"] for row in alerts.rules(connection)}
+    assert (told["stuck_reset"], told["failed"], told["probe"], told["database"]) == (0, 5, 2000, 80)
+
+
+def test_one_cause_is_one_alert_however_many_sweeps_see_it(yard: Yard, fail: Fail) -> None:
+    now = utcnow()
+    fail(5)
+    sweep(yard, now)
+    assert "failed" not in open_alerts(yard)
+    fail(1)
+    for n in range(3):
+        sweep(yard, now + n * MINUTE)
+    alert = open_alerts(yard)["failed"]
+    assert (alert["status"], alert["count"], alert["value"]) == ("firing", 3, 6)
+    assert alert["title"] == "6 tasks failed in last hour"
+    assert json.loads(alert["history"]) == [6, 6, 6]
+
+
+def test_it_is_resolved_by_itself_when_its_cause_has_been_gone_for_two_intervals(yard: Yard, fail: Fail) -> None:
+    fail(6)
+    now = utcnow()
+    sweep(yard, now)
+    for n, is_open in ((61, True), (62, True), (63, False)):
+        sweep(yard, now + n * MINUTE)
+        assert ("failed" in open_alerts(yard)) is is_open, n
+
+
+def test_what_comes_back_within_the_cool_down_is_the_old_alert_and_is_not_sent_again(
+    yard: Yard, fail: Fail, admin: Actor
+) -> None:
+    channels.create(yard, "ops", "json://example.com/", admin)
+    rules.change(yard, "rule-failed", {"cooldown_seconds": 7200}, admin)
+    fail(6)
+    now = utcnow()
+    sweep(yard, now)
+    for n in (61, 63, 64):
+        sweep(yard, now + n * MINUTE)
+    (first,) = [one for one in sent(yard) if one["about"] == "fired"]
+    assert "failed" not in open_alerts(yard)
+    with yard.database.write() as connection:  # the failures of an hour later
+        connection.exec_driver_sql("UPDATE job_minutes SET minute = minute + 65")
+    sweep(yard, now + 66 * MINUTE)
+    again = open_alerts(yard)["failed"]
+    assert (again["id"], again["flaps"], again["resolved_at"]) == (first["alert_id"], 1, None)
+    assert len([one for one in sent(yard) if one["about"] == "fired"]) == 1
+
+
+def test_somebody_acknowledges_and_silences_and_a_silence_ends_by_itself(
+    yard: Yard, fail: Fail, admin: Actor, operator: Actor
+) -> None:
+    channels.create(yard, "ops", "json://example.com/", admin)
+    fail(6)
+    now = utcnow()
+    sweep(yard, now)
+    alert = open_alerts(yard)["failed"]
+    told = alerting.acknowledge(yard, alert["id"], "on it", operator)
+    assert (told["status"], told["acknowledged_by"], told["note"]) == ("acknowledged", "olga", "on it")
+    assert alerting.silence(yard, alert["id"], 600, operator)["status"] == "silenced"
+    sweep(yard, now + 5 * MINUTE)
+    assert open_alerts(yard)["failed"]["status"] == "silenced"
+    sweep(yard, now + 11 * MINUTE)
+    assert open_alerts(yard)["failed"]["status"] == "firing"
+    assert [one["about"] for one in sent(yard)] == ["fired", "fired"]
+
+
+def test_a_resolved_alert_cannot_be_acknowledged(yard: Yard, fail: Fail, operator: Actor) -> None:
+    fail(6)
+    now = utcnow()
+    for n in (0, 61, 63):
+        sweep(yard, now + n * MINUTE)
+    with yard.database.read() as connection:
+        (row,) = [one for one in alerts.page(connection, ["resolved"], None, 10) if one["kind"] == "failed"]
+    with pytest.raises(Conflict, match="resolved"):
+        alerting.acknowledge(yard, row["id"], "", operator)
+
+
+def test_a_rule_can_be_changed_scoped_and_switched_off(yard: Yard, fail: Fail, admin: Actor) -> None:
+    rules.change(yard, "rule-failed", {"is_enabled": False}, admin)
+    mine = rules.create(yard, "failure_rate", {"threshold": 10, "scope": "samples.*"}, admin)
+    other = rules.create(yard, "failure_rate", {"threshold": 10, "scope": "orders.*"}, admin)
+    rules.change(yard, "rule-failure_rate", {"is_enabled": False}, admin)
+    fail(12)
+    sweep(yard, utcnow())
+    alert = open_alerts(yard)
+    assert set(alert) == {"failure_rate"}
+    assert alert["failure_rate"]["rule_id"] == mine["id"]
+    rules.remove(yard, other["id"], admin)
+    with pytest.raises(BadInput, match="cannot be deleted"):
+        rules.remove(yard, "rule-failed", admin)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"threshold": float("nan")}, "threshold"),
+        ({"threshold": -1}, "threshold"),
+        ({"window_seconds": 1e9}, "window_seconds"),
+        ({"severity": "loud"}, "severity"),
+        ({"channels": ["nowhere"]}, "channels"),
+        ({"kind": "x"}, "kind"),
+        ({"name": " "}, "name"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused_with_its_field(
+    yard: Yard, admin: Actor, values: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        rules.change(yard, "rule-failed", values, admin)
+    assert refused.value.field == field
+
+
+def test_a_message_is_sent_once_and_tried_again_until_it_is_taken(
+    yard: Yard, fail: Fail, admin: Actor, httpserver: HTTPServer
+) -> None:
+    open_yard = replace(yard, settings=replace(yard.settings, allow_private_http=True))
+    httpserver.expect_ordered_request("/hook", method="POST").respond_with_data("no", status=500)
+    httpserver.expect_ordered_request("/hook", method="POST").respond_with_data("ok")
+    channels.create(open_yard, "ops", httpserver.url_for("/hook").replace("http://", "json://"), admin)
+    fail(6)
+    sweep(open_yard, utcnow())
+    (message,) = sent(open_yard)
+    taken, answer = deliveries.send(open_yard, message["id"])
+    assert not taken
+    assert "500" in answer
+    (waiting,) = sent(open_yard)
+    assert (waiting["status"], waiting["tries"]) == ("pending", 1)
+    assert deliveries.send(open_yard, message["id"])[1].startswith("somebody else")  # not due yet
+    with yard.database.write() as connection:
+        alerts.settle(connection, message["id"], 1, {"due_at": utcnow()})
+    assert deliveries.send(open_yard, message["id"])[0]
+    assert [one["status"] for one in sent(open_yard)] == ["sent"]
+    assert [json.loads(request.get_data())["title"] for request, _ in httpserver.log] == [
+        "6 tasks failed in last hour"
+    ] * 2
+
+
+def test_a_channel_that_people_made_does_not_lead_inside(yard: Yard, admin: Actor, httpserver: HTTPServer) -> None:
+    made = channels.create(yard, "inside", httpserver.url_for("/x").replace("http://", "json://"), admin)
+    taken, answer = channels.send(yard.settings, made, "t", "b", "warning")
+    assert not taken
+    assert "ALLOW_PRIVATE_HTTP" in answer
+    assert httpserver.log == []
+
+
+def test_an_address_that_apprise_does_not_know_is_refused(yard: Yard, admin: Actor) -> None:
+    with pytest.raises(BadInput, match="does not understand"):
+        channels.create(yard, "odd", "nonsense://x", admin)
+    channels.create(yard, "ops", "json://example.com/", admin)
+    with pytest.raises(Conflict):
+        channels.create(yard, "ops", "json://example.org/", admin)
+
+
+def test_stuck_jobs_raise_the_alert_of_the_seeds(yard: Yard) -> None:
+    for _ in range(2):
+        made = jobs.enqueue(yard, NewJob("samples.noop")).job_id
+        execution.begin(yard, made, 1, "gone", "default")
+    sweep(yard, utcnow() + 20 * MINUTE)
+    assert open_alerts(yard)["stuck_reset"]["title"].endswith("Alert: 2 stuck tasks were reset")

@@ -1,0 +1,71 @@
+"""The kinds of alert rules: what each watches, its first threshold, and how its value is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+SEVERITIES = ("critical", "warning", "info")
+FIRING, ACKNOWLEDGED, SILENCED, RESOLVED = "firing", "acknowledged", "silenced", "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One thing that can be watched; a value above the threshold raises an alert."""
+
+    name: str
+    title: str
+    unit: str  # jobs, percent, seconds, ms, times, sweeps
+    threshold: float
+    window_seconds: float
+    severity: str
+    scoped_by: str = ""  # queue or task, when a rule can be kept to some of them
+    windowed: str = ""  # what the window means: counted within it, or held all through it
+
+
+KINDS = {
+    one.name: one
+    for one in (
+        Kind("stuck_reset", "Stuck jobs reset", "jobs", 0, 0, "warning"),
+        Kind("failed", "Failed in the last hour", "jobs", 5, 3600, "critical", "", "within"),
+        Kind("failure_rate", "Failure rate of a task", "percent", 50, 3600, "warning", "task", "within"),
+        Kind("queue_depth", "Depth of a queue", "jobs", 1000, 0, "warning", "queue"),
+        Kind("queue_age", "Oldest wait in a queue", "seconds", 600, 0, "warning", "queue"),
+        Kind("no_worker", "No worker on a queue that has work", "jobs", 0, 120, "critical", "queue", "held"),
+        Kind("long_running", "Job runs longer than usual", "times", 3, 0, "warning", "task"),
+        Kind("stalled", "Progress stalled", "seconds", 300, 0, "warning", "task"),
+        Kind("probe", "Health probe slow or failing", "ms", 2000, 0, "critical"),
+        Kind("database", "Database size", "percent", 80, 0, "warning"),
+        Kind("disk", "Disk of the data folder", "percent", 90, 0, "warning"),
+        Kind("cpu", "CPU", "percent", 95, 300, "warning", "", "held"),
+        Kind("memory", "Memory", "percent", 90, 300, "warning", "", "held"),
+        Kind("monitor_silent", "The monitor does not run", "sweeps", 3, 0, "critical"),
+    )
+}
+
+
+def in_scope(scope: str, name: str) -> bool:
+    """Tell whether a rule with this scope watches this queue or task."""
+    return not scope or fnmatchcase(name, scope)
+
+
+def said(value: float, unit: str) -> str:
+    """Say a value with its unit."""
+    if unit == "percent":
+        return f"{value:,.4g} %"
+    if unit == "seconds":
+        return _duration(value)
+    if unit == "ms":
+        return f"{value:,.0f} ms"
+    if unit == "times":
+        return f"{value:,.3g} ×"
+    return f"{value:,.0f}"
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    if whole < 60:
+        return f"{seconds:,.3g} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02} s" if whole % 60 else f"{whole // 60} m"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} m"

@@ -1,0 +1,211 @@
+"""The life of an alert: firing, acknowledged, silenced, resolved by itself. One open alert for each cause.
+
+Detection writes rows; what is to be sent are rows too (`services.deliveries`). An alert that comes back within its
+rule's cool-down is the old one again, and is not sent anew: that damps what flaps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from workers.domain.actors import Actor
+from workers.domain.alarms import ACKNOWLEDGED, FIRING, RESOLVED, SILENCED
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.ids import new_id
+from workers.services import audit, conditions, deliveries
+from workers.services.conditions import Found
+from workers.services.telling import tell_kind
+from workers.store import alerts
+from workers.store.types import Row
+from workers.yard import Yard
+
+if TYPE_CHECKING:
+    from workers.services.monitoring import Sweep
+
+OPEN = (FIRING, ACKNOWLEDGED, SILENCED)
+KEPT_VALUES = 60
+MOST_OPEN_PER_RULE = 50
+LONGEST_SILENCE_SECONDS = 30 * 86400.0
+LONGEST_NOTE = 500
+
+
+def evaluate(yard: Yard, numbers: Mapping[str, Any], sweep: Sweep, now: datetime) -> None:
+    """Judge every rule by what this sweep has found; raise, renew and resolve alerts. Raises Unavailable."""
+    with yard.database.read() as connection:
+        rules = [rule for rule in alerts.rules(connection) if rule["is_enabled"]]
+        facts = conditions.gather(connection, yard.settings, numbers, sweep.reset, sweep.failed, now)
+    found = {rule["id"]: (rule, conditions.find(rule, facts)[:MOST_OPEN_PER_RULE]) for rule in rules}
+    with yard.database.write() as connection:
+        changed = observe(connection, yard, found, now)
+    tell(yard, changed)
+    deliveries.enqueue_due(yard)
+
+
+def observe(
+    connection: Connection, yard: Yard, found: Mapping[str, tuple[Row, Sequence[Found]]], now: datetime
+) -> list[Row]:
+    """Bring the alerts of these rules to what was found now; the alerts that changed their state."""
+    changed: list[Row] = []
+    open_ones = {row["cause"]: row for row in alerts.open_alerts(connection)}
+    seen: set[str] = set()
+    for rule, causes in found.values():
+        for one in causes:
+            cause = f"{rule['id']}:{one.about}"
+            seen.add(cause)
+            known = open_ones.get(cause)
+            after = (
+                _renew(connection, yard, rule, known, one, now) if known else _raise(connection, yard, rule, one, now)
+            )
+            if after is not None:
+                changed.append(after)
+    quiet = timedelta(seconds=2 * yard.settings.monitor_interval_seconds)
+    for cause, row in open_ones.items():
+        if cause not in seen and (row["rule_id"] in found or row["rule_id"] is None or not _has_rule(connection, row)):
+            after = _calm(connection, yard, row, now, quiet)
+            if after is not None:
+                changed.append(after)
+    return changed
+
+
+def acknowledge(yard: Yard, alert_id: str, note: str, actor: Actor) -> Row:
+    """Say that somebody looks after it. Raises NotFound, BadInput, Conflict when it is resolved."""
+    if len(note) > LONGEST_NOTE:
+        raise BadInput(f"A note has at most {LONGEST_NOTE} characters.", field="note")
+    now = utcnow()
+    values = {
+        "status": ACKNOWLEDGED,
+        "acknowledged_at": now,
+        "acknowledged_by": str(actor),
+        "note": note.strip() or None,
+    }
+    return _by_person(yard, alert_id, actor, "alert.acknowledged", {**values, "silenced_until": None}, now)
+
+
+def silence(yard: Yard, alert_id: str, seconds: float, actor: Actor) -> Row:
+    """Send nothing about it for a while. Raises NotFound, BadInput, Conflict when it is resolved."""
+    if not 60 <= seconds <= LONGEST_SILENCE_SECONDS:
+        raise BadInput("An alert can be silenced for 60 seconds to 30 days.", field="seconds")
+    now = utcnow()
+    values = {"status": SILENCED, "silenced_until": now + timedelta(seconds=seconds), "silenced_by": str(actor)}
+    return _by_person(yard, alert_id, actor, "alert.silenced", values, now)
+
+
+def unsilence(yard: Yard, alert_id: str, actor: Actor) -> Row:
+    """End a silence. Raises NotFound, Conflict when there is none."""
+    now = utcnow()
+    values = {"status": FIRING, "silenced_until": None, "silenced_by": None}
+    return _by_person(yard, alert_id, actor, "alert.unsilenced", values, now, (SILENCED,))
+
+
+def get(connection: Connection, alert_id: str) -> Row:
+    """Fetch an alert; NotFound."""
+    row = alerts.get(connection, alert_id)
+    if row is None:
+        raise NotFound(f"There is no alert {alert_id}. It may be older than the retention keeps.")
+    return row
+
+
+def tell(yard: Yard, changed: Sequence[Row]) -> None:
+    """Tell viewers of alerts that changed: the bell, and a toast for those that fire. Never raises."""
+    for row in changed:
+        told = {"id": row["id"], "status": row["status"], "severity": row["severity"], "title": row["title"]}
+        yard.live.publish({"type": "alert", **told, "detail": row["detail"]})
+        tell_kind(yard, "alert", row["id"], row["status"])
+
+
+def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datetime) -> Row | None:
+    cause = f"{rule['id']}:{one.about}"[:300]
+    cooled = now - timedelta(seconds=rule["cooldown_seconds"])
+    before = alerts.resolved_since(connection, cause, cooled) if rule["cooldown_seconds"] else None
+    if before is not None:
+        values = {**_seen(before, rule, one, now), "status": FIRING, "resolved_at": None, "flaps": before["flaps"] + 1}
+        return alerts.change(connection, before["id"], [RESOLVED], values)
+    row = {
+        "id": new_id(now),
+        "rule_id": rule["id"],
+        "kind": rule["kind"],
+        "cause": cause,
+        "status": FIRING,
+        "severity": rule["severity"],
+        **dict.fromkeys(("acknowledged_at", "acknowledged_by", "note", "silenced_until", "silenced_by", "resolved_at")),
+        "flaps": 0,
+        "first_at": now,
+        **_seen({"history": "[]", "count": 0}, rule, one, now),
+    }
+    if not alerts.add(connection, row):
+        return None  # another monitor was first
+    alerts.change_rule(connection, rule["id"], {"last_fired_at": now})
+    deliveries.prepare(connection, yard.settings, row, rule, "fired", now)
+    return row
+
+
+def _renew(connection: Connection, yard: Yard, rule: Row, known: Row, one: Found, now: datetime) -> Row | None:
+    values = _seen(known, rule, one, now)
+    ends = known["status"] == SILENCED and known["silenced_until"] <= now
+    if ends:
+        values |= {"status": FIRING, "silenced_until": None, "silenced_by": None}
+    after = alerts.change(connection, known["id"], [known["status"]], values)
+    if after is None or not ends:
+        return None
+    deliveries.prepare(connection, yard.settings, after, rule, "fired", now)
+    return after
+
+
+def _calm(connection: Connection, yard: Yard, row: Row, now: datetime, quiet: timedelta) -> Row | None:
+    if row["clear_since"] is None:
+        alerts.change(connection, row["id"], OPEN, {"clear_since": now})
+        return None
+    if now - row["clear_since"] < quiet:
+        return None
+    after = alerts.change(connection, row["id"], OPEN, {"status": RESOLVED, "resolved_at": now})
+    rule = alerts.rule(connection, row["rule_id"]) if row["rule_id"] else None
+    if after is not None and rule is not None and row["status"] != SILENCED:
+        deliveries.prepare(connection, yard.settings, after, rule, "resolved", now)
+    return after
+
+
+def _seen(before: Mapping[str, Any], rule: Row, one: Found, now: datetime) -> dict[str, Any]:
+    history = [*json.loads(before["history"]), one.value][-KEPT_VALUES:]
+    return {
+        "title": one.title,
+        "detail": one.detail,
+        "link": one.link,
+        "value": one.value,
+        "threshold": rule["threshold"],
+        "severity": rule["severity"],
+        "history": json.dumps(history),
+        "count": before["count"] + 1,
+        "last_at": now,
+        "clear_since": None,
+    }
+
+
+def _has_rule(connection: Connection, row: Row) -> bool:
+    rule = alerts.rule(connection, row["rule_id"])
+    return rule is not None and rule["is_enabled"]
+
+
+def _by_person(
+    yard: Yard,
+    alert_id: str,
+    actor: Actor,
+    action: str,
+    values: Mapping[str, Any],
+    now: datetime,
+    before: Sequence[str] = OPEN,
+) -> Row:
+    with yard.database.write() as connection:
+        row = get(connection, alert_id)
+        after = alerts.change(connection, alert_id, before, values)
+        if after is None:
+            raise Conflict(f"The alert is {row['status']}.", state=row["status"])
+        shown = {"status": row["status"]}
+        audit.record(connection, actor, action, "alert", alert_id, now, shown, {name: after[name] for name in values})
+    tell(yard, [after])
+    return after

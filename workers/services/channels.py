@@ -1,0 +1,108 @@
+"""Where alerts go: addresses that Apprise understands, from ALERT_URLS or made by people."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from workers.broker import outgoing
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.ids import new_id
+from workers.services import audit
+from workers.settings import Settings
+from workers.store import alerts
+from workers.yard import Yard
+
+LONGEST_ANSWER = 2_000
+_SEVERITIES = {"critical": "failure", "warning": "warning", "info": "info", "resolved": "success"}
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One place where alerts go."""
+
+    id: str
+    name: str
+    url: str
+    is_ours: bool  # made here, not by ALERT_URLS: then it must not lead inside
+
+    def shown(self) -> dict[str, Any]:
+        """Tell of it without its secrets."""
+        return {"id": self.id, "name": self.name, "scheme": self.url.partition(":")[0], "is_setting": not self.is_ours}
+
+
+def every(connection: Connection, settings: Settings) -> list[Channel]:
+    """List every channel, those of ALERT_URLS first."""
+    given = [
+        Channel(f"env-{number}", f"ALERT_URLS {number}", url, False)
+        for number, url in enumerate(settings.alert_urls, 1)
+    ]
+    return given + [Channel(row["id"], row["name"], row["url"], True) for row in alerts.channels(connection)]
+
+
+def get(connection: Connection, settings: Settings, channel_id: str) -> Channel:
+    """Fetch a channel; NotFound."""
+    found = next((one for one in every(connection, settings) if one.id == channel_id), None)
+    if found is None:
+        raise NotFound(f"There is no channel {channel_id}.")
+    return found
+
+
+def create(yard: Yard, name: str, url: str, actor: Actor) -> Channel:
+    """Make a channel. Raises BadInput when Apprise does not understand the address, Conflict when the name is taken."""
+    name = name.strip()
+    if not 1 <= len(name) <= 100:
+        raise BadInput("A channel's name has 1 to 100 characters.", field="name")
+    if len(url) > 2000 or not _understood(url):
+        raise BadInput(
+            "Apprise does not understand this address. It looks like slack://… or mailto://…: see appriseit.com/services",
+            field="url",
+        )
+    now = utcnow()
+    channel = Channel(new_id(), name, url, True)
+    row = {"id": channel.id, "name": name, "url": url, "created_at": now, "created_by": str(actor)}
+    with yard.database.write() as connection:
+        if not alerts.add_channel(connection, row):
+            raise Conflict(f"There already is a channel {name}.")
+        told = {"name": name, "scheme": url.partition(":")[0]}
+        audit.record(connection, actor, "alert_channel.created", "alert_channel", channel.id, now, None, told)
+    return channel
+
+
+def remove(yard: Yard, channel_id: str, actor: Actor) -> None:
+    """Delete a channel. Raises NotFound, and BadInput for one of ALERT_URLS."""
+    with yard.database.write() as connection:
+        found = get(connection, yard.settings, channel_id)
+        if not found.is_ours:
+            raise BadInput("This channel is in the setting ALERT_URLS; take it out there.", field="channel")
+        alerts.remove_channel(connection, channel_id)
+        gone = {"name": found.name}
+        audit.record(connection, actor, "alert_channel.deleted", "alert_channel", channel_id, utcnow(), gone)
+
+
+def send(settings: Settings, channel: Channel, title: str, body: str, severity: str) -> tuple[bool, str]:
+    """Send a message now: whether the channel took it, and what it answered. Takes up to some 10 seconds."""
+    import apprise  # large, and needed only here
+
+    to = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Taskyard", app_desc="Taskyard", async_mode=False))
+    if not to.add(channel.url):
+        return False, "Apprise does not understand this address."
+    must_be_public = channel.is_ours and not settings.allow_private_http
+    guard: Any = outgoing.public_only() if must_be_public else nullcontext([])
+    with guard as refused, apprise.LogCapture(level=logging.INFO, fmt="%(message)s") as captured:  # type: ignore[no-untyped-call]
+        taken = bool(to.notify(body=body, title=title, notify_type=_SEVERITIES.get(severity, "info")))
+        answer = captured.getvalue().strip()
+    answer = " ".join([*refused, answer]).strip() or ("taken" if taken else "not taken, without a word")
+    return taken, answer.replace(channel.url, "…")[-LONGEST_ANSWER:]
+
+
+def _understood(url: str) -> bool:
+    import apprise
+
+    return apprise.Apprise.instantiate(url, suppress_exceptions=True) is not None

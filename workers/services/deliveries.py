@@ -1,0 +1,116 @@
+"""Sending alerts: each message to each channel is a row, sent by a job of its own, tried again until it is taken."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from workers.domain.clock import utcnow
+from workers.domain.errors import NotFound, TaskyardError
+from workers.domain.ids import new_id
+from workers.services import channels
+from workers.services.enqueueing import NewJob, enqueue
+from workers.settings import Settings
+from workers.store import alerts
+from workers.store.types import Row
+from workers.yard import Yard
+
+log = logging.getLogger(__name__)
+TASK = "system.deliver"
+DELAYS_SECONDS = (10.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
+CLAIM_SECONDS = 120.0
+STEP = 20
+OVERDUE = timedelta(seconds=60)
+
+
+def prepare(connection: Connection, settings: Settings, alert: Row, rule: Row, about: str, now: datetime) -> None:
+    """Write the messages of an alert to the channels of its rule, in the transaction that raised or resolved it."""
+    wanted = json.loads(rule["channels"])
+    title = alert["title"] if about == "fired" else f"Resolved: {alert['title'].removeprefix('⚠️ ')}"
+    rows = [
+        {
+            "id": new_id(now),
+            "alert_id": alert["id"],
+            "channel": channel.id,
+            "about": about,
+            "status": "pending",
+            "title": title,
+            "body": alert["detail"] or title,
+            "tries": 0,
+            "answer": None,
+            "created_at": now,
+            "due_at": now,
+            "sent_at": None,
+        }
+        for channel in channels.every(connection, settings)
+        if not wanted or channel.id in wanted
+    ]
+    alerts.add_deliveries(connection, rows)
+
+
+def enqueue_due(yard: Yard) -> int:
+    """Enqueue a job for each message whose moment has come; tells how many. Never raises: the next sweep finds them."""
+    now = utcnow()
+    try:
+        with yard.database.read() as connection:
+            # A message that is tried again has its job already; it is overdue only when that was lost.
+            due = [alerts.delivery(connection, one) for one in alerts.due_deliveries(connection, now, 500)]
+        for row in due:
+            if row is not None and (not row["tries"] or now - row["due_at"] > OVERDUE):
+                key = f"deliver:{row['id']}:{row['tries']}"
+                enqueue(yard, NewJob(TASK, {"delivery_id": row["id"]}, idempotency_key=key, created_by="system"))
+    except TaskyardError as error:
+        log.warning("alerts are sent later: %s", error)
+        return 0
+    return len(due)
+
+
+def send(yard: Yard, delivery_id: str) -> tuple[bool, str]:
+    """Send one message, once at a time; whether the channel took it, and its answer. Raises Unavailable."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = alerts.claim(connection, delivery_id, now, now + timedelta(seconds=CLAIM_SECONDS))
+        if row is None:
+            return True, "somebody else sends it, or has"
+        alert = alerts.get(connection, row["alert_id"])
+    severity = "resolved" if row["about"] == "resolved" or alert is None else alert["severity"]
+    taken, answer = _sent(yard, row, severity)
+    with yard.database.write() as connection:
+        alerts.settle(connection, delivery_id, row["tries"], _outcome(row, taken, answer, utcnow()))
+    return taken, answer
+
+
+def send_due(yard: Yard, older_than_seconds: float) -> int:
+    """Send what has waited for so long, in this process: for when nobody runs jobs. Tells how many were tried."""
+    before = utcnow() - timedelta(seconds=older_than_seconds)
+    with yard.database.read() as connection:
+        due = alerts.due_deliveries(connection, before, STEP)
+    for delivery_id in due:
+        send(yard, delivery_id)
+    return len(due)
+
+
+def _sent(yard: Yard, row: Row, severity: str) -> tuple[bool, str]:
+    try:
+        with yard.database.read() as connection:
+            channel = channels.get(connection, yard.settings, row["channel"])
+    except NotFound as error:
+        return False, str(error)
+    try:
+        return channels.send(yard.settings, channel, row["title"], row["body"], severity)
+    except Exception as error:
+        # Apprise has a hundred plug-ins; whatever one of them raises is an answer like any other.
+        log.exception("the channel %s failed", channel.name)
+        return False, f"{type(error).__name__}: {error}"
+
+
+def _outcome(row: Row, taken: bool, answer: str, now: datetime) -> dict[str, object]:
+    if taken:
+        return {"status": "sent", "answer": answer, "sent_at": now}
+    if row["tries"] > len(DELAYS_SECONDS):
+        return {"status": "failed", "answer": answer}
+    wait = DELAYS_SECONDS[row["tries"] - 1]
+    return {"status": "pending", "answer": answer, "due_at": now + timedelta(seconds=wait)}

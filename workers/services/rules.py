@@ -1,0 +1,134 @@
+"""Alert rules: the ones that come with Taskyard, and what people make of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from workers.domain.actors import Actor
+from workers.domain.alarms import KINDS, SEVERITIES
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, NotFound
+from workers.domain.ids import new_id
+from workers.services import audit, channels
+from workers.store import alerts
+from workers.store.types import Row
+from workers.yard import Yard
+
+LONGEST_SECONDS = 7 * 86400.0
+_CHANGEABLE = ("name", "threshold", "window_seconds", "severity", "cooldown_seconds", "scope", "channels", "is_enabled")
+
+
+def ensure(yard: Yard) -> None:
+    """Make the rules that come with Taskyard, those that this installation has never had."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        for kind in KINDS.values():
+            row = {"id": f"rule-{kind.name}", "kind": kind.name, **defaults(kind.name), "created_at": now}
+            alerts.add_rule(connection, {**row, "updated_at": now, "last_fired_at": None})
+
+
+def defaults(kind: str) -> dict[str, Any]:
+    """Tell what a rule of this kind starts with. Raises BadInput for a kind that there is not."""
+    if kind not in KINDS:
+        raise BadInput(f"There is no kind of rule {kind!r}; there are {', '.join(KINDS)}.", field="kind")
+    about = KINDS[kind]
+    return {
+        "name": about.title,
+        "threshold": about.threshold,
+        "window_seconds": about.window_seconds,
+        "severity": about.severity,
+        "cooldown_seconds": 300.0,
+        "scope": "",
+        "channels": "[]",
+        "is_enabled": True,
+    }
+
+
+def get(connection: Connection, rule_id: str) -> Row:
+    """Fetch a rule; NotFound."""
+    row = alerts.rule(connection, rule_id)
+    if row is None:
+        raise NotFound(f"There is no alert rule {rule_id}.")
+    return row
+
+
+def create(yard: Yard, kind: str, values: Mapping[str, Any], actor: Actor) -> Row:
+    """Make a rule of a kind; what is not given is as the kind has it. Raises BadInput."""
+    now = utcnow()
+    row = {**defaults(kind), **_checked(values), "id": new_id(), "kind": kind, "created_at": now, "updated_at": now}
+    with yard.database.write() as connection:
+        _check_channels(connection, yard, row)
+        alerts.add_rule(connection, {**row, "last_fired_at": None})
+        audit.record(connection, actor, "alert_rule.created", "alert_rule", row["id"], now, None, row)
+        return get(connection, row["id"])
+
+
+def change(yard: Yard, rule_id: str, values: Mapping[str, Any], actor: Actor) -> Row:
+    """Change a rule. Raises NotFound, BadInput."""
+    now = utcnow()
+    checked = _checked(values)
+    with yard.database.write() as connection:
+        before = get(connection, rule_id)
+        _check_channels(connection, yard, checked)
+        if checked:
+            alerts.change_rule(connection, rule_id, {**checked, "updated_at": now})
+            shown = {name: before[name] for name in checked}
+            audit.record(connection, actor, "alert_rule.changed", "alert_rule", rule_id, now, shown, checked)
+        return get(connection, rule_id)
+
+
+def remove(yard: Yard, rule_id: str, actor: Actor) -> None:
+    """Delete a rule that people made; those that came with Taskyard are switched off instead. Raises NotFound, BadInput."""
+    with yard.database.write() as connection:
+        row = get(connection, rule_id)
+        if rule_id.startswith("rule-"):
+            raise BadInput("A rule that comes with Taskyard cannot be deleted; switch it off.", field="rule")
+        alerts.remove_rule(connection, rule_id)
+        audit.record(connection, actor, "alert_rule.deleted", "alert_rule", rule_id, utcnow(), dict(row))
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """Make a rule JSON-ready but for its instants."""
+    return {**row, "channels": json.loads(row["channels"]), "unit": KINDS[row["kind"]].unit}
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    odd = sorted(set(values) - set(_CHANGEABLE))
+    if odd:
+        raise BadInput(f"A rule has no {odd[0]} that can be set.", field=odd[0])
+    checked = dict(values)
+    for name in ("threshold", "window_seconds", "cooldown_seconds"):
+        if name in checked:
+            checked[name] = _number(name, checked[name])
+    if checked.get("severity", "info") not in SEVERITIES:
+        raise BadInput(f"A severity is one of {', '.join(SEVERITIES)}.", field="severity")
+    if "name" in checked and not 1 <= len(str(checked["name"]).strip()) <= 100:
+        raise BadInput("A name has 1 to 100 characters.", field="name")
+    if len(str(checked.get("scope", ""))) > 200:
+        raise BadInput("A scope has at most 200 characters.", field="scope")
+    if "channels" in checked:
+        checked["channels"] = json.dumps(list(dict.fromkeys(map(str, checked["channels"]))))
+    return checked
+
+
+def _number(name: str, value: Any) -> float:
+    most = LONGEST_SECONDS if name.endswith("_seconds") else 1e12
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (math.isfinite(value) and 0 <= value <= most)
+    ):
+        raise BadInput(f"{name} is a number from 0 to {most:,.0f}.", field=name)
+    return float(value)
+
+
+def _check_channels(connection: Connection, yard: Yard, values: Mapping[str, Any]) -> None:
+    known = {one.id for one in channels.every(connection, yard.settings)}
+    for one in json.loads(values.get("channels", "[]")):
+        if one not in known:
+            raise BadInput(f"There is no channel {one}.", field="channels")

@@ -1,0 +1,166 @@
+"""Rows of `alerts`, `alert_rules`, `alert_channels` and `alert_deliveries`; each change of an alert is guarded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
+
+from workers.store.dialects import insert_or_ignore
+from workers.store.monitor_models import Alert, AlertChannel, AlertDelivery, AlertRule
+from workers.store.types import Row
+
+ALERTS = cast(Table, Alert.__table__)
+RULES = cast(Table, AlertRule.__table__)
+CHANNELS = cast(Table, AlertChannel.__table__)
+DELIVERIES = cast(Table, AlertDelivery.__table__)
+
+
+def rules(connection: Connection) -> Sequence[Row]:
+    """List every rule, the oldest first."""
+    return connection.execute(select(RULES).order_by(RULES.c.created_at, RULES.c.id)).mappings().all()
+
+
+def rule(connection: Connection, rule_id: str) -> Row | None:
+    """Fetch one rule."""
+    return connection.execute(select(RULES).where(RULES.c.id == rule_id)).mappings().one_or_none()
+
+
+def add_rule(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Put a rule in; False when there is one with this id."""
+    return _put(connection, RULES, row)
+
+
+def change_rule(connection: Connection, rule_id: str, values: Mapping[str, Any]) -> None:
+    """Set columns of a rule."""
+    connection.execute(update(RULES).where(RULES.c.id == rule_id).values(**values))
+
+
+def remove_rule(connection: Connection, rule_id: str) -> None:
+    """Delete a rule; its alerts stay."""
+    connection.execute(delete(RULES).where(RULES.c.id == rule_id))
+
+
+def channels(connection: Connection) -> Sequence[Row]:
+    """List the channels that people made."""
+    return connection.execute(select(CHANNELS).order_by(CHANNELS.c.name)).mappings().all()
+
+
+def channel(connection: Connection, channel_id: str) -> Row | None:
+    """Fetch one of them."""
+    return connection.execute(select(CHANNELS).where(CHANNELS.c.id == channel_id)).mappings().one_or_none()
+
+
+def add_channel(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Put a channel in; False when its name is taken."""
+    return _put(connection, CHANNELS, row)
+
+
+def remove_channel(connection: Connection, channel_id: str) -> None:
+    """Delete a channel."""
+    connection.execute(delete(CHANNELS).where(CHANNELS.c.id == channel_id))
+
+
+def get(connection: Connection, alert_id: str) -> Row | None:
+    """Fetch one alert."""
+    return connection.execute(select(ALERTS).where(ALERTS.c.id == alert_id)).mappings().one_or_none()
+
+
+def open_alerts(connection: Connection) -> Sequence[Row]:
+    """List every alert that is not resolved, the newest first."""
+    chosen = select(ALERTS).where(ALERTS.c.resolved_at.is_(None)).order_by(ALERTS.c.id.desc())
+    return connection.execute(chosen).mappings().all()
+
+
+def page(connection: Connection, statuses: Sequence[str], before: str | None, limit: int) -> Sequence[Row]:
+    """List alerts in these states (all when empty) from before an id, the newest first."""
+    chosen = select(ALERTS).order_by(ALERTS.c.id.desc()).limit(limit)
+    if statuses:
+        chosen = chosen.where(ALERTS.c.status.in_(statuses))
+    if before:
+        chosen = chosen.where(ALERTS.c.id < before)
+    return connection.execute(chosen).mappings().all()
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Tell how many alerts are in each open state."""
+    chosen = select(ALERTS.c.status, func.count()).where(ALERTS.c.resolved_at.is_(None)).group_by(ALERTS.c.status)
+    return {status: int(n) for status, n in connection.execute(chosen)}
+
+
+def resolved_since(connection: Connection, cause: str, since: datetime) -> Row | None:
+    """Fetch the alert of this cause that was resolved last, if that was after a moment."""
+    chosen = select(ALERTS).where(ALERTS.c.cause == cause, ALERTS.c.resolved_at >= since)
+    return connection.execute(chosen.order_by(ALERTS.c.resolved_at.desc()).limit(1)).mappings().one_or_none()
+
+
+def add(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Open an alert; False when its cause already has an open one."""
+    return _put(connection, ALERTS, row)
+
+
+def change(connection: Connection, alert_id: str, before: Iterable[str], values: Mapping[str, Any]) -> Row | None:
+    """Set columns of an alert that is in one of these states; the row as it is now, None when it is not."""
+    changed = update(ALERTS).where(ALERTS.c.id == alert_id, ALERTS.c.status.in_(list(before))).values(**values)
+    return connection.execute(changed.returning(*ALERTS.columns)).mappings().one_or_none()
+
+
+def forget(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete up to so many alerts that were resolved before, with their deliveries; tells how many."""
+    old = select(ALERTS.c.id).where(ALERTS.c.resolved_at < before).limit(limit)
+    return connection.execute(delete(ALERTS).where(ALERTS.c.id.in_(old))).rowcount
+
+
+def add_deliveries(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put messages in, to be sent."""
+    if rows:
+        connection.execute(insert(DELIVERIES), [dict(row) for row in rows])
+
+
+def deliveries(connection: Connection, alert_ids: Sequence[str]) -> dict[str, list[Row]]:
+    """List the messages of these alerts, oldest first."""
+    chosen = select(DELIVERIES).where(DELIVERIES.c.alert_id.in_(alert_ids)).order_by(DELIVERIES.c.id)
+    found: dict[str, list[Row]] = {alert_id: [] for alert_id in alert_ids}
+    for row in connection.execute(chosen).mappings():
+        found[row["alert_id"]].append(row)
+    return found
+
+
+def delivery(connection: Connection, delivery_id: str) -> Row | None:
+    """Fetch one message."""
+    return connection.execute(select(DELIVERIES).where(DELIVERIES.c.id == delivery_id)).mappings().one_or_none()
+
+
+def due_deliveries(connection: Connection, now: datetime, limit: int) -> Sequence[str]:
+    """Name the messages whose moment has come, those among them that somebody began to send and never ended."""
+    waiting = DELIVERIES.c.status.in_(["pending", "sending"])
+    chosen = select(DELIVERIES.c.id).where(waiting, DELIVERIES.c.due_at <= now).order_by(DELIVERIES.c.due_at)
+    return connection.execute(chosen.limit(limit)).scalars().all()
+
+
+def claim(connection: Connection, delivery_id: str, now: datetime, until: datetime) -> Row | None:
+    """Take a message to send it: nobody else may until then. None when somebody else has it or it is done."""
+    claimed = (
+        update(DELIVERIES)
+        .where(
+            DELIVERIES.c.id == delivery_id,
+            or_(DELIVERIES.c.status == "pending", DELIVERIES.c.status == "sending"),
+            DELIVERIES.c.due_at <= now,
+        )
+        .values(status="sending", tries=DELIVERIES.c.tries + 1, due_at=until)
+        .returning(*DELIVERIES.columns)
+    )
+    return connection.execute(claimed).mappings().one_or_none()
+
+
+def settle(connection: Connection, delivery_id: str, tries: int, values: Mapping[str, Any]) -> None:
+    """Write how a try at sending ended, unless another try has begun since."""
+    mine = (DELIVERIES.c.id == delivery_id, DELIVERIES.c.tries == tries)
+    connection.execute(update(DELIVERIES).where(*mine).values(**values))
+
+
+def _put(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    put = insert_or_ignore(connection, table).returning(table.c.id)
+    return connection.execute(put, dict(row)).scalar_one_or_none() is not None
