@@ -12,13 +12,15 @@ from flask import Flask, url_for
 from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from dashboard import auth, context, problems, routes, security
+from dashboard import auth, context, problems, routes, security, watchman
 from dashboard.extensions import db, limiter
 from dashboard.live import init_live
 from dashboard.presenters import words
+from workers.domain.clock import utcnow
 from workers.domain.states import Status
 from workers.services import statistics
 from workers.settings import Settings
+from workers.store import alerts
 from workers.store.database import Database, engine_options
 from workers.yard import Yard
 
@@ -46,6 +48,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     _add_globals(app)
     routes.register(app)
     init_live(app)
+    watchman.init(app)
     return app
 
 
@@ -91,6 +94,8 @@ def _add_globals(app: Flask) -> None:
             "asset": asset,
             "can": lambda role: signed_in and current_user.actor.may(role),
             "nav_counts": _nav_counts() if signed_in else {},
+            "nav_alerts": _nav_alerts() if signed_in else {},
+            "monitor_silent": app.extensions["watchman"].silent_seconds,
             "state_names": [str(status) for status in Status],
         }
 
@@ -99,8 +104,16 @@ def _add_globals(app: Flask) -> None:
 
 def _nav_counts() -> dict[str, int]:
     try:
-        return statistics.status_counts(context.conn())
+        settings = context.yard().settings
+        return statistics.nav_counts(context.conn(), utcnow(), settings)
     except Exception:  # the page that says why the database is away must still be drawn
+        return {}
+
+
+def _nav_alerts() -> dict[str, int]:
+    try:
+        return alerts.counts(context.conn())
+    except Exception:  # as above
         return {}
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from flask import Flask
 
+from dashboard.api import alerts as alerts_api
 from dashboard.api import bulk_actions as bulk_actions_api
 from dashboard.api import health as health_api
 from dashboard.api import jobs as jobs_api
+from dashboard.api import monitor as monitor_api
 from dashboard.api import queues as queues_api
 from dashboard.pages import (
+    alerts,
     bulk_actions,
     files,
+    health,
     job,
     job_actions,
     jobs,
@@ -19,6 +23,7 @@ from dashboard.pages import (
     queues,
     session,
     settings,
+    stuck,
     tasks,
     workers,
 )
@@ -40,6 +45,11 @@ BLUEPRINTS = (
     queues_api.bp,
     bulk_actions.bp,
     bulk_actions_api.bp,
+    stuck.bp,
+    alerts.bp,
+    health.bp,
+    alerts_api.bp,
+    monitor_api.bp,
 )
 
 

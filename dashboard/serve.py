@@ -51,11 +51,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if code:
             return code
     listener = _adopted(arguments.socket) if arguments.socket is not None else listen(settings)
+    from dashboard import watchman
     from dashboard.factory import create_app
 
     if supervised is not None:
         supervised.wait_for_go()
     app = create_app(settings)
+    watchman.start(app)
     server = WSGIServer(listener, app, log=None, error_log=log, handler_class=_Handler)
     return _serve(server, supervised)
 

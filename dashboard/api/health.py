@@ -30,6 +30,9 @@ def readyz() -> ResponseReturnValue:
     parts = health.is_ready(yard())
     ready = not any(parts.values())
     told = {name: "ok" if trouble is None else "unreachable" for name, trouble in parts.items()}
+    silent = current_app.extensions["watchman"].silent_seconds
+    # Requests can be served without the monitor: it is told, but does not make the process unready.
+    told["monitor"] = "ok" if silent is None else f"silent for {silent:.0f} s"
     return jsonify(status="ready" if ready else "not ready", parts=told), 200 if ready else 503
 
 

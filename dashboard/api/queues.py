@@ -11,8 +11,9 @@ from pydantic import Field
 
 from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, yard
+from dashboard.presenters.plain import plain
 from dashboard.security import requires
-from workers.domain.clock import rfc3339, utcnow
+from workers.domain.clock import utcnow
 from workers.services import catalogue, pool, queues, statistics
 from workers.services import workers as worker_service
 from workers.store import workers as worker_rows
@@ -69,9 +70,7 @@ def purge(name: str) -> ResponseReturnValue:
 @operation("The catalogue of tasks with the schema of their payloads", tag="tasks", answer="Tasks")
 def tasks() -> ResponseReturnValue:
     """Answer the catalogue."""
-    told = [
-        {**_plain(row), "payload_schema": json.loads(row["payload_schema"])} for row in catalogue.list_tasks(conn())
-    ]
+    told = [{**plain(row), "payload_schema": json.loads(row["payload_schema"])} for row in catalogue.list_tasks(conn())]
     for task in told:
         task["retry_delays"] = json.loads(task["retry_delays"]) if task["retry_delays"] else None
     return jsonify(tasks=told, next_cursor=None)
@@ -84,7 +83,7 @@ def workers() -> ResponseReturnValue:
     """Answer the workers that have not stopped."""
     now, beat = utcnow(), yard().settings.heartbeat_seconds
     told = [
-        {**_plain(row), "queues": json.loads(row["queues"]), "is_lost": worker_rows.is_lost(row, now, beat)}
+        {**plain(row), "queues": json.loads(row["queues"]), "is_lost": worker_rows.is_lost(row, now, beat)}
         for row in worker_rows.present(conn())
     ]
     return jsonify(workers=told, next_cursor=None)
@@ -95,7 +94,7 @@ def workers() -> ResponseReturnValue:
 @operation("Tell a worker to end after its present job", tag="workers", answer="Worker", status=202)
 def stop(name: str) -> ResponseReturnValue:
     """Stop a worker."""
-    return jsonify(_plain(worker_service.stop(yard(), name, actor()))), 202
+    return jsonify(plain(worker_service.stop(yard(), name, actor()))), 202
 
 
 class PoolRequest(Strict):
@@ -117,7 +116,3 @@ def _one(name: str) -> dict[str, Any]:
         queues.get(connection, name)
         told = statistics.snapshot(connection, utcnow(), yard().settings.heartbeat_seconds)["queues"]
     return {"name": name, **told[name]}
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    return {name: rfc3339(value) if hasattr(value, "isoformat") else value for name, value in row.items()}

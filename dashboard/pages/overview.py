@@ -16,6 +16,7 @@ from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.states import Status
 from workers.services import statistics
+from workers.store import alerts
 from workers.store.jobs import JOBS
 
 bp = Blueprint("overview", __name__)
@@ -45,7 +46,8 @@ def page() -> Response:
     hour = statistics.minutes(connection, now - timedelta(minutes=59), now)
     rows = queue_rows(snapshot, statistics.minutes_by_queue(connection, now), now)
     running = _running()
-    found = overview.needs(rows, snapshot["workers"], hour)
+    stuck = statistics.silent_jobs(connection, now, yard().settings)
+    found = overview.needs(rows, snapshot["workers"], alerts.open_alerts(connection), stuck)
     sentence, rest = overview.sentence(found, hour)
     return render(
         "overview/page.html",

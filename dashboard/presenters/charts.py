@@ -67,3 +67,21 @@ def slots(busy: int, total: int, most: int = 12) -> Slots:
     filled = busy if total <= most else round(busy * most / total)
     boxes = [f"M{3 + 9 * index} 0v12" for index in range(shown)]
     return Slots("".join(boxes[:filled]), "".join(boxes[filled:]), max(9 * shown - 3, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The last values of an alert as a line, and its limit as another."""
+
+    line: str
+    limit: float  # the height of the limit
+    width: int
+
+
+def threshold(values: Sequence[float], limit: float, places: int = 60, step: int = 3, height: float = 32) -> Threshold:
+    """Draw values that crossed a limit; before the first of them they lay below it."""
+    low = min([limit, *values]) * 0.5
+    shown = [low] * (places - len(values)) + list(values)
+    top = max([limit, *shown, 1e-9])
+    points = [f"{x * step} {height - 3 - (height - 8) * value / top:.1f}" for x, value in enumerate(shown)]
+    return Threshold("M" + " L".join(points), height - 3 - (height - 8) * limit / top, (places - 1) * step)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboard.presenters import charts
+from dashboard.presenters.alerts import SEVERITY_ICONS
 from dashboard.presenters.queues import QueueRow
+from workers.domain.alarms import FIRING, SEVERITIES
 from workers.services.statistics import Minute
-
-FAILED_LIMIT = 5
+from workers.store.types import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +40,46 @@ class Tile:
     count_of: str = ""
 
 
-def needs(rows: Sequence[QueueRow], workers: Mapping[str, int], hour: Sequence[Minute]) -> list[Need]:
-    """List what needs somebody, the worst first."""
-    found = [
-        Need(
-            "critical",
-            "unplug",
-            f"No worker listens to {row.name}",
-            f"{row.waiting:,} jobs wait",
-            f"/queues/{row.name}",
-            "Open the queue",
-        )
-        for row in rows
-        if row.has_no_worker
+def needs(rows: Sequence[QueueRow], workers: Mapping[str, int], alarms: Sequence[Row], stuck: int) -> list[Need]:
+    """List what needs somebody, the worst first: the alerts that fire, and what no rule has told of yet."""
+    firing = sorted(
+        (row for row in alarms if row["status"] == FIRING), key=lambda row: SEVERITIES.index(row["severity"])
+    )
+    told = {row["link"] for row in firing}
+    alone = [row for row in rows if row.has_no_worker and f"/queues/{row.name}" not in told]
+    paused = [row for row in rows if row.paused_at is not None and row.waiting]
+    return [
+        *map(_of_alert, firing),
+        *map(_of_lone_queue, alone),
+        *_of_silence(stuck, workers["lost"]),
+        *map(_of_paused_queue, paused),
     ]
-    failed = sum(one.failed for one in hour)
-    if failed > FAILED_LIMIT:
-        what = f"{failed:,} jobs failed in the last hour, {FAILED_LIMIT} is the limit"
-        found.append(Need("critical", "cross", what, "", "/jobs?status=failed&since=1h", "See them"))
-    if workers["lost"]:
-        what = f"{workers['lost']} worker{'s are' if workers['lost'] > 1 else ' is'} lost"
-        found.append(
-            Need("warning", "warning", what, "no heartbeat; jobs go back to their queue", "/workers", "See workers")
-        )
-    found += [
-        Need(
-            "info",
-            "pause",
-            f"{row.name} is paused",
-            f"by {row.paused_by}, {row.waiting:,} jobs wait",
-            f"/queues/{row.name}",
-            "Open the queue",
-        )
-        for row in rows
-        if row.paused_at is not None and row.waiting
-    ]
+
+
+def _of_alert(row: Row) -> Need:
+    icon = SEVERITY_ICONS[row["severity"]]
+    return Need(row["severity"], icon, row["title"], row["detail"], f"/alerts/{row['id']}", "Look")
+
+
+def _of_lone_queue(row: QueueRow) -> Need:
+    what, why = f"No worker listens to {row.name}", f"{row.waiting:,} jobs wait"
+    return Need("critical", "unplug", what, why, f"/queues/{row.name}", "Open the queue")
+
+
+def _of_paused_queue(row: QueueRow) -> Need:
+    why = f"by {row.paused_by}, {row.waiting:,} jobs wait"
+    return Need("info", "pause", f"{row.name} is paused", why, f"/queues/{row.name}", "Open the queue")
+
+
+def _of_silence(jobs: int, workers: int) -> list[Need]:
+    found = []
+    if jobs:
+        what = f"{jobs:,} job{'s are' if jobs > 1 else ' is'} silent"
+        found.append(Need("warning", "warning", what, "the next sweep puts them right", "/stuck", "See why"))
+    if workers:
+        what = f"{workers} worker{'s are' if workers > 1 else ' is'} lost"
+        why = "no heartbeat; jobs go back to their queue"
+        found.append(Need("warning", "warning", what, why, "/workers", "See workers"))
     return found
 
 

@@ -43,6 +43,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def span(seconds: float | None) -> str:
+    """Write a time span that is a round one: `5 m`, `1 h`, `20 s`."""
+    return duration(seconds).removesuffix(" 00 s").removesuffix(" 00 m").removesuffix(" 0 h")
+
+
 def relative(moment: datetime | None, now: datetime | None = None) -> str:
     """Write an instant as seen from now: `3 m ago`, `in 28 m`, `just now`."""
     if moment is None:
@@ -115,7 +120,7 @@ def instant(moment: datetime | None) -> str:
 
 def init(environment: Environment) -> None:
     """Make them known to the templates."""
-    for one in (duration, relative, exact, clock, number, compact, size, state, pretty, instant):
+    for one in (duration, span, relative, exact, clock, number, compact, size, state, pretty, instant):
         environment.filters[one.__name__] = one
     environment.globals["state_icons"] = ICONS
     environment.globals["utcnow"] = utcnow

@@ -15,7 +15,22 @@ from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending
 from workers.yard import Yard
 
-PAGES = ("/", "/jobs", "/queues", "/workers", "/tasks", "/settings", "/more", "/api/docs", "/queues/default")
+PAGES = (
+    "/",
+    "/stuck",
+    "/alerts",
+    "/alert-rules/rule-cpu",
+    "/alert-rules/new",
+    "/health",
+    "/jobs",
+    "/queues",
+    "/workers",
+    "/tasks",
+    "/settings",
+    "/more",
+    "/api/docs",
+    "/queues/default",
+)
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 

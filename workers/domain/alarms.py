@@ -59,7 +59,7 @@ def said(value: float, unit: str) -> str:
         return f"{value:,.0f} ms"
     if unit == "times":
         return f"{value:,.3g} ×"
-    return f"{value:,.0f}"
+    return f"{value:,.0f} missed sweeps" if unit == "sweeps" else f"{value:,.0f}"
 
 
 def _duration(seconds: float) -> str:

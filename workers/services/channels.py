@@ -86,6 +86,19 @@ def remove(yard: Yard, channel_id: str, actor: Actor) -> None:
         audit.record(connection, actor, "alert_channel.deleted", "alert_channel", channel_id, utcnow(), gone)
 
 
+def test(yard: Yard, channel_id: str, actor: Actor) -> dict[str, Any]:
+    """Send a test message to a channel: whether it took it, and what it said. Raises NotFound."""
+    with yard.database.read() as connection:
+        channel = get(connection, yard.settings, channel_id)
+    taken, answer = send(
+        yard.settings, channel, "Taskyard: a test", f"{actor} tries this channel. All is well.", "info"
+    )
+    with yard.database.write() as connection:
+        told = {"taken": taken, "answer": answer[:200]}
+        audit.record(connection, actor, "alert_channel.tested", "alert_channel", channel_id, utcnow(), None, told)
+    return {"channel": channel.name, "taken": taken, "answer": answer}
+
+
 def send(settings: Settings, channel: Channel, title: str, body: str, severity: str) -> tuple[bool, str]:
     """Send a message now: whether the channel took it, and what it answered. Takes up to some 10 seconds."""
     import apprise  # large, and needed only here

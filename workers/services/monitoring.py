@@ -15,10 +15,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from workers.domain.actors import SYSTEM
+from workers.domain.actors import SYSTEM, Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
 from workers.services import alerting, audit, delivery, measuring, stuck
+from workers.services.enqueueing import NewJob, enqueue
 from workers.services.telling import tell_kind
 from workers.settings import Settings
 from workers.store import sweeps
@@ -27,6 +28,7 @@ from workers.yard import Yard
 
 log = logging.getLogger(__name__)
 MISSED_INTERVALS = 3
+TASK = "monitor.sweep"
 
 
 @dataclass
@@ -70,22 +72,27 @@ def sweep(yard: Yard, now: datetime | None = None) -> Sweep:
     return done
 
 
+def sweep_soon(yard: Yard, actor: Actor) -> str:
+    """Enqueue a sweep beside the monitor's own rhythm; the job's id. Many wishes within a second are one sweep."""
+    now = utcnow()
+    key = f"{TASK}:{actor}:{int(now.timestamp())}"
+    return enqueue(yard, NewJob(TASK, idempotency_key=key, created_by=str(actor))).job_id
+
+
 def would_do(yard: Yard, now: datetime | None = None) -> list[stuck.Stuck]:
     """Tell which stuck jobs a sweep would put back or fail now; it changes nothing. Raises Unavailable."""
     with yard.database.read() as connection:
         return stuck.look(connection, yard.settings, now or utcnow())
 
 
-def silent_seconds(connection: Connection, settings: Settings, now: datetime) -> float | None:
+def silent_seconds(connection: Connection, settings: Settings, since: datetime, now: datetime) -> float | None:
     """Tell for how long no sweep has run, when that is longer than three intervals; None while all is well.
 
-    An installation that has never swept is given the same time from now on: it has nothing to be judged by.
+    What lies before `since`, when somebody began to watch, does not count.
     """
     last = sweeps.last(connection)
-    if last is None:
-        return None
-    age = (now - last["at"]).total_seconds()
-    return age if age > MISSED_INTERVALS * settings.monitor_interval_seconds else None
+    silent = (now - (max(last["at"], since) if last is not None else since)).total_seconds()
+    return silent if silent > MISSED_INTERVALS * settings.monitor_interval_seconds else None
 
 
 def _end_stuck(yard: Yard, now: datetime, done: Sweep) -> None:
@@ -116,6 +123,9 @@ def _mark_workers(yard: Yard, now: datetime, done: Sweep) -> None:
         for row in marked:
             seen = {"state": row["state"], "heartbeat_at": row["heartbeat_at"], "job_id": row["job_id"]}
             audit.record(connection, SYSTEM, "worker.lost", "worker", row["name"], now, None, seen)
+            if stuck.process_of(row) == "gone":
+                # It will not come back, and whoever keeps it has started another: it needs nobody.
+                worker_rows.mark_stopped(connection, row["name"], now)
         worker_rows.forget(connection, now)
     done.workers_lost = len(marked)
     for row in marked:

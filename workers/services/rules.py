@@ -92,6 +92,14 @@ def remove(yard: Yard, rule_id: str, actor: Actor) -> None:
         audit.record(connection, actor, "alert_rule.deleted", "alert_rule", rule_id, utcnow(), dict(row))
 
 
+def test(yard: Yard, rule_id: str, actor: Actor) -> list[dict[str, Any]]:
+    """Send a test message to each channel of a rule; what they said. Raises NotFound."""
+    with yard.database.read() as connection:
+        wanted = json.loads(get(connection, rule_id)["channels"])
+        goes_to = [one for one in channels.every(connection, yard.settings) if not wanted or one.id in wanted]
+    return [channels.test(yard, one.id, actor) for one in goes_to]
+
+
 def as_json(row: Row) -> dict[str, Any]:
     """Make a rule JSON-ready but for its instants."""
     return {**row, "channels": json.loads(row["channels"]), "unit": KINDS[row["kind"]].unit}

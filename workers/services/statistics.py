@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, func, select, union_all
@@ -13,7 +13,9 @@ from sqlalchemy import Connection, Table, func, select, union_all
 from workers.domain.clock import rfc3339
 from workers.domain.filters import JobFilter
 from workers.domain.names import SYSTEM_QUEUE
+from workers.domain.staleness import heartbeat_limit
 from workers.domain.states import FINAL, Status
+from workers.settings import Settings
 from workers.store import job_lists
 from workers.store import queues as queue_rows
 from workers.store import workers as worker_rows
@@ -25,6 +27,7 @@ _MINUTES = cast(Table, JobMinute.__table__)
 HEALTH = cast(Table, HealthMetric.__table__)
 _SAMPLE = 60
 _MOST_TASKS = 100
+_MOST_SILENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,19 @@ def status_counts(connection: Connection) -> dict[str, int]:
     for status, n in connection.execute(select(_COUNTS.c.status, func.sum(_COUNTS.c.n)).group_by(_COUNTS.c.status)):
         counts[status] = int(n)
     return counts
+
+
+def nav_counts(connection: Connection, now: datetime, settings: Settings) -> dict[str, int]:
+    """Tell how many jobs are in each state, and how many of those that run are silent (`stuck`)."""
+    return {**status_counts(connection), "stuck": silent_jobs(connection, now, settings)}
+
+
+def silent_jobs(connection: Connection, now: datetime, settings: Settings) -> int:
+    """Tell how many running jobs have given no sign for too long; counted up to 1,000."""
+    limit = now - timedelta(seconds=heartbeat_limit(settings.heartbeat_seconds))
+    silent = select(JOBS.c.id).where(JOBS.c.status == str(Status.PROCESSING), JOBS.c.heartbeat_at < limit)
+    counted = select(func.count()).select_from(silent.limit(_MOST_SILENT).subquery())
+    return int(connection.execute(counted).scalar_one())
 
 
 def pending_by_queue(connection: Connection) -> dict[str, int]:

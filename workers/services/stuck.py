@@ -58,11 +58,9 @@ class Stuck:
 
 def look(connection: Connection, settings: Settings, now: datetime) -> list[Stuck]:
     """Find every job that is stuck at this moment, the longest silent first. It changes nothing."""
-    running = connection.execute(
-        select(JOBS).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.heartbeat_at)
-    )
-    workers = {row["name"]: row for row in worker_rows.present(connection)}
-    return list(_judged(running.mappings(), workers, settings, now))
+    chosen = select(JOBS).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.heartbeat_at)
+    running = connection.execute(chosen).mappings().all()
+    return list(_judged(running, _workers_of(connection, running), settings, now))
 
 
 def resolve(yard: Yard, now: datetime) -> list[Stuck]:
@@ -121,9 +119,11 @@ def undo(yard: Yard, finding_id: int, actor: Actor) -> Row:
     return row
 
 
-def _judged(
-    rows: Iterator[Row] | Any, workers: Mapping[str, Row], settings: Settings, now: datetime
-) -> Iterator[Stuck]:
+def _workers_of(connection: Connection, rows: Sequence[Row]) -> dict[str, Row]:
+    return worker_rows.named(connection, {row["worker"] for row in rows if row["worker"]})
+
+
+def _judged(rows: Sequence[Row], workers: Mapping[str, Row], settings: Settings, now: datetime) -> Iterator[Stuck]:
     for row in rows:
         if row["leave_until"] is not None and row["leave_until"] > now:
             continue
@@ -142,7 +142,7 @@ def evidence_of(row: Row, workers: Mapping[str, Row], settings: Settings, now: d
     """Gather what is known of a running job."""
     worker = workers.get(row["worker"] or "")
     beat = row["heartbeat_at"] or row["started_at"] or row["created_at"]
-    process = _process(worker)
+    process = process_of(worker)
     limit = heartbeat_limit(settings.heartbeat_seconds)
     if process == "gone":
         # There is nobody left who could be slow: one missed beat is enough.
@@ -175,7 +175,8 @@ def _worker_state(worker: Row | None, row: Row, settings: Settings, now: datetim
     return "alive"
 
 
-def _process(worker: Row | None) -> str:
+def process_of(worker: Row | None) -> str:
+    """Tell whether a worker's process is alive or gone, as far as this host can know: else unknown."""
     if worker is None or worker["host"] != socket.gethostname():
         return "unknown"
     return "alive" if psutil.pid_exists(worker["pid"]) else "gone"
@@ -185,7 +186,7 @@ def _stuck(yard: Yard, job_id: str) -> Stuck:
     now = utcnow()
     with yard.database.read() as connection:
         row = job_service.get(connection, job_id)
-        workers = {one["name"]: one for one in worker_rows.present(connection)}
+        workers = _workers_of(connection, [row])
     if row["status"] != Status.PROCESSING:
         raise Conflict(f"It is not stuck: it is {row['status'].replace('_', ' ')}.", state=row["status"])
     evidence = evidence_of(row, workers, yard.settings, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
@@ -38,6 +38,16 @@ def present(connection: Connection, limit: int = 1000) -> Sequence[Row]:
     """List the workers that have not said that they stopped, by name."""
     chosen = select(WORKERS).where(WORKERS.c.stopped_at.is_(None)).order_by(WORKERS.c.name).limit(limit)
     return connection.execute(chosen).mappings().all()
+
+
+def named(connection: Connection, names: Collection[str]) -> dict[str, Row]:
+    """Fetch workers by name, those that have stopped among them."""
+    found: dict[str, Row] = {}
+    wanted = sorted(names)
+    for start in range(0, len(wanted), 500):
+        chosen = select(WORKERS).where(WORKERS.c.name.in_(wanted[start : start + 500]))
+        found |= {row["name"]: row for row in connection.execute(chosen).mappings()}
+    return found
 
 
 def recently_stopped(connection: Connection, now: datetime, limit: int = 50) -> Sequence[Row]:

@@ -1,0 +1,225 @@
+"""Alerts, their rules and channels over HTTP."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from flask import Blueprint, jsonify, make_response
+from flask.typing import ResponseReturnValue
+from pydantic import AwareDatetime, Field
+
+from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
+from dashboard.context import actor, conn, yard
+from dashboard.presenters.alerts import as_json
+from dashboard.presenters.plain import plain
+from dashboard.security import requires
+from workers.domain.alarms import KINDS
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput
+from workers.domain.ids import is_id
+from workers.services import alerting, channels, rules
+from workers.store import alerts
+
+bp = Blueprint("alerts_api", __name__, url_prefix="/api/v1")
+Status = Literal["firing", "acknowledged", "silenced", "resolved"]
+Severity = Literal["critical", "warning", "info"]
+
+
+class AlertQuery(Strict):
+    """Which alerts."""
+
+    status: Status | None = None
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = Field(None, max_length=100)
+
+
+class Acknowledgement(Strict):
+    """Somebody looks after it."""
+
+    note: str = Field("", max_length=alerting.LONGEST_NOTE)
+
+
+class Silence(Strict):
+    """For how long nothing is sent about it: seconds, or until an instant."""
+
+    seconds: float | None = Field(None, ge=60, le=alerting.LONGEST_SILENCE_SECONDS)
+    until: AwareDatetime | None = None
+
+
+class RuleChange(Strict):
+    """What can be set of a rule; what is left out stays."""
+
+    name: str | None = Field(None, min_length=1, max_length=100)
+    threshold: float | None = Field(None, ge=0, le=1e12)
+    window_seconds: float | None = Field(None, ge=0, le=rules.LONGEST_SECONDS)
+    severity: Severity | None = None
+    cooldown_seconds: float | None = Field(None, ge=0, le=rules.LONGEST_SECONDS)
+    scope: str | None = Field(None, max_length=200)
+    channels: list[str] | None = Field(None, max_length=100)
+    is_enabled: bool | None = None
+
+
+class NewRule(RuleChange):
+    """A rule of a kind; what is left out is as the kind has it."""
+
+    kind: str = Field(max_length=32, examples=list(KINDS))
+
+
+class NewChannel(Strict):
+    """A place that Apprise can send to."""
+
+    name: str = Field(min_length=1, max_length=100)
+    url: str = Field(min_length=1, max_length=2000, examples=["slack://TokenA/TokenB/TokenC/#ops"])
+
+
+@bp.get("/alerts")
+@requires("viewer")
+@operation("List alerts, the newest first", tag="alerts", query=AlertQuery, answer="Alerts")
+def page() -> ResponseReturnValue:
+    """Answer a page of alerts."""
+    asked = read_query(AlertQuery)
+    if asked.cursor is not None and not is_id(asked.cursor):
+        raise BadInput("This is no cursor of ours.", field="cursor")
+    wanted = [asked.status] if asked.status else []
+    rows = alerts.page(conn(), wanted, asked.cursor, asked.limit + 1)
+    shown = rows[: asked.limit]
+    following = shown[-1]["id"] if len(rows) > asked.limit else None
+    return jsonify(alerts=[as_json(row) for row in shown], next_cursor=following)
+
+
+@bp.get("/alerts/<alert_id>")
+@requires("viewer")
+@operation("One alert with its deliveries", tag="alerts", answer="Alert")
+def one(alert_id: str) -> ResponseReturnValue:
+    """Answer an alert."""
+    row = alerting.get(conn(), alert_id)
+    sent = alerts.deliveries(conn(), [alert_id])[alert_id]
+    return jsonify(**as_json(row), deliveries=[plain(delivery) for delivery in sent])
+
+
+@bp.put("/alerts/<alert_id>/acknowledgement")
+@requires("operator")
+@operation("Say that somebody looks after an alert", tag="alerts", body=Acknowledgement, answer="Alert")
+def acknowledge(alert_id: str) -> ResponseReturnValue:
+    """Acknowledge."""
+    return jsonify(as_json(alerting.acknowledge(yard(), alert_id, read_body(Acknowledgement).note, actor())))
+
+
+@bp.put("/alerts/<alert_id>/silence")
+@requires("operator")
+@operation("Send nothing about an alert for a while", tag="alerts", body=Silence, answer="Alert")
+def silence(alert_id: str) -> ResponseReturnValue:
+    """Silence."""
+    return jsonify(as_json(alerting.silence(yard(), alert_id, _seconds(read_body(Silence)), actor())))
+
+
+@bp.delete("/alerts/<alert_id>/silence")
+@requires("operator")
+@operation("End a silence", tag="alerts", answer="Alert")
+def unsilence(alert_id: str) -> ResponseReturnValue:
+    """End a silence."""
+    return jsonify(as_json(alerting.unsilence(yard(), alert_id, actor())))
+
+
+@bp.get("/alert-rules")
+@requires("viewer")
+@operation("List the rules that raise alerts", tag="alerts", answer="AlertRules")
+def rule_page() -> ResponseReturnValue:
+    """Answer every rule."""
+    read_query(NoQuery)
+    return jsonify(alert_rules=[plain(rules.as_json(row)) for row in alerts.rules(conn())], next_cursor=None)
+
+
+@bp.post("/alert-rules")
+@requires("admin")
+@operation("Make a rule", tag="alerts", body=NewRule, answer="AlertRule", status=201)
+def create_rule() -> ResponseReturnValue:
+    """Make a rule."""
+    given = read_body(NewRule)
+    row = rules.create(yard(), given.kind, _given(given, "kind"), actor())
+    answer = make_response(jsonify(plain(rules.as_json(row))), 201)
+    answer.headers["Location"] = f"/api/v1/alert-rules/{row['id']}"
+    return answer
+
+
+@bp.get("/alert-rules/<rule_id>")
+@requires("viewer")
+@operation("One rule", tag="alerts", answer="AlertRule")
+def rule(rule_id: str) -> ResponseReturnValue:
+    """Answer a rule."""
+    return jsonify(plain(rules.as_json(rules.get(conn(), rule_id))))
+
+
+@bp.patch("/alert-rules/<rule_id>")
+@requires("admin")
+@operation("Change a rule", tag="alerts", body=RuleChange, answer="AlertRule")
+def change_rule(rule_id: str) -> ResponseReturnValue:
+    """Change a rule."""
+    return jsonify(plain(rules.as_json(rules.change(yard(), rule_id, _given(read_body(RuleChange)), actor()))))
+
+
+@bp.delete("/alert-rules/<rule_id>")
+@requires("admin")
+@operation("Delete a rule that people made", tag="alerts", status=204)
+def remove_rule(rule_id: str) -> ResponseReturnValue:
+    """Delete a rule."""
+    rules.remove(yard(), rule_id, actor())
+    return "", 204
+
+
+@bp.post("/alert-rules/<rule_id>/tests")
+@requires("admin")
+@operation("Send a test message to the channels of a rule; it answers what they said", tag="alerts", answer="Tests")
+def test_rule(rule_id: str) -> ResponseReturnValue:
+    """Try a rule's channels."""
+    return jsonify(tests=rules.test(yard(), rule_id, actor()))
+
+
+@bp.get("/alert-channels")
+@requires("admin")
+@operation("List where alerts go", tag="alerts", answer="AlertChannels")
+def channel_page() -> ResponseReturnValue:
+    """Answer every channel, without its secrets."""
+    read_query(NoQuery)
+    told = [one.shown() for one in channels.every(conn(), yard().settings)]
+    return jsonify(alert_channels=told, next_cursor=None)
+
+
+@bp.post("/alert-channels")
+@requires("admin")
+@operation("Make a channel", tag="alerts", body=NewChannel, answer="AlertChannel", status=201)
+def create_channel() -> ResponseReturnValue:
+    """Make a channel."""
+    given = read_body(NewChannel)
+    return jsonify(channels.create(yard(), given.name, given.url, actor()).shown()), 201
+
+
+@bp.delete("/alert-channels/<channel_id>")
+@requires("admin")
+@operation("Delete a channel", tag="alerts", status=204)
+def remove_channel(channel_id: str) -> ResponseReturnValue:
+    """Delete a channel."""
+    channels.remove(yard(), channel_id, actor())
+    return "", 204
+
+
+@bp.post("/alert-channels/<channel_id>/tests")
+@requires("admin")
+@operation("Send a test message to a channel; it answers what that said", tag="alerts", answer="Test")
+def test_channel(channel_id: str) -> ResponseReturnValue:
+    """Try a channel."""
+    return jsonify(channels.test(yard(), channel_id, actor()))
+
+
+def _given(model: Strict, *without: str) -> dict[str, Any]:
+    return model.model_dump(exclude_unset=True, exclude_none=True, exclude=set(without))
+
+
+def _seconds(given: Silence) -> float:
+    if (given.seconds is None) == (given.until is None):
+        raise BadInput("Give either seconds or until.", field="seconds")
+    if given.seconds is not None:
+        return given.seconds
+    until: datetime = given.until or utcnow()
+    return (until - utcnow()).total_seconds()

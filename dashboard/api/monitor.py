@@ -1,0 +1,160 @@
+"""What the monitor finds, and the numbers that it keeps, over HTTP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+from pydantic import AwareDatetime, Field
+
+from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
+from dashboard.context import actor, conn, yard
+from dashboard.presenters.jobs import as_json
+from dashboard.presenters.plain import plain
+from dashboard.security import requires
+from workers.domain.clock import rfc3339, utcnow
+from workers.domain.errors import BadInput
+from workers.services import history, monitoring, stuck
+from workers.services.history import Span
+from workers.store import sweeps
+
+bp = Blueprint("monitor_api", __name__, url_prefix="/api/v1")
+LONGEST = timedelta(days=90)
+MOST_BUCKETS = 1500
+
+
+class Leave(Strict):
+    """For how long the monitor lets a running job be."""
+
+    seconds: float = Field(ge=1, le=stuck.LONGEST_LEAVE_SECONDS)
+
+
+class Since(Strict):
+    """From when on, in buckets of how many seconds (a multiple of 60)."""
+
+    since: AwareDatetime | None = None
+    step: int = Field(60, ge=60, le=86400, multiple_of=60)
+    queue: str = Field("", max_length=64)
+    task: str = Field("", max_length=200)
+
+
+@bp.get("/stuck-jobs")
+@requires("viewer")
+@operation("List stuck jobs with the evidence and what the monitor will do", tag="monitor", answer="StuckJobs")
+def stuck_jobs() -> ResponseReturnValue:
+    """Answer what is stuck now."""
+    read_query(NoQuery)
+    found = stuck.look(conn(), yard().settings, utcnow())[:200]
+    told = [
+        {
+            "job": as_json(one.row),
+            "verdict": one.verdict.kind,
+            "why": one.verdict.sentence,
+            "evidence": one.evidence.as_json(),
+            "will": one.will,
+        }
+        for one in found
+    ]
+    return jsonify(stuck_jobs=told, next_cursor=None)
+
+
+@bp.post("/jobs/<job_id>/resets")
+@requires("operator")
+@operation("Put a stuck job back on its queue now", tag="monitor", answer="Job", status=202)
+def reset(job_id: str) -> ResponseReturnValue:
+    """Reset."""
+    return jsonify(as_json(stuck.reset(yard(), job_id, actor()))), 202
+
+
+@bp.post("/jobs/<job_id>/failures")
+@requires("operator")
+@operation("Fail a stuck job now", tag="monitor", answer="Job", status=202)
+def fail(job_id: str) -> ResponseReturnValue:
+    """Fail."""
+    return jsonify(as_json(stuck.fail(yard(), job_id, actor()))), 202
+
+
+@bp.put("/jobs/<job_id>/leave")
+@requires("operator")
+@operation("Keep the monitor from a running job for a while", tag="monitor", body=Leave, answer="Job")
+def leave(job_id: str) -> ResponseReturnValue:
+    """Leave it alone."""
+    stuck.leave(yard(), job_id, read_body(Leave).seconds, actor())
+    return jsonify(status="left alone")
+
+
+@bp.get("/sweeps")
+@requires("viewer")
+@operation("List the sweeps of the last hour and what they did", tag="monitor", answer="Sweeps")
+def sweep_page() -> ResponseReturnValue:
+    """Answer the newest sweeps."""
+    read_query(NoQuery)
+    since = utcnow() - timedelta(hours=1)
+    found = sweeps.recent(conn(), since, 200)
+    return jsonify(sweeps=[plain(row) for row in reversed(found)], next_cursor=None)
+
+
+@bp.post("/sweeps")
+@requires("operator")
+@operation("Sweep now, beside the monitor's own rhythm", tag="monitor", answer="Job", status=202)
+def sweep() -> ResponseReturnValue:
+    """Enqueue a sweep."""
+    return jsonify(job_id=monitoring.sweep_soon(yard(), actor())), 202
+
+
+@bp.get("/metrics/health")
+@requires("viewer")
+@operation("How things stood, as the mean of each bucket", tag="metrics", query=Since, answer="Health")
+def health() -> ResponseReturnValue:
+    """Answer the health numbers of a time."""
+    asked = read_query(Since)
+    span = _span(asked)
+    found = history.numbers(conn(), span)
+    return jsonify(health=_dated(span, found), step=asked.step)
+
+
+@bp.get("/metrics/tasks")
+@requires("viewer")
+@operation("What ended, with percentiles of run and wait in seconds", tag="metrics", query=Since, answer="Tasks")
+def tasks() -> ResponseReturnValue:
+    """Answer throughput and durations of a time, and how each task did."""
+    asked = read_query(Since)
+    span = _span(asked)
+    measured = history.percentiles(conn(), span, asked.queue, asked.task)
+    buckets = [
+        {**ended, "run": _named(measured["run"][index]), "wait": _named(measured["wait"][index])}
+        for index, ended in enumerate(history.throughput(conn(), span, asked.queue, asked.task))
+    ]
+    rows = [
+        {
+            "task": row.task,
+            "completed": row.completed,
+            "failed": row.failed,
+            "run": _named(row.run),
+            "wait_p95": row.wait_p95,
+        }
+        for row in history.by_task(conn(), span, asked.queue)
+        if not asked.task or row.task == asked.task
+    ]
+    return jsonify(buckets=_dated(span, buckets), tasks=rows, step=asked.step)
+
+
+def _span(asked: Since) -> Span:
+    now = utcnow()
+    since = asked.since or now - timedelta(hours=1)
+    if not timedelta(0) < now - since <= LONGEST:
+        raise BadInput("since lies in the past, 90 days at most.", field="since")
+    minutes = max(int((now - since).total_seconds() // 60), 1)
+    if minutes * 60 / asked.step > MOST_BUCKETS:
+        raise BadInput(f"That would be more than {MOST_BUCKETS} buckets: choose a larger step.", field="step")
+    return Span.until(now, minutes, asked.step // 60)
+
+
+def _dated(span: Span, rows: list[Any]) -> list[dict[str, Any]]:
+    return [{"at": rfc3339(span.moment(minute)), **row} for minute, row in zip(span.starts, rows, strict=True)]
+
+
+def _named(values: tuple[float | None, ...]) -> dict[str, float | None]:
+    return dict(zip(("p50", "p95", "p99"), values, strict=True))

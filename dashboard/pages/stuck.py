@@ -1,0 +1,98 @@
+"""Stuck jobs: the verdict with its evidence, what the monitor will do and when, and what it did before."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+from flask.typing import ResponseReturnValue
+
+from dashboard.actions import done
+from dashboard.context import actor, conn, yard
+from dashboard.presenters import stuck as presenter
+from dashboard.rendering import render
+from dashboard.security import requires
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput
+from workers.services import jobs, monitoring, statistics, stuck
+from workers.store import sweeps
+
+bp = Blueprint("stuck", __name__)
+SHOWN = 20
+BEFORE = timedelta(days=7)
+LEAVE_SECONDS = 1800.0
+
+
+@bp.get("/stuck")
+@requires("viewer")
+def page() -> Response:
+    """Show what is stuck, what is watched, and the monitor."""
+    now, connection, settings = utcnow(), conn(), yard().settings
+    found = stuck.look(connection, settings, now)
+    last = sweeps.last(connection)
+    running = presenter.running(connection, {one.row["id"] for one in found})
+    return render(
+        "stuck/page.html",
+        {"stuck": "stuck/_stuck.html"},
+        active_page="stuck",
+        cards=[presenter.card(one, settings) for one in found[:SHOWN]],
+        count=len(found),
+        watched=presenter.watched(running, statistics.usual_of(connection, [row["task"] for row in running]), now),
+        last=last,
+        next_at=_next(last["at"] if last else None, settings.monitor_interval_seconds, now),
+        interval=settings.monitor_interval_seconds,
+        sweeps=presenter.sweep_bars(sweeps.recent(connection, now - timedelta(hours=1))),
+        before=presenter.before(connection, sweeps.findings(connection, now - BEFORE)),
+        now=now,
+    )
+
+
+@bp.post("/stuck/sweeps")
+@requires("operator")
+def sweep() -> ResponseReturnValue:
+    """Sweep now."""
+    monitoring.sweep_soon(yard(), actor())
+    return done("The monitor sweeps now.", "/stuck", stay=True)
+
+
+@bp.post("/jobs/<job_id>/resets")
+@requires("operator")
+def reset(job_id: str) -> ResponseReturnValue:
+    """Put a stuck job back."""
+    stuck.reset(yard(), job_id, actor())
+    return done("The job is back on its queue.", "/stuck", stay=True)
+
+
+@bp.route("/jobs/<job_id>/failures", methods=["GET", "POST"])
+@requires("operator")
+def fail(job_id: str) -> ResponseReturnValue:
+    """Ask, then fail a stuck job."""
+    if request.method == "GET":
+        return render_template("stuck/fail.html", active_page="stuck", job=jobs.get(conn(), job_id))
+    stuck.fail(yard(), job_id, actor())
+    return done("The job has failed. It can be retried.", f"/jobs/{job_id}")
+
+
+@bp.post("/jobs/<job_id>/leave")
+@requires("operator")
+def leave(job_id: str) -> ResponseReturnValue:
+    """Leave a running job alone for half an hour."""
+    stuck.leave(yard(), job_id, LEAVE_SECONDS, actor())
+    return done("The monitor leaves it alone for 30 minutes.", "/stuck", stay=True)
+
+
+@bp.post("/stuck/findings/<finding_id>/undo")
+@requires("operator")
+def undo(finding_id: str) -> ResponseReturnValue:
+    """Undo what a sweep did."""
+    if not (finding_id.isascii() and finding_id.isdecimal() and len(finding_id) <= 18):
+        raise BadInput("This is no finding.", field="finding_id")
+    row: Any = stuck.undo(yard(), int(finding_id), actor())
+    words = "The job is called off." if row["status"] == "canceled" else "The job is tried again."
+    return done(words, "/stuck", stay=True)
+
+
+def _next(last: datetime | None, interval: float, now: datetime) -> datetime:
+    following = (last or now) + timedelta(seconds=interval)
+    return following if following > now else now

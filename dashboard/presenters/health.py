@@ -1,0 +1,157 @@
+"""The health page's charts: each is a table of numbers that the script draws, so that it reads without one too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dashboard.presenters import words
+from workers.services.history import Span
+
+Value = float | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One line or stack of a chart; the marks say how it is drawn."""
+
+    label: str
+    state: str = ""
+    marks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart and the table that it is drawn from."""
+
+    id: str
+    title: str
+    note: str
+    form: str  # stack, lines
+    columns: Sequence[Column]
+    rows: Sequence[tuple[datetime, Sequence[str]]]
+    options: Mapping[str, str]
+    now: str = ""
+    long: bool = False  # whether its times are days
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not any(value not in {"", "0"} for _, values in self.rows for value in values)
+
+
+def summary(ended: Sequence[Mapping[str, int]]) -> tuple[int, float | None]:
+    """Tell how many jobs ended and how many percent of them completed."""
+    completed, failed = sum(one["completed"] for one in ended), sum(one["failed"] for one in ended)
+    total = completed + failed
+    return total, 100 * completed / total if total else None
+
+
+def jobs(
+    span: Span, ended: Sequence[Mapping[str, int]], measured: Mapping[str, Sequence[Sequence[Value]]]
+) -> dict[str, Chart]:
+    """Make the four charts of jobs."""
+    shares = [
+        100 * one["completed"] / (one["completed"] + one["failed"]) if one["completed"] + one["failed"] else None
+        for one in ended
+    ]
+    return {
+        "throughput": _chart(
+            span,
+            "throughput",
+            "Throughput",
+            f"jobs in {bucket_words(span)}; below the line went wrong",
+            "stack",
+            [
+                Column("Completed", "completed", {"fill": "soft"}),
+                Column("Will retry", "retry_scheduled", {"fill": "rising"}),
+                Column("Failed", "failed", {"below": ""}),
+                Column("Canceled", "canceled", {"below": "", "fill": "dots"}),
+            ],
+            [[one["completed"], one["retried"], one["failed"], one["canceled"]] for one in ended],
+        ),
+        "success": _chart(
+            span,
+            "success",
+            "Success",
+            "of all that ended",
+            "lines",
+            [Column("Success", "completed")],
+            [[share] for share in shares],
+            {"unit": "%", "min": "0", "max": "101"},
+        ),
+        "wait": _durations(span, "wait", "Wait", "from due to start", "pending", measured["wait"]),
+        "run": _durations(span, "run", "Run time", "of one try", "processing", measured["run"]),
+    }
+
+
+def machine(span: Span, numbers: Sequence[Mapping[str, Value]]) -> list[Chart]:
+    """Make the charts of what the monitor measures; those that it never measured are left out."""
+
+    def one(name: str, title: str, unit: str, factor: float = 1.0, **options: str) -> Chart:
+        values: list[list[Value]] = [[None if row[name] is None else float(row[name] or 0) * factor] for row in numbers]
+        last = next((value[0] for value in reversed(values) if value[0] is not None), None)
+        shown = "" if last is None else f"{last:,.3g}{'' if unit == 'n' else ' ' + unit}"
+        return _chart(
+            span,
+            name,
+            title,
+            "",
+            "lines",
+            [Column(title, "", {"weight": "1.5"})],
+            values,
+            {"unit": unit, **options},
+            shown,
+        )
+
+    charts = [
+        one("queue_length", "Waiting jobs", "n"),
+        one("oldest_wait_seconds", "Oldest wait", "s"),
+        one("workers_busy", "Workers busy", "n"),
+        one("cpu_percent", "CPU", "%", min="0", max="100", limit="95"),
+        one("memory_percent", "Memory", "%", min="0", max="100", limit="90"),
+        one("disk_percent", "Disk", "%", min="0", max="100", limit="90"),
+        one("database_bytes", "Database", "MB", 1e-6),
+        one("probe_ms", "Probe", "ms", limit="2000"),
+    ]
+    return [chart for chart in charts if chart.now]
+
+
+def bucket_words(span: Span) -> str:
+    """Say how long a bucket is."""
+    return words.span(span.step * 60)
+
+
+def _durations(span: Span, name: str, title: str, note: str, state: str, values: Sequence[Sequence[Value]]) -> Chart:
+    columns = [
+        Column("p50", state, {"weight": "1.5", "dash": "none"}),
+        Column("p95", state, {"weight": "2"}),
+        Column("p99", state, {"weight": "1"}),
+    ]
+    known = [value for row in values for value in row if value]
+    low, high = min(known, default=0.001), max(known, default=1.0)
+    options = {"unit": "s", "scale": "log", "min": f"{max(low / 2, 0.0005):.4g}", "max": f"{max(high * 2, 0.01):.4g}"}
+    ticks = [tick for tick in (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000) if low / 2 <= tick <= high * 2]
+    if ticks:
+        options["splits"] = " ".join(f"{tick:g}" for tick in ticks)
+    return _chart(span, name, title, note, "lines", columns, values, options)
+
+
+def _chart(
+    span: Span,
+    name: str,
+    title: str,
+    note: str,
+    form: str,
+    columns: Sequence[Column],
+    values: Sequence[Sequence[Value]],
+    options: Mapping[str, str] | None = None,
+    now: str = "",
+) -> Chart:
+    rows = [
+        (span.moment(minute), ["" if value is None else f"{value:.4g}" for value in row])
+        for minute, row in zip(span.starts, values, strict=True)
+    ]
+    is_long = span.last - span.first > 3 * 1440
+    return Chart(name, title, note, form, columns, rows, options or {}, now, is_long)
