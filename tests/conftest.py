@@ -18,7 +18,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support import eventually, free_port
+from tests.postgres import PostgresServer
+from tests.support import eventually
 from workers import registry
 from workers.broker.embedded import EmbeddedValkey
 from workers.domain.actors import Actor
@@ -53,37 +54,10 @@ def _answers(server: EmbeddedValkey) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """Run one PostgreSQL for all tests of a session; the address of its first database."""
-    programs = _postgres_programs()
-    folder = Path(tempfile.mkdtemp(prefix="ty-pg-"))
-    port = free_port()
-    as_owner: list[str] = []
-    if os.getuid() == 0:
-        shutil.chown(folder, "postgres")
-        folder.chmod(0o700)
-        as_owner = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    data = folder / "data"
-    subprocess.run(
-        [*as_owner, str(programs / "initdb"), "-D", str(data), "-U", "yard", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd=folder,
-    )
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c synchronous_commit=off"
-    server = [*as_owner, str(programs / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
-    subprocess.run([*server, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-    yield f"postgresql+psycopg://yard@127.0.0.1:{port}/"
-    subprocess.run([*server, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd=folder)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _postgres_programs() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)
-    if found:
-        return found[0].parent
-    on_path = shutil.which("initdb")
-    if on_path is None:
-        pytest.fail("PostgreSQL's server programs are missing; make test says how to install them")
-    return Path(on_path).parent
+    server = PostgresServer()
+    server.start()
+    yield server.address
+    server.remove()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
