@@ -16,7 +16,7 @@ _VERB = {"scheduled": "held", "pending": "waited", "processing": "ran", "retry_s
 _NOTES = {
     "retried": "retried",
     "run_now": "run now",
-    "reset": "put back by the monitor",
+    "reset": "put back",
     "timed_out": "time limit passed",
     "lost": "its process was lost",
     "skipped": "skipped",
@@ -73,12 +73,14 @@ def _note(move: Row, job: Row) -> str:
     detail = payloads.load(move["detail"]) or {}
     if detail.get("error"):
         parts.append(str(detail["error"]).splitlines()[0][:120])
+    if detail.get("why"):
+        parts.append(str(detail["why"])[:200])
     actor = move["actor"] or ""
     if move["event"] == "started":
         parts.append(actor.replace("worker:", "worker "))
     elif move["event"] == "enqueued":
         parts.append(f"queue {job['queue']}, priority {job['priority']}" + (f", by {actor}" if actor else ""))
-    elif move["event"] in {"retried", "run_now", "canceled"} and actor:
+    elif move["event"] in {"retried", "run_now", "canceled", "reset"} and actor:
         parts.append(f"by {actor}")
     return "; ".join(part for part in parts if part)
 

@@ -1,7 +1,7 @@
 // The live connection. Reads body[data-live-rooms], [data-behavior=live] (the pill), [data-behavior=fresh], [data-fresh].
 import { io } from "../vendor/socket.io/socket.io.esm.min.js";
 import { append } from "./logs.js";
-import { say } from "./messages.js";
+import { toast } from "./messages.js";
 import { patch, patchCounts } from "./progress.js";
 import { refreshAll, refreshOn } from "./regions.js";
 
@@ -59,7 +59,7 @@ if (socket) {
   socket.on("counts", (told) => { patchCounts(told); refreshOn("counts"); });
   socket.on("changed", onChanged);
   socket.on("log", append);
-  socket.on("alert", (told) => { if (told.status === "firing") say(told.title, true); });
+  socket.on("alert", (told) => { if (told.status === "firing") toast(told.title); });
   socket.on("resync", () => refreshAll());
   socket.connect();
 }

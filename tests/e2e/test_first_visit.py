@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,14 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.integration.running import Running
+from tests.support import eventually
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.services import execution, jobs, statistics
+from workers.services.enqueueing import NewJob
+from workers.settings import Settings
+from workers.store import jobs as rows
+from workers.yard import Yard
 
 PASSWORD = "correct horse battery"
 PAGES = (
@@ -139,3 +148,43 @@ def test_no_page_scrolls_sideways(taskyard: Running, signed_in: Page, width: int
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             wide.append(path)
     assert wide == []
+
+
+def test_an_alert_rings_on_every_page_and_is_acknowledged(taskyard: Running, signed_in: Page) -> None:
+    page = signed_in
+    page.goto(taskyard.address + "/queues")
+    expect(page.locator("[data-behavior=live]")).to_have_text("Live", timeout=10_000)
+    yard = Yard.open(Settings.from_env(taskyard.environment))
+    jobs.enqueue_many(yard, [NewJob("samples.fail", {"message": "out of order"}, max_retries=0)] * 8)
+
+    def all_failed() -> None:
+        with yard.database.read() as connection:
+            assert statistics.status_counts(connection)["failed"] >= 8
+
+    eventually(all_failed, within=15)
+    assert taskyard.run("sweep").returncode == 0
+    yard.close()
+    expect(page.locator("[data-toasts]")).to_contain_text("tasks failed in last hour", timeout=10_000)
+    expect(page.locator(".bell b")).to_be_visible()
+    page.locator(".bell").click()
+    row = page.locator(".alarm", has_text="tasks failed in last hour")
+    row.get_by_role("button", name="Acknowledge").click()
+    expect(row.locator(".tag", has_text="Acknowledged")).to_be_visible(timeout=10_000)
+
+
+def test_a_stuck_job_is_seen_and_put_back(taskyard: Running, signed_in: Page) -> None:
+    yard = Yard.open(Settings.from_env(taskyard.environment))
+    made = jobs.enqueue(yard, NewJob("samples.noop", queue="nobody-yet", max_retries=1, delay_seconds=3600)).job_id
+    jobs.run_now(yard, made, Actor("user", "olga", "operator"))
+    execution.begin(yard, made, 1, "a-worker-that-is-gone", "nobody-yet")
+    with yard.database.write() as connection:
+        rows.touch(connection, made, 1, {"heartbeat_at": utcnow() - timedelta(minutes=14)})
+    page = signed_in
+    page.goto(taskyard.address + "/stuck")
+    card = page.locator(f"#stuck-{made}")
+    expect(card).to_contain_text("Its worker is gone.")
+    card.get_by_role("button", name="Put it back now").click()
+    expect(card).to_have_count(0, timeout=10_000)
+    page.goto(f"{taskyard.address}/jobs/{made}")
+    expect(page.locator(".timeline")).to_contain_text("is not registered any more")
+    yard.close()

@@ -6,13 +6,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.integration.running import ROOT, Running
-from workers.services import tokens, users
+from workers.domain.clock import utcnow
+from workers.services import execution, tokens, users
 from workers.settings import Settings
+from workers.store import jobs as rows
 from workers.yard import Yard
 
 pytestmark = pytest.mark.timeout(120)
@@ -132,3 +135,17 @@ def test_versions_and_help_need_no_taskyard(taskyard: Running) -> None:
     told = taskyard.run("--help").stdout
     for command in ("web", "worker", "scheduler", "enqueue", "jobs", "retry", "tokens", "users", "purge", "doctor"):
         assert command in told
+
+
+def test_a_dry_run_tells_and_does_nothing(taskyard: Running, yard: Yard) -> None:
+    made = taskyard.run("enqueue", "samples.noop", "--queue", "dry", "--max-retries", "1").stdout.strip()
+    execution.begin(yard, made, 1, "gone", "dry")
+    with yard.database.write() as connection:
+        rows.touch(connection, made, 1, {"heartbeat_at": utcnow() - timedelta(hours=1)})
+    told = taskyard.run("sweep", "--dry-run")
+    assert told.returncode == 0, told.stderr
+    assert made in told.stdout
+    assert "would be reset" in told.stdout
+    assert taskyard.run("purge", "--dry-run").stdout == "0 jobs would be deleted\n"
+    assert taskyard.run("purge", "--queue", "dry", "--dry-run").stdout == "0 waiting jobs would be canceled\n"
+    assert taskyard.status(made) == "processing"

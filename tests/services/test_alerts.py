@@ -19,6 +19,8 @@ from workers.services import alerting, channels, deliveries, execution, jobs, mo
 from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending
 from workers.store import alerts
+from workers.store import jobs as rows
+from workers.store import workers as worker_rows
 from workers.yard import Yard
 
 MINUTE = timedelta(minutes=1)
@@ -219,3 +221,52 @@ def test_stuck_jobs_raise_the_alert_of_the_seeds(yard: Yard) -> None:
         execution.begin(yard, made, 1, "gone", "default")
     sweep(yard, utcnow() + 20 * MINUTE)
     assert open_alerts(yard)["stuck_reset"]["title"].endswith("Alert: 2 stuck tasks were reset")
+
+
+def test_a_probe_that_is_slow_or_fails_raises_an_alert(yard: Yard, admin: Actor, httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/up").respond_with_data("ok")
+    httpserver.expect_request("/down").respond_with_data("no", status=503)
+    rules.change(yard, "rule-probe", {"threshold": 0, "cooldown_seconds": 0}, admin)
+    up = replace(yard, settings=replace(yard.settings, probe_url=httpserver.url_for("/up")))
+    down = replace(yard, settings=replace(yard.settings, probe_url=httpserver.url_for("/down")))
+    now = utcnow()
+    sweep(up, now)
+    assert open_alerts(yard)["probe"]["title"].startswith("API slow response: ")
+    sweep(down, now + MINUTE)
+    alert = open_alerts(yard)["probe"]
+    assert (alert["title"], alert["detail"]) == ("The health probe fails", "it answered 503")
+
+
+def test_a_database_that_nears_its_limit_raises_an_alert(yard: Yard, admin: Actor) -> None:
+    rules.change(yard, "rule-database", {"threshold": 1}, admin)
+    small = replace(yard, settings=replace(yard.settings, database_limit_mb=5))
+    sweep(small, utcnow())
+    assert open_alerts(yard)["database"]["title"].startswith("Database usage at ")
+
+
+def test_a_queue_that_nobody_serves_raises_an_alert_when_that_lasts(yard: Yard) -> None:
+    jobs.enqueue(yard, NewJob("samples.noop", queue="reports"))
+    now = utcnow()
+    for n, is_open in ((0, False), (1, False), (2, True)):
+        sweep(yard, now + n * MINUTE)
+        assert ("no_worker" in open_alerts(yard)) is is_open, n
+    assert open_alerts(yard)["no_worker"]["title"] == "No worker listens to reports"
+
+
+def test_jobs_that_run_long_or_stand_still_raise_alerts(yard: Yard) -> None:
+    for _ in range(4):
+        made = jobs.enqueue(yard, NewJob("samples.sleep", {"seconds": 1})).job_id
+        execution.begin(yard, made, 1, "w", "default")
+        execution.end(yard, made, 1, Ending("completed", result="1"))
+    slow = jobs.enqueue(yard, NewJob("samples.sleep", {"seconds": 1}, timeout_seconds=86400)).job_id
+    execution.begin(yard, slow, 1, "w", "default")
+    execution.save_progress(yard, slow, 1, {"progress": 1.0})
+    later = utcnow() + 10 * MINUTE
+    with yard.database.write() as connection:
+        worker_rows.register(connection, {"name": "w", "host": "elsewhere", "pid": 1, "queues": '["*"]', "state": "busy",
+                                          "job_id": slow, "started_at": later, "heartbeat_at": later})  # fmt: skip
+        rows.touch(connection, slow, 1, {"heartbeat_at": later})
+    sweep(yard, later)
+    told = open_alerts(yard)
+    assert told["long_running"]["title"].startswith("samples.sleep has run for 10 m")
+    assert told["stalled"]["title"].startswith("samples.sleep has not moved for")

@@ -26,6 +26,7 @@ DELIVER_EVERY_SECONDS = 30.0
 SETTLED_SECONDS = 6.0
 LONGEST_WAIT_SECONDS = 8.0
 RETAIN_EVERY_SECONDS = 3600.0
+TIDY_EVERY_SECONDS = 1200.0
 SWEEP = "monitor.sweep"  # the task
 SWEEP_TIMER = "monitor-sweep"
 
@@ -80,7 +81,7 @@ class Scheduler:
             Step("due jobs", delivery.promote_due, 1.0),
             Step("lost jobs", self._deliver, 1.0),
             Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
-            Step("roll-ups", retention.tidy_step, RETAIN_EVERY_SECONDS),
+            Step("roll-ups", retention.tidy_step, TIDY_EVERY_SECONDS),
             *([Step("size of the pool", self._size_pool, 1.0)] if tell_size else []),
         )
 

@@ -19,7 +19,8 @@ from workers.yard import Yard
 
 STEP = 500
 ROLL_UP_DAYS = 90
-FOLD_AFTER_HOURS = 48
+# What is older than so many hours is kept by so many minutes: the buckets of the charts that still show it.
+FOLDS = ((3, 20), (48, 60))
 _MINUTES = cast(Table, JobMinute.__table__)
 _HISTOGRAMS = cast(Table, JobHistogram.__table__)
 
@@ -43,9 +44,9 @@ def would_purge(yard: Yard, now: datetime) -> int:
 
 
 def tidy_step(yard: Yard, now: datetime) -> int:
-    """Fold one old hour of roll-ups and delete what is older than its time; tells how many rows went. Raises Unavailable."""
+    """Fold an hour of old roll-ups and delete what is older than its time; tells how many rows went. Raises Unavailable."""
     with yard.database.write() as connection:
-        gone = _fold(connection, _MINUTES, now) + _fold(connection, _HISTOGRAMS, now)
+        gone = sum(_fold(connection, table, now, *fold) for table in (_MINUTES, _HISTOGRAMS) for fold in FOLDS)
         last = minute_of(now) - ROLL_UP_DAYS * 1440
         for table in (_MINUTES, _HISTOGRAMS, HEALTH):
             gone += connection.execute(delete(table).where(table.c.minute < last)).rowcount
@@ -61,22 +62,23 @@ def _old(yard: Yard, now: datetime) -> tuple[ColumnElement[bool], ...]:
     return ended, JOBS.c.id < first_id(before), JOBS.c.updated_at < before
 
 
-def _fold(connection: Connection, table: Table, now: datetime) -> int:
-    """Sum the minutes of the oldest hour that is not folded yet into its first minute; tells how many rows went."""
-    until = (minute_of(now) // 60 - FOLD_AFTER_HOURS) * 60
-    oldest = select(func.min(table.c.minute)).where(table.c.minute < until, table.c.minute % 60 != 0)
+def _fold(connection: Connection, table: Table, now: datetime, after_hours: int, minutes: int) -> int:
+    """Sum the oldest hour that is not folded yet into groups of minutes; tells how many rows went."""
+    until = (minute_of(now) // 60 - after_hours) * 60
+    oldest = select(func.min(table.c.minute)).where(table.c.minute < until, table.c.minute % minutes != 0)
     first = connection.execute(oldest).scalar_one()
     if first is None:
         return 0
     hour = first // 60 * 60
     within = table.c.minute.between(hour, hour + 59)
-    rows = connection.execute(_summed(table).where(within)).mappings().all()
+    rows = connection.execute(_summed(table, minutes).where(within)).mappings().all()
     gone = connection.execute(delete(table).where(within)).rowcount
-    connection.execute(insert(table), [{**row, "minute": hour, "slot": 0} for row in rows])
+    connection.execute(insert(table), [{**row, "slot": 0} for row in rows])
     return gone - len(rows)
 
 
-def _summed(table: Table) -> Select[Any]:
-    keys = [column for column in table.primary_key if column.name not in {"minute", "slot"}]
+def _summed(table: Table, minutes: int) -> Select[Any]:
+    start = (table.c.minute - table.c.minute % minutes).label("minute")
+    keys = [start, *(column for column in table.primary_key if column.name not in {"minute", "slot"})]
     sums = [func.sum(column).label(column.name) for column in table.columns if not column.primary_key]
     return select(*keys, *sums).group_by(*keys)
