@@ -41,6 +41,17 @@ ROWS: tuple[tuple[str, str, str], ...] = (
         "pages",
         "{page_1000000_ms:.0f} ms, deep in the list {page_deep_1000000_ms:.0f} ms",
     ),
+    (
+        "a sweep of the monitor, 1,000,000 jobs stored",
+        "monitor",
+        "{sweep_ms:.0f} ms; {sweep_10000_stuck_seconds:.1f} s with 10,000 stuck",
+    ),
+    (
+        "retry of 100,000 failed jobs at once",
+        "monitor",
+        "{retry_100000_seconds:.1f} s, Jobs page meanwhile ≤ {slowest_page_meanwhile_ms:.0f} ms",
+    ),
+    ("charts of a day with a million jobs", "monitor", "{chart_24h_ms:.0f} ms; roll-ups {roll_ups_mb:.1f} MB"),
     ("ready after `make run`", "startup", "{start_seconds:.1f} s"),
     ("memory of everything, idle", "startup", "{idle_pss_mb:.0f} MB"),
 )
