@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response, current_app, jsonify, render_template
 from flask.typing import ResponseReturnValue
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,6 +14,7 @@ from dashboard.context import conn, yard
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.services import health, statistics
+from workers.store import alerts, sweeps
 
 bp = Blueprint("health", __name__)
 
@@ -40,8 +43,15 @@ def readyz() -> ResponseReturnValue:
 @requires("viewer")
 def metrics() -> Response:
     """Tell the numbers to Prometheus."""
-    registry = CollectorRegistry()
-    registry.register(_Numbers(statistics.snapshot(conn(), utcnow(), yard().settings.heartbeat_seconds)))  # type: ignore[arg-type]
+    registry, now, settings = CollectorRegistry(), utcnow(), yard().settings
+    last = sweeps.last(conn())
+    numbers = _Numbers(
+        statistics.snapshot(conn(), now, settings.heartbeat_seconds),
+        alerts.counts(conn()),
+        (now - last["at"]).total_seconds() if last is not None else None,
+        statistics.silent_jobs(conn(), now, settings),
+    )
+    registry.register(numbers)  # type: ignore[arg-type]
     return Response(generate_latest(registry), mimetype="text/plain; version=0.0.4")
 
 
@@ -60,8 +70,10 @@ def docs() -> ResponseReturnValue:
 
 
 class _Numbers:
-    def __init__(self, snapshot: dict) -> None:  # type: ignore[type-arg]
-        self._snapshot = snapshot
+    def __init__(
+        self, snapshot: dict[str, Any], alarms: dict[str, int], sweep_age: float | None, silent_jobs: int
+    ) -> None:
+        self._snapshot, self._alarms, self._sweep_age, self._silent = snapshot, alarms, sweep_age, silent_jobs
 
     def collect(self) -> list[GaugeMetricFamily]:
         jobs = GaugeMetricFamily("taskyard_jobs", "Jobs kept, by queue and status.", labels=["queue", "status"])
@@ -73,4 +85,14 @@ class _Numbers:
                 jobs.add_metric([name, status], queue[status])
         for state in ("busy", "idle", "lost"):
             workers.add_metric([state], self._snapshot["workers"][state])
-        return [jobs, paused, workers]
+        return [jobs, paused, workers, *self._of_the_monitor()]
+
+    def _of_the_monitor(self) -> list[GaugeMetricFamily]:
+        alarms = GaugeMetricFamily("taskyard_alerts", "Open alerts, by status.", labels=["status"])
+        for status in ("firing", "acknowledged", "silenced"):
+            alarms.add_metric([status], self._alarms.get(status, 0))
+        silent = GaugeMetricFamily("taskyard_silent_jobs", "Running jobs without a sign of life.", value=self._silent)
+        if self._sweep_age is None:
+            return [alarms, silent]
+        age = GaugeMetricFamily("taskyard_sweep_age_seconds", "Since the monitor's last sweep.", value=self._sweep_age)
+        return [alarms, silent, age]

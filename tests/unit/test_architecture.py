@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from workers.domain.alarms import KINDS
 from workers.domain.states import NOTES, TRANSITIONS, Status
 from workers.settings import Settings
 
@@ -117,3 +118,15 @@ def test_every_state_and_event_is_documented() -> None:
     told = (ROOT / "docs/glossary.md").read_text()
     events = {event for listed in TRANSITIONS.values() for event in listed} | NOTES
     assert [one for one in [*map(str, Status), *sorted(events)] if f"`{one}`" not in told] == []
+
+
+def test_every_metric_is_in_the_docs() -> None:
+    told = (ROOT / "docs/operations.md").read_text()
+    named = set(re.findall(r'"(taskyard_[a-z_]+)"', (ROOT / "dashboard/api/health.py").read_text()))
+    assert named
+    assert {name for name in named if f"`{name}" not in told} == set()
+
+
+def test_every_kind_of_alert_rule_is_in_the_docs() -> None:
+    told = (ROOT / "docs/operations.md").read_text()
+    assert {kind for kind in KINDS if f"`{kind}`" not in told} == set()

@@ -77,6 +77,7 @@ class Presence:
         values = {
             "state": state,
             "heartbeat_at": utcnow(),
+            "stopped_at": None,  # the monitor gives up a worker after a day of silence; this one is back
             "jobs_done": self._done,
             "jobs_failed": self._failed,
             "job_id": split_rq_id(entry)[0] if entry else None,
