@@ -117,7 +117,8 @@ def fill_day(yard: Yard, total: int) -> None:
         minutes[key] = minutes.get(key, 0) + 1
         for kind, middle in (("run", 4.0), ("wait", 2.0)):
             bucket = histograms.bucket_of(int(1000 * chance.lognormvariate(0, 0.6) * middle))
-            counts[*key, kind, bucket] = counts.get((*key, kind, bucket), 0) + 1
+            five = (key[0] - key[0] % 5, *key[1:], kind, bucket)
+            counts[five] = counts.get(five, 0) + 1
     zero = dict.fromkeys(("failed", "retried", "canceled", "run_ms", "wait_ms"), 0)
     names = ("minute", "queue", "task")
     with yard.database.write() as connection:

@@ -123,9 +123,12 @@ def tasks() -> ResponseReturnValue:
     asked = read_query(Since)
     span = _span(asked)
     measured = history.percentiles(conn(), span, asked.queue, asked.task)
+    # Durations are kept by five minutes: shorter buckets share them.
+    at = {minute: index for index, minute in enumerate(span.measured.starts)}
+    shared = [at[minute - minute % span.measured.step] for minute in span.starts]
     buckets = [
         {**ended, "run": _named(measured["run"][index]), "wait": _named(measured["wait"][index])}
-        for index, ended in enumerate(history.throughput(conn(), span, asked.queue, asked.task))
+        for ended, index in zip(history.throughput(conn(), span, asked.queue, asked.task), shared, strict=True)
     ]
     rows = [
         {

@@ -81,8 +81,8 @@ def jobs(
             [[share] for share in shares],
             {"unit": "%", "min": "0", "max": "101"},
         ),
-        "wait": _durations(span, "wait", "Wait", "from due to start", "pending", measured["wait"]),
-        "run": _durations(span, "run", "Run time", "of one try", "processing", measured["run"]),
+        "wait": _durations(span.measured, "wait", "Wait", "from due to start", "pending", measured["wait"]),
+        "run": _durations(span.measured, "run", "Run time", "of one try", "processing", measured["run"]),
     }
 
 

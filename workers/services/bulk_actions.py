@@ -125,8 +125,7 @@ def step(yard: Yard, action_id: str) -> Row:
             return action
         wanted = JobFilter.from_args(json.loads(action["selection"]), now)
         ids, cursor = job_lists.ids_matching(connection, wanted, action["cursor"], _size(action))
-        found = jobs.get_many(connection, ids)
-        done, refused = _apply(connection, action, [found[one] for one in ids if one in found], now)
+        done, refused = _apply(connection, action, jobs.locked(connection, ids), now)
         bulk_actions.refuse(connection, action_id, refused)
         values: dict[str, Any] = {"status": "processing", "cursor": cursor}
         values |= {"done": action["done"] + len(done), "refused": action["refused"] + len(refused)}
@@ -142,40 +141,41 @@ def step(yard: Yard, action_id: str) -> Row:
 def _apply(
     connection: Connection, action: Row, rows: Sequence[Row], now: datetime
 ) -> tuple[list[Row], list[tuple[str, str]]]:
-    done: list[Row] = []
-    refused: list[tuple[str, str]] = []
-    for row in rows:
-        after = _one(connection, action["action"], row, now, action["created_by"])
-        if after is None:
-            refused.append((row["id"], f"it is {row['status']}"))
-        else:
-            done.append(after)
-    if action["action"] == "delete" and done:
-        jobs.remove(connection, [row["id"] for row in done])
-    return done, refused
+    kind, actor = action["action"], action["created_by"]
+    allowed = [row for row in rows if Status(row["status"]) in ALLOWED[kind]]
+    if kind == "delete":
+        jobs.remove(connection, [row["id"] for row in allowed])
+        done = allowed
+    else:
+        done = [row for status in Status for row in _move(connection, kind, status, allowed, now, actor)]
+    moved = {row["id"] for row in done}
+    return done, [(row["id"], f"it is {row['status']}") for row in rows if row["id"] not in moved]
 
 
-def _one(connection: Connection, action: str, row: Row, now: datetime, actor: str) -> Row | None:
-    status = Status(row["status"])
-    if status not in ALLOWED[action]:
-        return None
-    if action == "delete":
-        return row
-    if action == "cancel" and status is Status.PROCESSING:
-        values: dict[str, Any] = {"cancel_requested_at": now, "cancel_requested_by": actor}
-        if not jobs.touch(connection, row["id"], row["attempt"], values):
-            return None
-        jobs.note(connection, row, "cancel_requested", now, actor=actor)
-        return row
-    if action == "cancel":
+def _move(
+    connection: Connection, kind: str, status: Status, rows: Sequence[Row], now: datetime, actor: str
+) -> Sequence[Row]:
+    group = [row for row in rows if row["status"] == status]
+    if kind == "cancel" and status is Status.PROCESSING:
+        return [row for row in group if _is_asked_to_stop(connection, row, now, actor)]
+    after, event = Status.PENDING, "run_now"
+    # The next attempt is counted by the database: the expression stands for each row's own.
+    values: dict[str, Any] = released({"status": status, "attempt": jobs.JOBS.c.attempt}, now)
+    if kind == "cancel":
         after, event = Status.CANCELED, "canceled"
         values = {"canceled_at": now, "due_at": None, "next_retry_at": None}
-    elif action == "retry":
-        after, event = Status.PENDING, "retried"
-        values = {**FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
-    else:
-        after, event, values = Status.PENDING, "run_now", released(row, now)
-    return jobs.transition(connection, row["id"], status, row["attempt"], after, event, now, actor=actor, values=values)
+    elif kind == "retry":
+        event = "retried"
+        values = {**FRESH, "progress": 0.0, "attempt": jobs.JOBS.c.attempt + 1, "pending_at": now}
+    return jobs.transition_many(connection, group, after, event, now, values, actor=actor)
+
+
+def _is_asked_to_stop(connection: Connection, row: Row, now: datetime, actor: str) -> bool:
+    values = {"cancel_requested_at": now, "cancel_requested_by": actor}
+    if not jobs.touch(connection, row["id"], row["attempt"], values):
+        return False
+    jobs.note(connection, row, "cancel_requested", now, actor=actor)
+    return True
 
 
 def _carry_out(yard: Yard, action: str, done: Sequence[Row]) -> None:

@@ -16,6 +16,7 @@ from workers.store.monitor_models import JobHistogram
 
 _MINUTES = cast(Table, JobMinute.__table__)
 _HISTOGRAMS = cast(Table, JobHistogram.__table__)
+MEASURED_MINUTES = 5
 SHARES = (0.5, 0.95, 0.99)
 # What is chosen on the page: the name, its minutes, the minutes of one bucket.
 PERIODS: dict[str, tuple[int, int]] = {
@@ -59,6 +60,14 @@ class Span:
         """List the first minute of each bucket."""
         return list(range(self.first, self.last + 1, self.step))
 
+    @property
+    def measured(self) -> Span:
+        """Tell the span in which durations are measured: five minutes at least."""
+        if self.step >= MEASURED_MINUTES:
+            return self
+        first, last = self.first // MEASURED_MINUTES, self.last // MEASURED_MINUTES
+        return Span(first * MEASURED_MINUTES, last * MEASURED_MINUTES, MEASURED_MINUTES)
+
     def moment(self, minute: int) -> datetime:
         """Tell the instant at which a bucket begins."""
         return datetime.fromtimestamp(minute * 60, UTC)
@@ -94,7 +103,8 @@ def throughput(connection: Connection, span: Span, queue: str = "", task: str = 
 def percentiles(
     connection: Connection, span: Span, queue: str = "", task: str = ""
 ) -> dict[str, list[tuple[float | None, ...]]]:
-    """Tell for each bucket p50, p95 and p99 of `run` and `wait`, in seconds."""
+    """Tell for each bucket of `span.measured` p50, p95 and p99 of `run` and `wait`, in seconds."""
+    span = span.measured
     start = _bucket(_HISTOGRAMS, span)
     keys = (_HISTOGRAMS.c.kind, start, _HISTOGRAMS.c.bucket)
     chosen = _kept(select(*keys, func.sum(_HISTOGRAMS.c.n)), _HISTOGRAMS, span, queue, task).group_by(*keys)

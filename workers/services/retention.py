@@ -20,7 +20,7 @@ from workers.yard import Yard
 STEP = 500
 ROLL_UP_DAYS = 90
 # What is older than so many hours is kept by so many minutes: the buckets of the charts that still show it.
-FOLDS = ((3, 20), (48, 60))
+FOLDS = ((7, 20), (49, 60))
 _MINUTES = cast(Table, JobMinute.__table__)
 _HISTOGRAMS = cast(Table, JobHistogram.__table__)
 

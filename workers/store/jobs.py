@@ -47,6 +47,8 @@ _INSERT_EVENT = Prepared(
     insert(EVENTS).values({one.name: bindparam(one.name) for one in EVENTS.columns if one.name != "id"}).inline()
 )
 _GET = select(JOBS).where(JOBS.c.id == bindparam("b_id"))
+# What those who push and tell need of a job that has moved.
+MOVED = tuple(JOBS.c[name] for name in "id task queue priority attempt timeout_seconds status version worker".split())
 NEXT_VERSION = (JOBS.c.version // VERSION_STEP + 1) * VERSION_STEP
 
 
@@ -59,6 +61,13 @@ def get_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, Row]:
     """Fetch these jobs by id (1,000 at most); those that do not exist are left out."""
     rows = connection.execute(select(JOBS).where(JOBS.c.id.in_(job_ids))).mappings()
     return {row["id"]: row for row in rows}
+
+
+def locked(connection: Connection, job_ids: Sequence[str]) -> list[Row]:
+    """Fetch the `MOVED` columns of these jobs (1,000 at most), in this order, and keep others from them until the end."""
+    chosen = select(*MOVED).where(JOBS.c.id.in_(job_ids)).with_for_update()
+    rows = {row["id"]: row for row in connection.execute(chosen).mappings()}
+    return [rows[job_id] for job_id in job_ids if job_id in rows]
 
 
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -118,6 +127,37 @@ def transition(
     return row
 
 
+def transition_many(
+    connection: Connection,
+    rows: Sequence[Row],
+    after: Status,
+    event: str,
+    now: datetime,
+    values: Mapping[str, Any],
+    *,
+    actor: str = "",
+) -> Sequence[Row]:
+    """Move jobs that are in one state together, as `transition` moves one; the `MOVED` columns of those that moved.
+
+    The rows come from `locked` in this transaction, so that their attempts cannot have changed. A value may be an
+    expression over the columns of JOBS. Raises ValueError for a move that `states.TRANSITIONS` lacks.
+    """
+    if not rows:
+        return []
+    before = Status(rows[0]["status"])
+    if not may_move(before, after, event):
+        raise ValueError(f"a job cannot go from {before} to {after} by {event}")
+    changes = {"status": str(after), "updated_at": now, "version": NEXT_VERSION, **values}
+    if after in FINAL:
+        changes["unique_key"] = None
+    ids = [row["id"] for row in rows]
+    changed = update(JOBS).where(JOBS.c.id.in_(ids), JOBS.c.status == str(before)).values(changes).returning(*MOVED)
+    moved = {row["id"]: row for row in connection.execute(changed).mappings()}
+    told = [moved[job_id] for job_id in ids if job_id in moved]
+    _INSERT_EVENT.run_many(connection, [_entry(row, event, now, actor, None, str(before)) for row in told])
+    return told
+
+
 def note(
     connection: Connection,
     row: Row,
@@ -129,17 +169,7 @@ def note(
     before: str | None = None,
 ) -> None:
     """Write an event of a job as it is in this row."""
-    entry = {
-        "job_id": row["id"],
-        "at": now,
-        "event": event,
-        "from_status": str(before) if before else None,
-        "to_status": row["status"] if before else None,
-        "attempt": row["attempt"],
-        "actor": actor,
-        "detail": json.dumps(detail, ensure_ascii=False, default=str) if detail else None,
-    }
-    _INSERT_EVENT.run(connection, entry)
+    _INSERT_EVENT.run(connection, _entry(row, event, now, actor, detail, before))
 
 
 def touch(connection: Connection, job_id: str, attempt: int, values: Mapping[str, Any]) -> bool:
@@ -186,6 +216,21 @@ def pending_since(connection: Connection, queue: str, until: datetime, after: st
     there = (JOBS.c.queue == queue, JOBS.c.status == str(Status.PENDING))
     waiting = (*there, JOBS.c.pending_at <= until, JOBS.c.id > after)
     return connection.execute(select(*columns).where(*waiting).order_by(JOBS.c.id).limit(limit)).mappings().all()
+
+
+def _entry(
+    row: Row, event: str, now: datetime, actor: str, detail: Mapping[str, Any] | None, before: str | None
+) -> dict[str, Any]:
+    return {
+        "job_id": row["id"],
+        "at": now,
+        "event": event,
+        "from_status": str(before) if before else None,
+        "to_status": row["status"] if before else None,
+        "attempt": row["attempt"],
+        "actor": actor,
+        "detail": json.dumps(detail, ensure_ascii=False, default=str) if detail else None,
+    }
 
 
 def _enqueued(job: Row, kept: Sequence[Row]) -> Row:

@@ -154,12 +154,13 @@ class AlertDelivery(Base):
 
 
 class JobHistogram(Base):
-    """How long attempts ran and waited in each minute, as counts in buckets; kept by triggers on `jobs`."""
+    """How long attempts ran and waited in each five minutes, as counts in buckets; kept by triggers on `jobs`."""
 
     __tablename__ = "job_histograms"
     __table_args__ = {"sqlite_with_rowid": False}
 
-    minute: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # minutes since 1970 UTC
+    # The first of the five, in minutes since 1970 UTC.
+    minute: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     queue: Mapped[str] = mapped_column(String(64), primary_key=True)
     task: Mapped[str] = mapped_column(String(200), primary_key=True)
     kind: Mapped[str] = mapped_column(String(4), primary_key=True)  # run, wait

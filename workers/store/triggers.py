@@ -26,6 +26,9 @@ _MINUTE = """INSERT INTO job_minutes (minute, queue, task, slot, completed, fail
 
 _SQLITE_MINUTE = "CAST(strftime('%s', NEW.updated_at) AS INTEGER) / 60"
 _POSTGRESQL_MINUTE = "(floor(extract(epoch FROM NEW.updated_at) / 60))::int"
+# Histograms have their first minute of five: a percentile of one minute says little, and a day is read in a fifth of the rows.
+_SQLITE_FIVE = "CAST(strftime('%s', NEW.updated_at) AS INTEGER) / 300 * 5"
+_POSTGRESQL_FIVE = "(floor(extract(epoch FROM NEW.updated_at) / 300))::int * 5"
 _POSTGRESQL_SLOT = "pg_backend_pid() % 16"
 _ENDED = "NEW.status IN ('completed', 'failed', 'canceled', 'retry_scheduled')"
 
@@ -82,12 +85,12 @@ def _histograms(minute: str, slot: str) -> str:
 def create_histograms(connection: Connection) -> None:
     """Create the triggers that keep `job_histograms`."""
     if connection.dialect.name == "sqlite":
-        body = _histograms(_SQLITE_MINUTE, "0")
+        body = _histograms(_SQLITE_FIVE, "0")
         statements = [
             f"CREATE TRIGGER jobs_histogram AFTER UPDATE OF status ON jobs WHEN {_TRIED} BEGIN {body}; END",
         ]
     else:
-        body = _histograms(_POSTGRESQL_MINUTE, _POSTGRESQL_SLOT)
+        body = _histograms(_POSTGRESQL_FIVE, _POSTGRESQL_SLOT)
         statements = [
             f"CREATE FUNCTION jobs_measured() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NEW; END $$",
             f"CREATE TRIGGER jobs_measured AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN ({_TRIED}) "
