@@ -17,9 +17,11 @@ function set(root, part, words) {
 function moveBar(bar, told) {
   if (!bar || told.total == null) return;
   const value = Math.round(told.progress * 100) / 100;
-  const covers = bar.querySelectorAll(".rest");
-  if (covers.length > 1) covers[0].remove();
-  bar.querySelector(".rest")?.setAttribute("x", `${value}%`);
+  // A bar that did not know its end has two covers; the first begins at nought, so the bar grows from there.
+  const [cover, second] = bar.querySelectorAll(".rest");
+  second?.remove();
+  cover?.setAttribute("width", "100%");
+  cover?.setAttribute("x", `${value}%`);
   bar.setAttribute("aria-valuenow", String(Math.round(value * 10) / 10));
 }
 
