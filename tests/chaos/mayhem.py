@@ -43,6 +43,7 @@ class Mayhem:
             ("web killed", 1, lambda: self._kill("web")),
             ("Redis emptied", 2, self._flush),
             ("Redis killed", 1, lambda: self._kill("valkey-server")),
+            ("Redis killed and its files gone", 1, self._lose_redis),
             ("database away", 1, self._lose_database),
         ]
 
@@ -101,6 +102,12 @@ class Mayhem:
 
     def _flush(self) -> None:
         self._yard.redis.flushall()
+
+    def _lose_redis(self) -> None:
+        self._kill("valkey-server")
+        for path in (self._running.data_dir / "valkey").rglob("*"):
+            if path.is_file():
+                path.unlink()
 
     def _lose_database(self) -> None:
         with away(self._yard, self._postgres):

@@ -141,7 +141,7 @@ def test_no_job_is_lost_and_none_completes_twice(
             made.append(enqueue(yard, f"job-{n}", seconds=1.2 if n % (JOBS // 120) == 0 else 0.02))
             # Work comes all the while, so that whatever goes wrong meets some.
             time.sleep(max(0.0, began + LASTS_SECONDS * n / JOBS - time.monotonic()))
-        while time.monotonic() - began < LASTS_SECONDS or len(mayhem.did) < 8:
+        while time.monotonic() - began < LASTS_SECONDS or len(mayhem.did) < 9:
             time.sleep(0.5)
     eventually(lambda: all_final(yard, JOBS), within=60 + JOBS / 20, every=0.5)
 

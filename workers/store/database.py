@@ -81,6 +81,7 @@ def _on_connect(connection: Any, _record: Any) -> None:
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: what is written again soon reaches the file once
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA cache_size=-16000")
     cursor.execute("PRAGMA temp_store=MEMORY")  # else each row with a trigger goes through a temporary file
