@@ -10,7 +10,9 @@ from flask_login import current_user
 from sqlalchemy import Connection
 
 from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
 from workers.domain.errors import Forbidden
+from workers.services import statistics
 from workers.yard import Yard
 
 
@@ -26,6 +28,16 @@ def conn() -> Connection:
         g.taskyard_connection = stack.enter_context(yard().database.read())
         g.taskyard_stack = stack
     return cast(Connection, g.taskyard_connection)
+
+
+def nav_counts() -> dict[str, int]:
+    """Tell the numbers that stand beside the states on every page, read once a request; none while SQL is away."""
+    if "taskyard_nav_counts" not in g:
+        try:
+            g.taskyard_nav_counts = statistics.nav_counts(conn(), utcnow(), yard().settings)
+        except Exception:  # the page that says why the database is away must still be drawn
+            return {}
+    return cast(dict[str, int], g.taskyard_nav_counts)
 
 
 def actor() -> Actor:

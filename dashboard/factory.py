@@ -16,9 +16,7 @@ from dashboard import auth, context, problems, routes, security, watchman
 from dashboard.extensions import db, limiter
 from dashboard.live import init_live
 from dashboard.presenters import words
-from workers.domain.clock import utcnow
 from workers.domain.states import Status
-from workers.services import statistics
 from workers.settings import Settings
 from workers.store import alerts
 from workers.store.database import Database, engine_options
@@ -93,7 +91,7 @@ def _add_globals(app: Flask) -> None:
         return {
             "asset": asset,
             "can": lambda role: signed_in and current_user.actor.may(role),
-            "nav_counts": _nav_counts() if signed_in else {},
+            "nav_counts": context.nav_counts() if signed_in else {},
             "nav_alerts": _nav_alerts() if signed_in else {},
             "monitor_silent": app.extensions["watchman"].silent_seconds,
             "state_names": [str(status) for status in Status],
@@ -102,18 +100,10 @@ def _add_globals(app: Flask) -> None:
     app.context_processor(values)
 
 
-def _nav_counts() -> dict[str, int]:
-    try:
-        settings = context.yard().settings
-        return statistics.nav_counts(context.conn(), utcnow(), settings)
-    except Exception:  # the page that says why the database is away must still be drawn
-        return {}
-
-
 def _nav_alerts() -> dict[str, int]:
     try:
         return alerts.counts(context.conn())
-    except Exception:  # as above
+    except Exception:  # the page that says why the database is away must still be drawn
         return {}
 
 

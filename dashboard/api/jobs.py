@@ -18,9 +18,10 @@ from dashboard.api.contract import (
 )
 from dashboard.context import actor, conn, yard
 from dashboard.presenters.jobs import as_json
+from dashboard.presenters.plain import plain
 from dashboard.security import requires
 from workers.domain import payloads
-from workers.domain.clock import rfc3339, utcnow
+from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge
 from workers.domain.filters import JobFilter
 from workers.domain.masking import mask
@@ -144,7 +145,7 @@ def delete(job_id: str) -> ResponseReturnValue:
 def attempts_of(job_id: str) -> ResponseReturnValue:
     """Answer the attempts."""
     jobs.get(conn(), job_id)
-    return jsonify(attempts=[_plain(row) for row in attempts.of_job(conn(), job_id)], next_cursor=None)
+    return jsonify(attempts=[plain(row) for row in attempts.of_job(conn(), job_id)], next_cursor=None)
 
 
 @bp.get("/jobs/<job_id>/events")
@@ -153,7 +154,7 @@ def attempts_of(job_id: str) -> ResponseReturnValue:
 def events_of(job_id: str) -> ResponseReturnValue:
     """Answer the events."""
     found = rows.events(conn(), jobs.get(conn(), job_id))
-    told = [{**_plain(row), "detail": mask(payloads.load(row["detail"]))} for row in found]
+    told = [{**plain(row), "detail": mask(payloads.load(row["detail"]))} for row in found]
     return jsonify(events=told, next_cursor=None)
 
 
@@ -169,7 +170,7 @@ def logs_of(job_id: str) -> ResponseReturnValue:
         conn(), job_id, after=query.after, limit=query.limit, attempt=query.attempt, levels=levels, q=query.q or None
     )
     following = lines[-1]["id"] if len(lines) == query.limit else None
-    return jsonify(logs=[_plain(row) for row in lines], next_cursor=following)
+    return jsonify(logs=[plain(row) for row in lines], next_cursor=following)
 
 
 @bp.get("/jobs/<job_id>/explanation")
@@ -251,7 +252,3 @@ def _accepted(made: Enqueued) -> Response:
     answer = make_response(jsonify(_told(made)), 202)
     answer.headers["Location"] = f"/api/v1/jobs/{made.job_id}"
     return answer
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    return {name: rfc3339(value) if hasattr(value, "isoformat") else value for name, value in row.items()}

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 from sqlalchemy import select
 
-from dashboard.context import conn, yard
+from dashboard.context import conn, nav_counts, yard
 from dashboard.presenters import overview
 from dashboard.presenters.queues import queue_rows
 from dashboard.rendering import render
@@ -46,8 +46,7 @@ def page() -> Response:
     hour = statistics.minutes(connection, now - timedelta(minutes=59), now)
     rows = queue_rows(snapshot, statistics.minutes_by_queue(connection, now), now)
     running = _running()
-    stuck = statistics.silent_jobs(connection, now, yard().settings)
-    found = overview.needs(rows, snapshot["workers"], alerts.open_alerts(connection), stuck)
+    found = overview.needs(rows, snapshot["workers"], alerts.open_alerts(connection), nav_counts().get("stuck", 0))
     sentence, rest = overview.sentence(found, hour)
     return render(
         "overview/page.html",

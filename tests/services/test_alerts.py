@@ -207,6 +207,23 @@ def test_a_channel_that_people_made_does_not_lead_inside(yard: Yard, admin: Acto
     assert httpserver.log == []
 
 
+def test_a_rule_speaks_to_its_own_channels_only(yard: Yard, fail: Fail, admin: Actor) -> None:
+    ops, _other = (channels.create(yard, name, f"json://{name}.example.com/", admin) for name in ("ops", "others"))
+    rules.change(yard, "rule-failed", {"channels": [ops.id]}, admin)
+    fail(6)
+    sweep(yard, utcnow())
+    assert [one["channel"] for one in sent(yard)] == [ops.id]
+
+
+def test_a_rule_that_is_deleted_leaves_no_alert_open(yard: Yard, fail: Fail, admin: Actor) -> None:
+    mine = rules.create(yard, "failure_rate", {"threshold": 10}, admin)
+    fail(12)
+    sweep(yard, utcnow())
+    rules.remove(yard, mine["id"], admin)
+    with yard.database.read() as connection:
+        assert mine["id"] not in {row["rule_id"] for row in alerts.open_alerts(connection)}
+
+
 def test_an_address_that_apprise_does_not_know_is_refused(yard: Yard, admin: Actor) -> None:
     with pytest.raises(BadInput, match="does not understand"):
         channels.create(yard, "odd", "nonsense://x", admin)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from workers.domain.staleness import spoken
+
 SEVERITIES = ("critical", "warning", "info")
 FIRING, ACKNOWLEDGED, SILENCED, RESOLVED = "firing", "acknowledged", "silenced", "resolved"
 
@@ -54,18 +56,9 @@ def said(value: float, unit: str) -> str:
     if unit == "percent":
         return f"{value:,.4g} %"
     if unit == "seconds":
-        return _duration(value)
+        return spoken(value)
     if unit == "ms":
         return f"{value:,.0f} ms"
     if unit == "times":
         return f"{value:,.3g} ×"
     return f"{value:,.0f} missed sweeps" if unit == "sweeps" else f"{value:,.0f}"
-
-
-def _duration(seconds: float) -> str:
-    whole = int(seconds)
-    if whole < 60:
-        return f"{seconds:,.3g} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60:02} s" if whole % 60 else f"{whole // 60} m"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} m"

@@ -32,7 +32,6 @@ class Evidence:
     done: int | None = None
     total: int | None = None
     message: str | None = None
-    cause: str = ""  # what the worker's process is known to have died of
 
     def as_json(self) -> dict[str, Any]:
         """Make it a JSON object."""

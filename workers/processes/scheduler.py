@@ -15,7 +15,7 @@ from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
-from workers.services import delivery, pool, retention
+from workers.services import delivery, monitoring, pool, retention
 from workers.services.enqueueing import NewJob, enqueue
 from workers.settings import Settings
 from workers.yard import Yard
@@ -27,7 +27,6 @@ SETTLED_SECONDS = 6.0
 LONGEST_WAIT_SECONDS = 8.0
 RETAIN_EVERY_SECONDS = 3600.0
 TIDY_EVERY_SECONDS = 1200.0
-SWEEP = "monitor.sweep"  # the task
 SWEEP_TIMER = "monitor-sweep"
 
 
@@ -116,8 +115,8 @@ class Scheduler:
         self._timers.carry(SWEEP_TIMER, self._next_sweep(utcnow()))
         try:
             # All schedulers know the moment by the same name, so it becomes one job.
-            key = f"{SWEEP}:{int(at.timestamp())}"
-            enqueue(self._yard, NewJob(SWEEP, idempotency_key=key, created_by="system:scheduler"))
+            key = f"{monitoring.TASK}:{int(at.timestamp())}"
+            enqueue(self._yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
         except BadInput as error:
             log.warning("the sweep waits for a worker that knows it: %s", error)
 

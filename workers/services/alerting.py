@@ -19,7 +19,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
 from workers.services import audit, conditions, deliveries
-from workers.services.conditions import Found
+from workers.services.conditions import Facts, Found
 from workers.services.telling import tell_kind
 from workers.store import alerts
 from workers.store.types import Row
@@ -38,9 +38,9 @@ LONGEST_NOTE = 500
 def evaluate(yard: Yard, numbers: Mapping[str, Any], sweep: Sweep, now: datetime) -> None:
     """Judge every rule by what this sweep has found; raise, renew and resolve alerts. Raises Unavailable."""
     with yard.database.read() as connection:
-        rules = [rule for rule in alerts.rules(connection) if rule["is_enabled"]]
+        rules = alerts.rules(connection)
         facts = conditions.gather(connection, yard.settings, numbers, sweep.reset, sweep.failed, now)
-    found = {rule["id"]: (rule, conditions.find(rule, facts)[:MOST_OPEN_PER_RULE]) for rule in rules}
+    found = {rule["id"]: (rule, _found(rule, facts)) for rule in rules}
     with yard.database.write() as connection:
         changed = observe(connection, yard, found, now)
     tell(yard, changed)
@@ -66,8 +66,8 @@ def observe(
                 changed.append(after)
     quiet = timedelta(seconds=2 * yard.settings.monitor_interval_seconds)
     for cause, row in open_ones.items():
-        if cause not in seen and (row["rule_id"] in found or row["rule_id"] is None or not _has_rule(connection, row)):
-            after = _calm(connection, yard, row, now, quiet)
+        if cause not in seen and row["rule_id"] in found:
+            after = _calm(connection, yard, row, found[row["rule_id"]][0], now, quiet)
             if after is not None:
                 changed.append(after)
     return changed
@@ -157,15 +157,18 @@ def _renew(connection: Connection, yard: Yard, rule: Row, known: Row, one: Found
     return after
 
 
-def _calm(connection: Connection, yard: Yard, row: Row, now: datetime, quiet: timedelta) -> Row | None:
+def _found(rule: Row, facts: Facts) -> list[Found]:
+    return conditions.find(rule, facts)[:MOST_OPEN_PER_RULE] if rule["is_enabled"] else []
+
+
+def _calm(connection: Connection, yard: Yard, row: Row, rule: Row, now: datetime, quiet: timedelta) -> Row | None:
     if row["clear_since"] is None:
         alerts.change(connection, row["id"], OPEN, {"clear_since": now})
         return None
     if now - row["clear_since"] < quiet:
         return None
     after = alerts.change(connection, row["id"], OPEN, {"status": RESOLVED, "resolved_at": now})
-    rule = alerts.rule(connection, row["rule_id"]) if row["rule_id"] else None
-    if after is not None and rule is not None and row["status"] != SILENCED:
+    if after is not None and row["status"] != SILENCED:
         deliveries.prepare(connection, yard.settings, after, rule, "resolved", now)
     return after
 
@@ -184,11 +187,6 @@ def _seen(before: Mapping[str, Any], rule: Row, one: Found, now: datetime) -> di
         "last_at": now,
         "clear_since": None,
     }
-
-
-def _has_rule(connection: Connection, row: Row) -> bool:
-    rule = alerts.rule(connection, row["rule_id"])
-    return rule is not None and rule["is_enabled"]
 
 
 def _by_person(

@@ -57,9 +57,9 @@ def enqueue_due(yard: Yard) -> int:
     try:
         with yard.database.read() as connection:
             # A message that is tried again has its job already; it is overdue only when that was lost.
-            due = [alerts.delivery(connection, one) for one in alerts.due_deliveries(connection, now, 500)]
+            due = alerts.due_deliveries(connection, now, 500)
         for row in due:
-            if row is not None and (not row["tries"] or now - row["due_at"] > OVERDUE):
+            if not row["tries"] or now - row["due_at"] > OVERDUE:
                 key = f"deliver:{row['id']}:{row['tries']}"
                 enqueue(yard, NewJob(TASK, {"delivery_id": row["id"]}, idempotency_key=key, created_by="system"))
     except TaskyardError as error:
@@ -88,8 +88,8 @@ def send_due(yard: Yard, older_than_seconds: float) -> int:
     before = utcnow() - timedelta(seconds=older_than_seconds)
     with yard.database.read() as connection:
         due = alerts.due_deliveries(connection, before, STEP)
-    for delivery_id in due:
-        send(yard, delivery_id)
+    for row in due:
+        send(yard, row["id"])
     return len(due)
 
 

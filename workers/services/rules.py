@@ -88,8 +88,10 @@ def remove(yard: Yard, rule_id: str, actor: Actor) -> None:
         row = get(connection, rule_id)
         if rule_id.startswith("rule-"):
             raise BadInput("A rule that comes with Taskyard cannot be deleted; switch it off.", field="rule")
+        now = utcnow()
+        alerts.resolve_all_of(connection, rule_id, now)
         alerts.remove_rule(connection, rule_id)
-        audit.record(connection, actor, "alert_rule.deleted", "alert_rule", rule_id, utcnow(), dict(row))
+        audit.record(connection, actor, "alert_rule.deleted", "alert_rule", rule_id, now, dict(row))
 
 
 def test(yard: Yard, rule_id: str, actor: Actor) -> list[dict[str, Any]]:

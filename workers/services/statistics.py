@@ -144,23 +144,16 @@ def health(connection: Connection, now: datetime, count: int = 60) -> list[dict[
 
 def task_totals(connection: Connection, now: datetime, days: int = 7) -> dict[str, dict[str, int]]:
     """Tell for each task what ended within some days, from the roll-ups: completed, failed, run_ms."""
-    sums = [func.sum(_MINUTES.c[name]) for name in ("completed", "failed", "run_ms")]
-    recent = _MINUTES.c.minute >= minute_of(now) - days * 1440
-    chosen = select(_MINUTES.c.task, *sums).where(recent).group_by(_MINUTES.c.task)
-    return {
-        task: {"completed": int(completed), "failed": int(failed), "run_ms": int(run_ms)}
-        for task, completed, failed, run_ms in connection.execute(chosen)
-    }
+    last = minute_of(now)
+    return tasks_within(connection, last - days * 1440, last)
 
 
 def tasks_within(connection: Connection, first: int, last: int) -> dict[str, dict[str, int]]:
-    """Tell for each task what ended in these minutes: completed, failed."""
-    sums = (func.sum(_MINUTES.c.completed), func.sum(_MINUTES.c.failed))
+    """Tell it of these minutes, both among them."""
+    names = ("completed", "failed", "run_ms")
+    sums = [func.sum(_MINUTES.c[name]) for name in names]
     chosen = select(_MINUTES.c.task, *sums).where(_MINUTES.c.minute.between(first, last)).group_by(_MINUTES.c.task)
-    return {
-        task: {"completed": int(completed), "failed": int(failed)}
-        for task, completed, failed in connection.execute(chosen)
-    }
+    return {task: dict(zip(names, map(int, told), strict=True)) for task, *told in connection.execute(chosen)}
 
 
 def usual(connection: Connection, task: str) -> Usual | None:

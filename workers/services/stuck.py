@@ -36,6 +36,8 @@ from workers.yard import Yard
 log = logging.getLogger(__name__)
 STEP = 500
 LONGEST_LEAVE_SECONDS = 24 * 3600.0
+# All but what can be a megabyte each.
+_LIGHT = [column for column in JOBS.columns if column.name not in {"payload", "result", "traceback"}]
 # Whoever has given a sign since it was looked at is not stuck.
 _BEATEN = and_(JOBS.c.heartbeat_at.is_not(None), JOBS.c.heartbeat_at > bindparam("b_beat"))
 
@@ -58,7 +60,7 @@ class Stuck:
 
 def look(connection: Connection, settings: Settings, now: datetime) -> list[Stuck]:
     """Find every job that is stuck at this moment, the longest silent first. It changes nothing."""
-    chosen = select(JOBS).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.heartbeat_at)
+    chosen = select(*_LIGHT).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.heartbeat_at)
     running = connection.execute(chosen).mappings().all()
     return list(_judged(running, _workers_of(connection, running), settings, now))
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
 
+from workers.domain.alarms import RESOLVED
 from workers.store.dialects import insert_or_ignore
 from workers.store.monitor_models import Alert, AlertChannel, AlertDelivery, AlertRule
 from workers.store.types import Row
@@ -107,6 +108,12 @@ def change(connection: Connection, alert_id: str, before: Iterable[str], values:
     return connection.execute(changed.returning(*ALERTS.columns)).mappings().one_or_none()
 
 
+def resolve_all_of(connection: Connection, rule_id: str, now: datetime) -> None:
+    """Resolve every open alert of a rule."""
+    mine = update(ALERTS).where(ALERTS.c.rule_id == rule_id, ALERTS.c.resolved_at.is_(None))
+    connection.execute(mine.values(status=RESOLVED, resolved_at=now))
+
+
 def forget(connection: Connection, before: datetime, limit: int) -> int:
     """Delete up to so many alerts that were resolved before, with their deliveries; tells how many."""
     old = select(ALERTS.c.id).where(ALERTS.c.resolved_at < before).limit(limit)
@@ -128,16 +135,11 @@ def deliveries(connection: Connection, alert_ids: Sequence[str]) -> dict[str, li
     return found
 
 
-def delivery(connection: Connection, delivery_id: str) -> Row | None:
-    """Fetch one message."""
-    return connection.execute(select(DELIVERIES).where(DELIVERIES.c.id == delivery_id)).mappings().one_or_none()
-
-
-def due_deliveries(connection: Connection, now: datetime, limit: int) -> Sequence[str]:
-    """Name the messages whose moment has come, those among them that somebody began to send and never ended."""
+def due_deliveries(connection: Connection, now: datetime, limit: int) -> Sequence[Row]:
+    """List the messages whose moment has come, those among them that somebody began to send and never ended."""
     waiting = DELIVERIES.c.status.in_(["pending", "sending"])
-    chosen = select(DELIVERIES.c.id).where(waiting, DELIVERIES.c.due_at <= now).order_by(DELIVERIES.c.due_at)
-    return connection.execute(chosen.limit(limit)).scalars().all()
+    chosen = select(DELIVERIES).where(waiting, DELIVERIES.c.due_at <= now).order_by(DELIVERIES.c.due_at)
+    return connection.execute(chosen.limit(limit)).mappings().all()
 
 
 def claim(connection: Connection, delivery_id: str, now: datetime, until: datetime) -> Row | None:
