@@ -74,7 +74,7 @@ def _note(move: Row, job: Row) -> str:
     if detail.get("error"):
         parts.append(str(detail["error"]).splitlines()[0][:120])
     if detail.get("why"):
-        parts.append(str(detail["why"])[:200])
+        parts.append(str(detail["why"])[:200].rstrip("."))
     actor = move["actor"] or ""
     if move["event"] == "started":
         parts.append(actor.replace("worker:", "worker "))
