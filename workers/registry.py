@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from workers.domain.cron import LONGEST_INTERVAL_SECONDS, check_cron, check_zone
 from workers.domain.errors import BadInput, SettingsError
 from workers.domain.names import check_priority, check_queue, check_task
 
@@ -30,6 +31,8 @@ class TaskDefinition:
     retry_delays: tuple[float, ...] = ()
     max_concurrent: int | None = None
     unique: bool = False
+    schedule: str | int | None = None  # a cron expression, or an interval in seconds
+    timezone: str = "UTC"
     doc: str = ""
     module: str = ""
     _names: tuple[str, ...] = field(default=(), repr=False)
@@ -107,8 +110,20 @@ def _payload_model(name: str, function: Callable[..., Any]) -> tuple[tuple[str, 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     check_queue(options.get("queue", "default"))
     check_priority(options.get("priority", "normal"))
+    _check_schedule(options.get("schedule"), options.get("timezone", "UTC"))
     options["retry_delays"] = tuple(float(one) for one in options.get("retry_delays") or ())
     return options
+
+
+def _check_schedule(schedule: str | int | None, timezone: str) -> None:
+    try:
+        check_zone(timezone)
+        if isinstance(schedule, str):
+            check_cron(schedule)
+        elif schedule is not None and not 1 <= schedule <= LONGEST_INTERVAL_SECONDS:
+            raise BadInput(f"A schedule's interval is from 1 to {LONGEST_INTERVAL_SECONDS:,} seconds.")
+    except BadInput as error:
+        raise SettingsError(f"A task's schedule cannot be used: {error.message}") from error
 
 
 def _bad_input(name: str, error: ValidationError) -> BadInput:

@@ -100,12 +100,15 @@ def task(
     retry_delays: Sequence[float] = (),
     max_concurrent: int | None = None,
     unique: bool = False,
+    schedule: str | int | None = None,
+    timezone: str = "UTC",
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Register a function as a task; it is returned unchanged.
 
     Its name is `<last module part>.<function>` unless given. `retry_delays` lists seconds for the first, second … retry;
-    `unique` keeps at most one unfinished job for each payload. Raises SettingsError for a signature JSON cannot fill.
+    `unique` keeps at most one unfinished job for each payload; `schedule` is a cron expression, or seconds between runs,
+    in `timezone`: the schedule is made when the task is published. Raises SettingsError for what cannot be used.
     """
     if function is not None:
         registry.define(function)

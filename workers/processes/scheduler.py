@@ -15,7 +15,7 @@ from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
-from workers.services import delivery, monitoring, pool, retention
+from workers.services import carrying, delivery, firing, monitoring, pool, retention
 from workers.services.enqueueing import NewJob, enqueue
 from workers.settings import Settings
 from workers.yard import Yard
@@ -78,6 +78,8 @@ class Scheduler:
         self.steps: Sequence[Step] = (
             Step("timers", self._fire_timers, INTERVAL_SECONDS),
             Step("due jobs", delivery.promote_due, 1.0),
+            Step("overdue schedules", firing.fire_overdue, 1.0),
+            Step("held fires", firing.release_held, 1.0),
             Step("lost jobs", self._deliver, 1.0),
             Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
             Step("roll-ups", retention.tidy_step, TIDY_EVERY_SECONDS),
@@ -109,6 +111,9 @@ class Scheduler:
         return self._timers.fire_due(now, self._fire)
 
     def _fire(self, name: str, at: datetime) -> None:
+        if name.startswith(carrying.PREFIX):
+            firing.fire(self._yard, name.removeprefix(carrying.PREFIX))
+            return
         if name != SWEEP_TIMER:
             log.error("nobody knows the timer %s; it is dropped", name)
             return
@@ -148,6 +153,9 @@ class Scheduler:
             raise
         self._deliver_at = clock + (SETTLED_SECONDS if self._is_settling else DELIVER_EVERY_SECONDS)
         self._is_settling = False
+        carried = carrying.reconcile(yard)
+        if carried:
+            log.info("%s fires of schedules were not carried as SQL has them, and now are", carried)
         if missing:
             log.warning("%s waiting jobs had no entry in Redis and were put back on their queues", missing)
         return 0

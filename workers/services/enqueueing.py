@@ -66,13 +66,13 @@ def enqueue(yard: Yard, new: NewJob) -> Enqueued:
     Unavailable (database).
     """
     now = utcnow()
-    row = _row(yard, new, now)
+    row = row_of(yard, new, now)
     with yard.database.write() as connection:
-        _know_queues(yard, connection, [row], now)
-        holder = _add(connection, row)
+        know_queues(yard, connection, [row], now)
+        holder = insert(connection, row)
         if holder is not None:
             return _known(connection, holder)
-    _deliver(yard, [row])
+    deliver(yard, [row])
     return Enqueued(row["id"], row["status"])
 
 
@@ -86,14 +86,14 @@ def enqueue_many(yard: Yard, batch: Sequence[NewJob]) -> list[Enqueued]:
     keyed = [row for row in rows if row["idempotency_key"] is not None or row["unique_key"] is not None]
     results: dict[str, Enqueued] = {}
     with yard.database.write() as connection:
-        _know_queues(yard, connection, rows, now)
+        know_queues(yard, connection, rows, now)
         if plain:
             jobs.add(connection, plain)
         for row in keyed:
-            holder = _add(connection, row)
+            holder = insert(connection, row)
             if holder is not None:
                 results[row["id"]] = _known(connection, holder)
-    _deliver(yard, [row for row in rows if row["id"] not in results])
+    deliver(yard, [row for row in rows if row["id"] not in results])
     return [results.get(row["id"]) or Enqueued(row["id"], row["status"]) for row in rows]
 
 
@@ -109,7 +109,7 @@ def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, 
     errors: list[dict[str, Any]] = []
     for index, new in enumerate(batch):
         try:
-            rows.append(_row(yard, new, now))
+            rows.append(row_of(yard, new, now))
         except BadInput as error:
             named = error.errors or [{"message": error.message}]
             errors.extend({"index": index, **one} for one in named)
@@ -122,7 +122,8 @@ def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, 
     return rows
 
 
-def _row(yard: Yard, new: NewJob, now: datetime) -> dict[str, Any]:
+def row_of(yard: Yard, new: NewJob, now: datetime) -> dict[str, Any]:
+    """Check a request and make its row, to be put in by `insert` within a transaction. Raises as `enqueue` does."""
     task = catalogue.get_task(yard, new.task)
     if not isinstance(new.payload, Mapping):
         raise BadInput("The payload must be a JSON object.", field="payload")
@@ -208,7 +209,8 @@ def _url(url: str | None) -> str | None:
     raise BadInput("callback_url must be an http or https address.", field="callback_url")
 
 
-def _add(connection: Connection, row: dict[str, Any]) -> str | None:
+def insert(connection: Connection, row: dict[str, Any]) -> str | None:
+    """Put a row in; tells the id of the job that already holds its key, else None. `deliver` it after the commit."""
     if row["idempotency_key"] is None and row["unique_key"] is None:
         jobs.add(connection, [row])
         return None
@@ -220,11 +222,13 @@ def _known(connection: Connection, job_id: str) -> Enqueued:
     return Enqueued(job_id, row["status"] if row else str(Status.PENDING), deduplicated=True)
 
 
-def _know_queues(yard: Yard, connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
+def know_queues(yard: Yard, connection: Connection, rows: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """Make the queues of these rows known, in the transaction that puts them in."""
     queue_rows.know(connection, yard.database, {row["queue"] for row in rows}, now)
 
 
-def _deliver(yard: Yard, rows: Sequence[dict[str, Any]]) -> None:
+def deliver(yard: Yard, rows: Sequence[dict[str, Any]]) -> None:
+    """Push new rows that are committed and tell of them; with Redis away they are delivered later."""
     with suppress(Unavailable):
         push(yard, [row for row in rows if row["status"] == Status.PENDING])
     later = [row for row in rows if row["status"] != Status.PENDING]

@@ -1,4 +1,4 @@
-"""The monitor's sweep: stuck jobs, jobs that Redis lost, due jobs, dead workers, numbers, alerts.
+"""The monitor's sweep: stuck jobs, jobs that Redis lost, due jobs, schedules, dead workers, numbers, alerts.
 
 Each step stands alone: one that fails is written down and the others go on. Two sweeps at once do no harm, since each
 change is guarded, and a sweep that is killed half way leaves nothing that the next one does not find.
@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from workers.domain.actors import SYSTEM, Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
-from workers.services import alerting, audit, delivery, measuring, stuck
+from workers.services import alerting, audit, carrying, delivery, measuring, stuck
 from workers.services.enqueueing import NewJob, enqueue
 from workers.services.telling import tell_kind
 from workers.settings import Settings
@@ -61,6 +61,7 @@ def sweep(yard: Yard, now: datetime | None = None) -> Sweep:
     step("stuck jobs", lambda: _end_stuck(yard, moment, done))
     step("lost jobs", lambda: _requeue(yard, moment, done))
     step("due jobs", lambda: _promote(yard, moment, done))
+    step("schedules", lambda: _carry(yard))
     step("workers", lambda: _mark_workers(yard, moment, done))
     step("numbers", lambda: numbers.update(measuring.measure(yard, moment, done.reset + done.failed)))
     step("alerts", lambda: alerting.evaluate(yard, numbers, done, moment))
@@ -111,6 +112,12 @@ def _promote(yard: Yard, now: datetime, done: Sweep) -> None:
     late = now - timedelta(seconds=5)  # what is due this moment is the scheduler's
     while moved := delivery.promote_due(yard, late):
         done.promoted += moved
+
+
+def _carry(yard: Yard) -> None:
+    # Of a Redis that was emptied the sweep brings back the bulk; the schedulers fire what is due from SQL meanwhile.
+    if wrong := carrying.reconcile(yard, limit=5000):
+        log.info("%s fires of schedules were not carried as SQL has them, and now are", wrong)
 
 
 def _mark_workers(yard: Yard, now: datetime, done: Sweep) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Table, select
 
 from workers.domain.clock import utcnow
 from workers.registry import TaskDefinition
+from workers.services import schedules
 from workers.services.telling import tell_kind
 from workers.store import queues
 from workers.store.dialects import upsert
@@ -21,7 +22,10 @@ _COLUMNS = tuple(column.name for column in _TASKS.columns if column.name != "nam
 
 
 def publish(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
-    """Write the tasks that are new or changed to the catalogue; tells how many. Raises Unavailable."""
+    """Write the tasks that are new or changed to the catalogue, and the schedules that they declare; tells how many tasks.
+
+    Raises Unavailable.
+    """
     now = utcnow()
     changed = 0
     with yard.database.write() as connection:
@@ -36,6 +40,7 @@ def publish(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
         queues.know(connection, yard.database, {one.queue for one in definitions.values()} | {"default"}, now)
     if changed:
         tell_kind(yard, "task", "*", "published")
+    schedules.declare(yard, definitions)
     return changed
 
 

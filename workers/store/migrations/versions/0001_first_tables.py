@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from workers.store import triggers
+from workers.store import counting
 from workers.store.types import UtcDateTime
 
 revision = "0001"
@@ -344,12 +344,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["bulk_action_id"], ["bulk_actions.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("bulk_action_id", "job_id"),
     )
-    triggers.create(op.get_bind())
+    counting.create(op.get_bind())
 
 
 def downgrade() -> None:
     """Go back."""
-    triggers.drop(op.get_bind())
+    counting.drop(op.get_bind())
     op.drop_table("bulk_action_items")
     with op.batch_alter_table("workers", schema=None) as batch_op:
         batch_op.drop_index("ix_workers_stopped")

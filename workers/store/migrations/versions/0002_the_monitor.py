@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from workers.store import triggers
+from workers.store import counting
 from workers.store.types import UtcDateTime
 
 revision = "0002"
@@ -169,12 +169,12 @@ def upgrade() -> None:
     with op.batch_alter_table("jobs", schema=None, recreate="never") as batch_op:
         batch_op.add_column(sa.Column("progress_at", UtcDateTime(), nullable=True))
         batch_op.add_column(sa.Column("leave_until", UtcDateTime(), nullable=True))
-    triggers.create_histograms(op.get_bind())
+    counting.create_histograms(op.get_bind())
 
 
 def downgrade() -> None:
     """Go back."""
-    triggers.drop_histograms(op.get_bind())
+    counting.drop_histograms(op.get_bind())
     with op.batch_alter_table("jobs", schema=None, recreate="never") as batch_op:
         batch_op.drop_column("leave_until")
         batch_op.drop_column("progress_at")

@@ -1,0 +1,257 @@
+"""When a schedule fires: cron expressions, intervals and single moments, in any time zone.
+
+The rule for the days on which clocks change follows the clock on the wall: a local time that does not exist fires once, at
+the shift; one that happens twice fires once, the first time. An expression that runs in every hour follows elapsed time
+instead, since an hour without a run, or a double one, is what nobody wants of `*/5 * * * *`. Intervals are elapsed time.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from itertools import islice, takewhile
+
+from cron_descriptor import Options, get_description
+from cronsim import CronSim, CronSimError
+
+from workers.domain.errors import BadInput
+
+LONGEST_EXPRESSION = 200
+LONGEST_INTERVAL_SECONDS = 366 * 86400
+MACROS = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_START = datetime(2024, 1, 1, tzinfo=UTC)
+_LATEST = datetime(9900, 1, 1, tzinfo=UTC)
+
+# The zones' data comes from the pinned package, not from the machine: two hosts must not differ about a day.
+zoneinfo.reset_tzpath(())
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """When a schedule is due: one of a cron expression, an interval in seconds from its anchor, or a single moment."""
+
+    cron: str | None = None
+    interval_seconds: int | None = None
+    once_at: datetime | None = None
+    timezone: str = "UTC"
+    anchor: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """Tell the due moments after this one, in UTC, without an end if there is none. Each lies later than the last."""
+        if self.starts_at is not None and self.starts_at > moment:
+            moment = self.starts_at - timedelta(microseconds=1)
+        if self.once_at is not None:
+            due: Iterator[datetime] = iter([self.once_at] if self.once_at > moment else [])
+        elif self.interval_seconds is not None:
+            due = self._intervals(moment)
+        else:
+            due = self._crons(moment)
+        for one in due:
+            if one > _LATEST or (self.ends_at is not None and one > self.ends_at):
+                return
+            yield one
+
+    def next(self, moment: datetime) -> datetime | None:
+        """Tell the first due moment after this one; None when there is none any more."""
+        return next(self.after(moment), None)
+
+    def between(self, since: datetime, until: datetime, limit: int) -> list[datetime]:
+        """List the due moments after `since` and up to `until`, the first `limit` of them."""
+        return list(islice(takewhile(lambda one: one <= until, self.after(since)), limit))
+
+    def passed(self, first: datetime, until: datetime, newest: int) -> tuple[int, list[datetime]]:
+        """Count the due moments from `first`, itself due, up to `until`, and list the newest of them, oldest first."""
+        count = 0
+        if self.interval_seconds is not None and first <= until:
+            # A second's rhythm over a month away is millions of moments: skip to the last ones.
+            step = timedelta(seconds=self.interval_seconds)
+            count = max(0, (until - first) // step - newest)
+            first += count * step
+        kept: deque[datetime] = deque(maxlen=newest)
+        for one in takewhile(lambda one: one <= until, self.after(first - timedelta(microseconds=1))):
+            kept.append(one)
+            count += 1
+        return count, list(kept)
+
+    def _intervals(self, moment: datetime) -> Iterator[datetime]:
+        step = timedelta(seconds=self.interval_seconds or 1)
+        one = self.anchor + max((moment - self.anchor) // step + 1, 0) * step
+        while True:
+            yield one
+            one += step
+
+    def _crons(self, moment: datetime) -> Iterator[datetime]:
+        expression, place = wall(self.cron or ""), zone(self.timezone)
+        if is_hourly(self.cron or ""):
+            yield from _elapsed(expression, place, moment.astimezone(UTC))
+            return
+        last = moment
+        for local in CronSim(expression, moment.astimezone(place)):
+            one = local.astimezone(UTC)
+            # What the shift pushes onto another fire is that one.
+            if one > last:
+                last = one
+                yield one
+
+
+def _elapsed(expression: str, place: tzinfo, moment: datetime) -> Iterator[datetime]:
+    """Read an expression within each stretch of one offset: cronsim loses a fire where a shift is half an hour."""
+    offset = _offset(place, moment)
+    while True:
+        for local in CronSim(expression, (moment + offset).replace(tzinfo=None)):
+            one = local.replace(tzinfo=UTC) - offset
+            if _offset(place, one) != offset:
+                shift = _shift(place, moment, one)
+                moment, offset = shift - timedelta(seconds=1), _offset(place, shift)
+                break
+            moment = one
+            yield one
+        else:
+            return
+
+
+def _offset(place: tzinfo, moment: datetime) -> timedelta:
+    return moment.astimezone(place).utcoffset() or timedelta()
+
+
+def _shift(place: tzinfo, before: datetime, after: datetime) -> datetime:
+    """Find the second in which the offset changes between two moments."""
+    offset = _offset(place, before)
+    while after - before > timedelta(seconds=1):
+        middle = before + (after - before) / 2
+        before, after = (middle, after) if _offset(place, middle) == offset else (before, middle)
+    return after.replace(microsecond=0)
+
+
+def check_cron(expression: str) -> str:
+    """Return the expression as it is kept: five fields, or a macro; BadInput says what is wrong, in milliseconds."""
+    if not isinstance(expression, str) or len(expression) > LONGEST_EXPRESSION or not expression.isascii():
+        raise BadInput(f"A cron expression has at most {LONGEST_EXPRESSION} plain characters.", field="cron")
+    kept = " ".join(expression.split())
+    plain = MACROS.get(kept.lower(), kept)
+    if plain.startswith("@"):
+        raise BadInput(f"There is no {kept}; there are {', '.join(MACROS)}.", field="cron")
+    count = len(plain.split())
+    if count != 5 or re.search(r"\d{5}", plain):
+        why = f"This one has {count}." if count != 5 else "No number in it is that long."
+        raise BadInput(f"A cron expression has five fields: minute hour day month weekday. {why}", field="cron")
+    try:
+        next(CronSim(plain, _START))
+    except CronSimError as error:
+        raise BadInput(f"{error} in the cron expression {kept!r}.", field="cron") from error
+    except StopIteration:
+        raise BadInput(f"{kept!r} names a day that never comes.", field="cron") from None
+    return kept.lower() if kept.startswith("@") else kept
+
+
+def check_zone(name: str) -> str:
+    """Return the name of an IANA time zone, or refuse it with BadInput."""
+    if not isinstance(name, str) or len(name) > 64 or name not in zone_names():
+        shown = str(name)[:64]
+        raise BadInput(f"There is no time zone {shown!r}; they look like Europe/Berlin or UTC.", field="timezone")
+    return name
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> frozenset[str]:
+    """Name every time zone that the pinned data knows."""
+    return frozenset(zoneinfo.available_timezones() - {"Factory", "localtime"})
+
+
+def zone(name: str) -> tzinfo:
+    """Find a time zone; BadInput when the data does not know it."""
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise BadInput(f"There is no time zone {name!r}.", field="timezone") from error
+
+
+@lru_cache(maxsize=4096)
+def wall(expression: str) -> str:
+    """Write an expression so that cronsim follows the rule above: it takes a leading star for elapsed time."""
+    minute, hour, *days = MACROS.get(expression, expression).split()
+    if is_hourly(expression):
+        return " ".join([minute, "*", *days])
+    stars = (("0-59" + minute[1:]) if minute[0] == "*" else minute, ("0-23" + hour[1:]) if hour[0] == "*" else hour)
+    return " ".join([*stars, *days])
+
+
+@lru_cache(maxsize=4096)
+def is_hourly(expression: str) -> bool:
+    """Tell whether the expression runs in every hour of its days, and so follows elapsed time."""
+    return len(CronSim(MACROS.get(expression, expression), _START).hours) == 24
+
+
+def describe(rhythm: Rhythm) -> str:
+    """Say the rhythm in words: `At 06:00`, `Every 30 seconds`, `Once, at 2026-12-24 08:00`."""
+    if rhythm.once_at is not None:
+        return f"Once, at {rhythm.once_at.astimezone(zone(rhythm.timezone)):%Y-%m-%d %H:%M}"
+    if rhythm.interval_seconds is not None:
+        return f"Every {_span_in_words(rhythm.interval_seconds)}"
+    return _in_words(MACROS.get(rhythm.cron or "", rhythm.cron or ""))
+
+
+def _span_in_words(seconds: int) -> str:
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds % size == 0:
+            return unit if seconds == size else f"{seconds // size:,} {unit}s"
+    return f"{seconds} seconds"
+
+
+@lru_cache(maxsize=4096)
+def _in_words(expression: str) -> str:
+    options = Options()
+    options.use_24hour_time_format = True
+    try:
+        return str(get_description(expression, options))
+    except Exception:  # cron-descriptor knows fewer forms than cronsim; the fields speak for themselves
+        return expression
+
+
+def shift_note(rhythm: Rhythm, moment: datetime) -> str:
+    """Say what is special about the day of a fire; empty on ordinary days, else how the clocks change and what that does."""
+    place = zone(rhythm.timezone)
+    local = moment.astimezone(place)
+    start = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    end = start + timedelta(days=1)
+    before, after = start.utcoffset(), end.utcoffset()
+    if before is None or after is None or before == after:
+        return ""
+    is_elapsed = rhythm.cron is None or is_hourly(rhythm.cron)
+    if after > before:
+        return _forward(rhythm, moment, local, None if is_elapsed else _gap(place, start, after - before))
+    if local.fold == 0 and local.utcoffset() != local.replace(fold=1).utcoffset() and not is_elapsed:
+        return f"{local:%H:%M} happens twice on this day: clocks go back, it fires the first time only"
+    return "clocks go back on this day"
+
+
+def _gap(place: tzinfo, start: datetime, width: timedelta) -> tuple[datetime, datetime]:
+    """Find the local times of a day that do not exist, to the minute."""
+    day = start.replace(tzinfo=None)
+    for one in (day + timedelta(minutes=minute) for minute in range(1440)):
+        if one.replace(tzinfo=place).astimezone(UTC).astimezone(place).replace(tzinfo=None) != one:
+            return one, one + width
+    return day, day
+
+
+def _forward(rhythm: Rhythm, moment: datetime, local: datetime, gap: tuple[datetime, datetime] | None) -> str:
+    if gap is not None and local.replace(tzinfo=None) == gap[1]:
+        lost = next(CronSim(wall(rhythm.cron or ""), gap[0] - timedelta(minutes=1)), None)
+        if lost is not None and lost < gap[1]:
+            return f"{lost:%H:%M} does not exist on this day: clocks go forward, it fires once at {local:%H:%M}"
+    return "clocks go forward on this day"

@@ -1,0 +1,138 @@
+"""What a schedule may be: every field that people, programs and code can give, held against its bounds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from workers.domain import cron, names, payloads
+from workers.domain.cron import Rhythm
+from workers.domain.errors import BadInput
+from workers.domain.firing import MISSED, MOST_CAUGHT_UP, OVERLAPS
+from workers.services import catalogue
+from workers.yard import Yard
+
+LONGEST_JITTER_SECONDS = 3600
+LONGEST_FINISH_SECONDS = 7 * 86400
+DEFAULTS: dict[str, Any] = {
+    "payload": {},
+    "cron": None,
+    "interval_seconds": None,
+    "once_at": None,
+    "timezone": "UTC",
+    "jitter_seconds": 0,
+    "starts_at": None,
+    "ends_at": None,
+    "overlap": "allow",
+    "missed": "run_once",
+    "catch_up_max": 5,
+    "finish_within_seconds": None,
+    "queue": None,
+    "priority": None,
+    "max_retries": None,
+    "timeout_seconds": None,
+    "tags": [],
+    "enabled": True,
+}
+FIELDS = ("name", "task", *DEFAULTS)
+RHYTHM = ("cron", "interval_seconds", "once_at")
+
+
+def checked(yard: Yard, values: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Make the columns that people set out of every field of FIELDS. Raises BadInput for the first that cannot be used."""
+    name = str(values.get("name") or "").strip()
+    if not 1 <= len(name) <= 100 or "\x00" in name:
+        raise BadInput("A name has 1 to 100 characters.", field="name")
+    rhythm = checked_rhythm(values, now)
+    if rhythm.starts_at and rhythm.ends_at and rhythm.ends_at <= rhythm.starts_at:
+        raise BadInput("It ends before it starts.", field="ends_at")
+    if rhythm.once_at is not None and rhythm.once_at < now:
+        raise BadInput("This moment is over; choose one that comes.", field="once_at")
+    if not isinstance(values["payload"], Mapping):
+        raise BadInput("The payload must be a JSON object.", field="payload")
+    catalogue.get_task(yard, str(values.get("task") or "")).check(dict(values["payload"]))
+    jitter = _whole("jitter_seconds", values["jitter_seconds"], 0, LONGEST_JITTER_SECONDS) or 0
+    if rhythm.interval_seconds is not None and jitter > rhythm.interval_seconds:
+        raise BadInput("The jitter is longer than the interval.", field="jitter_seconds")
+    for field, known in (("overlap", OVERLAPS), ("missed", MISSED)):
+        if values[field] not in known:
+            raise BadInput(f"{field} is one of {', '.join(known)}.", field=field)
+    rhythm_values = {one: getattr(rhythm, one) for one in (*RHYTHM, "timezone", "starts_at", "ends_at")}
+    return {
+        **rhythm_values,
+        "name": name,
+        "task": values["task"],
+        "payload": payloads.dump(dict(values["payload"])),
+        "jitter_seconds": jitter,
+        "overlap": values["overlap"],
+        "missed": values["missed"],
+        "catch_up_max": _whole("catch_up_max", values["catch_up_max"], 1, MOST_CAUGHT_UP) or 1,
+        "finish_within_seconds": _number("finish_within_seconds", values, LONGEST_FINISH_SECONDS),
+        "queue": names.check_queue(values["queue"]) if values["queue"] else None,
+        "priority": names.check_priority(values["priority"]) if values["priority"] else None,
+        "max_retries": _whole("max_retries", values["max_retries"], 0, names.MAX_RETRIES),
+        "timeout_seconds": _number("timeout_seconds", values, names.MAX_TIMEOUT_SECONDS),
+        "tags": _tags(values["tags"]),
+        "enabled": bool(values["enabled"]),
+    }
+
+
+def checked_rhythm(values: Mapping[str, Any], anchor: datetime) -> Rhythm:
+    """Make a rhythm of what was given; BadInput says what is wrong with it."""
+    given = [name for name in RHYTHM if values.get(name) is not None]
+    if len(given) != 1:
+        raise BadInput("Give one of cron, interval_seconds and once_at.", field=given[1] if given else "cron")
+    expression = values.get("cron")
+    return Rhythm(
+        cron=cron.check_cron(expression) if expression is not None else None,
+        interval_seconds=_whole("interval_seconds", values.get("interval_seconds"), 1, cron.LONGEST_INTERVAL_SECONDS),
+        once_at=_moment("once_at", values.get("once_at")),
+        timezone=cron.check_zone(values.get("timezone") or "UTC"),
+        anchor=_moment("starts_at", values.get("starts_at")) or anchor.replace(microsecond=0),
+        starts_at=_moment("starts_at", values.get("starts_at")),
+        ends_at=_moment("ends_at", values.get("ends_at")),
+    )
+
+
+def _moment(field: str, value: Any) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise BadInput(f"{field} needs its offset, such as Z or +02:00.", field=field)
+    return value
+
+
+def _whole(field: str, value: Any, least: int, most: int) -> int | None:
+    if value is None:
+        return None
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or value != value // 1
+        or not least <= value <= most
+    ):
+        raise BadInput(f"{field} is a whole number from {least:,} to {most:,}.", field=field)
+    return int(value)
+
+
+def _number(field: str, values: Mapping[str, Any], most: float) -> float | None:
+    value = values[field]
+    if value is None:
+        return None
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (math.isfinite(value) and 0 < value <= most)
+    ):
+        raise BadInput(f"{field} is a number above 0 and up to {most:,.0f}.", field=field)
+    return float(value)
+
+
+def _tags(value: Any) -> str:
+    tags = list(dict.fromkeys(str(one).strip() for one in cast(list[Any], value)))
+    if len(tags) > 20 or any(not 1 <= len(one) <= 40 or '"' in one or "\\" in one for one in tags):
+        raise BadInput("At most 20 tags, each of 1 to 40 characters without quotes.", field="tags")
+    return json.dumps(tags, ensure_ascii=False)

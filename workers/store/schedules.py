@@ -1,0 +1,223 @@
+"""Rows of `schedules` and `schedule_fires`. A schedule moves on by a guarded update only, so each fire is one process's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, and_, delete, func, or_, select, union_all, update
+
+from workers.domain.states import FINAL
+from workers.store.dialects import insert_or_ignore
+from workers.store.jobs import JOBS
+from workers.store.schedule_models import Schedule, ScheduleFire
+from workers.store.types import Row
+
+SCHEDULES = cast(Table, Schedule.__table__)
+FIRES = cast(Table, ScheduleFire.__table__)
+# Of the jobs of a schedule only the newest are asked whether they still run.
+_LOOKED_AT = 20
+_OF_JOB = (JOBS.c.status, JOBS.c.skipped_reason, JOBS.c.error, JOBS.c.run_ms, JOBS.c.attempt, JOBS.c.started_at)
+
+
+def get(connection: Connection, schedule_id: str) -> Row | None:
+    """Fetch one schedule."""
+    return connection.execute(select(SCHEDULES).where(SCHEDULES.c.id == schedule_id)).mappings().one_or_none()
+
+
+def add(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Put a schedule in; False when its name is taken."""
+    return _put(connection, SCHEDULES, row)
+
+
+def name_is_taken(connection: Connection, name: str, by_other_than: str) -> bool:
+    """Tell whether another schedule has this name."""
+    taken = select(SCHEDULES.c.id).where(SCHEDULES.c.name == name, SCHEDULES.c.id != by_other_than)
+    return connection.execute(taken).first() is not None
+
+
+def change(connection: Connection, schedule_id: str, version: int, values: Mapping[str, Any]) -> bool:
+    """Set columns of a schedule if nobody has changed it since this version; False when somebody has."""
+    guarded = update(SCHEDULES).where(SCHEDULES.c.id == schedule_id, SCHEDULES.c.version == version)
+    return bool(connection.execute(guarded.values(**values, version=version + 1)).rowcount)
+
+
+def remove(connection: Connection, schedule_id: str) -> None:
+    """Delete a schedule with its fires; its jobs stay."""
+    connection.execute(delete(FIRES).where(FIRES.c.schedule_id == schedule_id))
+    connection.execute(delete(SCHEDULES).where(SCHEDULES.c.id == schedule_id))
+
+
+def page(
+    connection: Connection, words: str = "", tag: str = "", after: str | None = None, limit: int = 50
+) -> Sequence[Row]:
+    """List schedules by name, those after the given name, that have these words in their name or task."""
+    chosen = select(SCHEDULES).order_by(SCHEDULES.c.name).limit(limit)
+    if words:
+        found = (SCHEDULES.c.name, SCHEDULES.c.task)
+        chosen = chosen.where(or_(*(one.icontains(words, autoescape=True) for one in found)))
+    if tag:
+        chosen = chosen.where(SCHEDULES.c.tags.contains(f'"{tag}"', autoescape=True))
+    if after is not None:
+        chosen = chosen.where(SCHEDULES.c.name > after)
+    return connection.execute(chosen).mappings().all()
+
+
+def counts(connection: Connection) -> tuple[int, int]:
+    """Count the schedules, and those that are enabled."""
+    enabled = func.count().filter(SCHEDULES.c.enabled)
+    all_, on = connection.execute(select(func.count(), enabled).select_from(SCHEDULES)).one()
+    return int(all_), int(on)
+
+
+def declared(connection: Connection) -> dict[str, Row]:
+    """Fetch the schedules that tasks declare in code, by task."""
+    rows = connection.execute(select(SCHEDULES).where(SCHEDULES.c.declared_by.is_not(None))).mappings()
+    return {row["declared_by"]: row for row in rows}
+
+
+def due(connection: Connection, until: datetime, limit: int) -> Sequence[str]:
+    """Name the schedules that are due, the longest overdue first."""
+    chosen = select(SCHEDULES.c.id).where(SCHEDULES.c.next_due_at <= until).order_by(SCHEDULES.c.next_due_at)
+    return connection.execute(chosen.limit(limit)).scalars().all()
+
+
+def coming(connection: Connection, limit: int | None = None) -> Sequence[Row]:
+    """List the schedules that will fire, the next first."""
+    chosen = select(SCHEDULES).where(SCHEDULES.c.next_due_at.is_not(None)).order_by(SCHEDULES.c.next_due_at)
+    return connection.execute(chosen.limit(limit)).mappings().all()
+
+
+def waited_for(connection: Connection) -> dict[str, datetime]:
+    """Tell for each schedule that will fire when it is due."""
+    columns = (SCHEDULES.c.id, SCHEDULES.c.next_due_at)
+    rows = connection.execute(select(*columns).where(SCHEDULES.c.next_due_at.is_not(None)))
+    return {row.id: row.next_due_at for row in rows}
+
+
+def advance(connection: Connection, row: Row, values: Mapping[str, Any]) -> bool:
+    """Move a schedule on from the fire that this row waits for; False when another process was first."""
+    guard = (SCHEDULES.c.id == row["id"], SCHEDULES.c.version == row["version"], SCHEDULES.c.enabled)
+    moved = update(SCHEDULES).where(*guard, SCHEDULES.c.next_fire_at == row["next_fire_at"])
+    return bool(connection.execute(moved.values(**values, version=row["version"] + 1)).rowcount)
+
+
+def ran(connection: Connection, schedule_id: str, job_id: str) -> None:
+    """Write which job the last fire made."""
+    connection.execute(update(SCHEDULES).where(SCHEDULES.c.id == schedule_id).values(last_job_id=job_id))
+
+
+def add_fire(connection: Connection, row: Mapping[str, Any]) -> bool:
+    """Write a fire; False when this moment of this schedule has been dealt with before."""
+    return _put(connection, FIRES, row)
+
+
+def point_to(connection: Connection, fire: Mapping[str, Any], job_id: str) -> None:
+    """Let a fire stand for a job that another made."""
+    own = (FIRES.c.schedule_id == fire["schedule_id"], FIRES.c.fire_at == fire["fire_at"])
+    connection.execute(update(FIRES).where(*own).values(job_id=job_id))
+
+
+def settle(connection: Connection, fire: Row, values: Mapping[str, Any]) -> bool:
+    """Say what became of a fire that was held; False when somebody else did."""
+    own = (FIRES.c.schedule_id == fire["schedule_id"], FIRES.c.fire_at == fire["fire_at"])
+    return bool(connection.execute(update(FIRES).where(*own, FIRES.c.outcome == "held").values(**values)).rowcount)
+
+
+def held(connection: Connection, limit: int, schedule_id: str | None = None) -> Sequence[Row]:
+    """List fires that wait for the run before them, the oldest first."""
+    chosen = select(FIRES).where(FIRES.c.outcome == "held").order_by(FIRES.c.at, FIRES.c.fire_at).limit(limit)
+    if schedule_id is not None:
+        chosen = chosen.where(FIRES.c.schedule_id == schedule_id)
+    return connection.execute(chosen).mappings().all()
+
+
+def let_go(connection: Connection, schedule_id: str) -> None:
+    """Hold nothing any longer for this schedule."""
+    own = (FIRES.c.schedule_id == schedule_id, FIRES.c.outcome == "held")
+    connection.execute(update(FIRES).where(*own).values(outcome="overlapped"))
+
+
+def is_busy(connection: Connection, schedule_id: str) -> bool:
+    """Tell whether one of the schedule's newest jobs has not ended."""
+    newest = select(JOBS.c.status).where(JOBS.c.schedule == schedule_id).order_by(JOBS.c.id.desc()).limit(_LOOKED_AT)
+    return any(status not in FINAL for status in connection.execute(newest).scalars())
+
+
+def fires(connection: Connection, schedule_id: str, before: datetime | None = None, limit: int = 50) -> Sequence[Row]:
+    """List the fires of a schedule with what became of their jobs, the newest first."""
+    chosen = _with_jobs().where(FIRES.c.schedule_id == schedule_id).order_by(FIRES.c.fire_at.desc()).limit(limit)
+    if before is not None:
+        chosen = chosen.where(FIRES.c.fire_at < before)
+    return connection.execute(chosen).mappings().all()
+
+
+def recent(connection: Connection, schedule_ids: Sequence[str], each: int) -> dict[str, list[Row]]:
+    """Fetch the last fires of each of these schedules (200 at most), the oldest first, in one statement."""
+    found: dict[str, list[Row]] = {schedule_id: [] for schedule_id in schedule_ids}
+    if not found:
+        return found
+    newest = [
+        select(select(FIRES).where(FIRES.c.schedule_id == one).order_by(FIRES.c.fire_at.desc()).limit(each).subquery())
+        for one in found
+    ]
+    last = union_all(*newest).subquery()
+    of_job = (JOBS.c.status, JOBS.c.skipped_reason.is_not(None).label("is_skipped"), JOBS.c.run_ms, JOBS.c.attempt)
+    columns = (last.c.schedule_id, last.c.fire_at, last.c.outcome, last.c.job_id, *of_job)
+    chosen = select(*columns).select_from(last.outerjoin(JOBS, JOBS.c.id == last.c.job_id))
+    for row in connection.execute(chosen.order_by(last.c.fire_at)).mappings():
+        found[row["schedule_id"]].append(row)
+    return found
+
+
+def odd_since(connection: Connection, since: datetime) -> Sequence[Row]:
+    """Tell which schedules have missed fires since then, how many, and how late the latest was."""
+    missed = func.sum(FIRES.c.missed_count).filter(FIRES.c.outcome == "missed")
+    late = func.max(FIRES.c.late_ms).filter(FIRES.c.outcome == "fired")
+    columns = (SCHEDULES.c.id, SCHEDULES.c.name, missed.label("missed"), late.label("late_ms"))
+    within = and_(FIRES.c.outcome.in_(("missed", "fired")), FIRES.c.at > since)
+    chosen = select(*columns).join(FIRES, FIRES.c.schedule_id == SCHEDULES.c.id).where(within)
+    return connection.execute(chosen.group_by(SCHEDULES.c.id, SCHEDULES.c.name)).mappings().all()
+
+
+def overdue(connection: Connection, until: datetime, limit: int = 200) -> Sequence[Row]:
+    """List schedules that should have fired before this moment."""
+    columns = (SCHEDULES.c.id, SCHEDULES.c.name, SCHEDULES.c.next_due_at)
+    chosen = select(*columns).where(SCHEDULES.c.next_due_at < until).order_by(SCHEDULES.c.next_due_at).limit(limit)
+    return connection.execute(chosen).mappings().all()
+
+
+def deadlines(connection: Connection) -> Sequence[Row]:
+    """List the enabled schedules that must finish within a time, with the state of their last job."""
+    columns = ("id", "name", "finish_within_seconds", "next_fire_at", "last_fire_at", "created_at")
+    own = [SCHEDULES.c[name] for name in columns]
+    chosen = select(*own, JOBS.c.status, JOBS.c.completed_at).select_from(
+        SCHEDULES.outerjoin(JOBS, JOBS.c.id == SCHEDULES.c.last_job_id)
+    )
+    return (
+        connection.execute(chosen.where(SCHEDULES.c.enabled, SCHEDULES.c.finish_within_seconds.is_not(None)))
+        .mappings()
+        .all()
+    )
+
+
+def forget(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete fires that were dealt with before this moment; how many went."""
+    gone = 0
+    for outcome in ("fired", "manual", "overlapped", "missed", "refused"):
+        old = select(FIRES.c.schedule_id, FIRES.c.fire_at).where(FIRES.c.outcome == outcome, FIRES.c.at < before)
+        keys = connection.execute(old.limit(limit)).all()
+        for schedule_id, fire_at in keys:
+            own = (FIRES.c.schedule_id == schedule_id, FIRES.c.fire_at == fire_at)
+            gone += connection.execute(delete(FIRES).where(*own)).rowcount
+    return gone
+
+
+def _with_jobs() -> Any:
+    return select(FIRES, *_OF_JOB).select_from(FIRES.outerjoin(JOBS, JOBS.c.id == FIRES.c.job_id))
+
+
+def _put(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    key = next(iter(table.primary_key))
+    return connection.execute(insert_or_ignore(connection, table).returning(key), dict(row)).first() is not None
