@@ -10,6 +10,7 @@ from dashboard.api import health as health_api
 from dashboard.api import jobs as jobs_api
 from dashboard.api import monitor as monitor_api
 from dashboard.api import queues as queues_api
+from dashboard.api import schedules as schedules_api
 from dashboard.pages import (
     alerts,
     bulk_actions,
@@ -21,6 +22,9 @@ from dashboard.pages import (
     overview,
     palette,
     queues,
+    schedule_form,
+    schedule_load,
+    schedules,
     session,
     settings,
     stuck,
@@ -50,6 +54,10 @@ BLUEPRINTS = (
     health.bp,
     alerts_api.bp,
     monitor_api.bp,
+    schedules_api.bp,
+    schedule_form.bp,
+    schedule_load.bp,
+    schedules.bp,
 )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from flask import Blueprint, Response, jsonify, make_response
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import AwareDatetime, Field
 
+from dashboard.api.answers import accepted, enqueued
 from dashboard.api.contract import (
     NoQuery,
     Strict,
@@ -93,7 +94,7 @@ class LogQuery(Strict):
 @operation("Enqueue a job", tag="jobs", body=JobRequest, answer="Enqueued", status=202)
 def enqueue() -> ResponseReturnValue:
     """Enqueue a job: the row is committed before the answer."""
-    return _accepted(jobs.enqueue(yard(), _new(read_body(JobRequest))))
+    return accepted(jobs.enqueue(yard(), _new(read_body(JobRequest))))
 
 
 @bp.post("/jobs/bulk")
@@ -107,7 +108,7 @@ def enqueue_many() -> ResponseReturnValue:
     if len(body["jobs"]) > MAX_BULK:
         raise TooLarge(f"At most {MAX_BULK:,} jobs at once; these are {len(body['jobs']):,}.", "jobs")
     made = jobs.enqueue_many(yard(), _new_many(body["jobs"]))
-    return jsonify(jobs=[_told(one) for one in made]), 202
+    return jsonify(jobs=[enqueued(one) for one in made]), 202
 
 
 @bp.get("/jobs")
@@ -188,7 +189,7 @@ def explanation(job_id: str) -> ResponseReturnValue:
 def retry(job_id: str) -> ResponseReturnValue:
     """Put a job back on its queue."""
     row = jobs.retry(yard(), job_id, actor(), read_body(RetryRequest).payload)
-    return _accepted(Enqueued(row["id"], row["status"]))
+    return accepted(Enqueued(row["id"], row["status"]))
 
 
 @bp.post("/jobs/<job_id>/runs")
@@ -198,9 +199,9 @@ def run(job_id: str) -> ResponseReturnValue:
     """Run now, or run again."""
     row = jobs.get(conn(), job_id)
     if row["status"] == "completed":
-        return _accepted(jobs.run_again(yard(), job_id, actor()))
+        return accepted(jobs.run_again(yard(), job_id, actor()))
     row = jobs.run_now(yard(), job_id, actor())
-    return _accepted(Enqueued(row["id"], row["status"]))
+    return accepted(Enqueued(row["id"], row["status"]))
 
 
 @bp.post("/jobs/<job_id>/cancellations")
@@ -214,7 +215,7 @@ def run(job_id: str) -> ResponseReturnValue:
 def cancel(job_id: str) -> ResponseReturnValue:
     """Call a job off."""
     row = jobs.cancel(yard(), job_id, actor())
-    return _accepted(Enqueued(row["id"], row["status"]))
+    return accepted(Enqueued(row["id"], row["status"]))
 
 
 def _new(given: JobRequest) -> NewJob:
@@ -237,18 +238,3 @@ def _new_many(given: list[Any]) -> list[NewJob]:
     if errors:
         raise BadInput(f"{len(errors):,} of the jobs cannot be used; none was enqueued.", errors=errors)
     return made
-
-
-def _told(made: Enqueued) -> dict[str, Any]:
-    return {
-        "job_id": made.job_id,
-        "status": made.status,
-        "status_url": f"/api/v1/jobs/{made.job_id}",
-        "deduplicated": made.deduplicated,
-    }
-
-
-def _accepted(made: Enqueued) -> Response:
-    answer = make_response(jsonify(_told(made)), 202)
-    answer.headers["Location"] = f"/api/v1/jobs/{made.job_id}"
-    return answer

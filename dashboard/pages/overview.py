@@ -11,16 +11,20 @@ from sqlalchemy import select
 from dashboard.context import conn, nav_counts, yard
 from dashboard.presenters import overview
 from dashboard.presenters.queues import queue_rows
+from dashboard.presenters.schedules import day
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.zones import viewer_zone
+from workers.domain import cron
 from workers.domain.clock import utcnow
 from workers.domain.states import Status
 from workers.services import statistics
-from workers.store import alerts
+from workers.store import alerts, schedules
 from workers.store.jobs import JOBS
 
 bp = Blueprint("overview", __name__)
 RUNNING = 8
+DAY = 20  # schedules whose fires of the next 24 hours are looked at, the next to fire first
 _COLUMNS = (
     "id",
     "task",
@@ -50,7 +54,7 @@ def page() -> Response:
     sentence, rest = overview.sentence(found, hour)
     return render(
         "overview/page.html",
-        {name: f"overview/_{name}.html" for name in ("health", "numbers", "queues", "running")},
+        {name: f"overview/_{name}.html" for name in ("health", "numbers", "queues", "running", "day")},
         active_page="overview",
         needs=found,
         sentence=sentence,
@@ -62,6 +66,9 @@ def page() -> Response:
         running_count=snapshot["statuses"]["processing"],
         usual=statistics.usual_of(connection, [row["task"] for row in running]),
         job_count=sum(snapshot["statuses"].values()),
+        day=day(schedules.coming(connection, DAY), now, viewer_zone()),
+        schedule_count=schedules.counts(connection)[1],
+        local=cron.zone(viewer_zone()),
         now=now,
     )
 

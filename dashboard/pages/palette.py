@@ -1,4 +1,4 @@
-"""What the command palette finds: pages, queues, tasks, jobs, and what may be done."""
+"""What the command palette finds: pages, queues, tasks, schedules, jobs, and what may be done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dashboard.context import actor, conn
 from dashboard.security import requires
 from workers.domain.ids import is_id
 from workers.services import catalogue
-from workers.store import jobs, queues
+from workers.store import jobs, queues, schedules
 
 bp = Blueprint("palette", __name__)
 PAGES = (
@@ -19,11 +19,13 @@ PAGES = (
     ("Jobs", "/jobs", "jobs"),
     ("Failed jobs", "/jobs?status=failed", "cross"),
     ("Queues", "/queues", "queues"),
+    ("Schedules", "/schedules", "calendar"),
     ("Workers", "/workers", "workers"),
     ("Stuck jobs", "/stuck", "warning"),
     ("Alerts", "/alerts", "bell"),
     ("Health", "/health", "metrics"),
     ("Tasks", "/tasks", "task"),
+    ("Triggers", "/triggers", "zap"),
     ("Settings", "/settings", "settings"),
     ("The API", "/api/docs", "terminal"),
 )
@@ -43,6 +45,9 @@ def find() -> ResponseReturnValue:
     ][:MOST]
     tasks = [row["name"] for row in catalogue.list_tasks(conn()) if q and q in row["name"].lower()][:MOST]
     go += [_item(name, "task", "task", f"/jobs?task={name}") for name in tasks]
+    if q:
+        found = schedules.page(conn(), q, limit=MOST)
+        go += [_item(row["name"], f"schedule, {row['task']}", "calendar", f"/schedules/{row['id']}") for row in found]
     job = jobs.get(conn(), q) if is_id(q) else None
     if job is not None:
         go.insert(0, _item(job["task"], f"job, {job['status']}", "jobs", f"/jobs/{q}"))

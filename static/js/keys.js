@@ -2,7 +2,7 @@
 import { isOpen } from "./dialogs.js";
 import { nextLook } from "./theme.js";
 
-const PAGES = { o: "/", j: "/jobs", q: "/queues", w: "/workers", t: "/tasks", s: "/settings", a: "/alerts", k: "/stuck", h: "/health" };
+const PAGES = { o: "/", j: "/jobs", q: "/queues", w: "/workers", t: "/tasks", s: "/settings", a: "/alerts", k: "/stuck", h: "/health", c: "/schedules", r: "/triggers" };
 let going = 0;
 
 const rows = () => [...document.querySelectorAll("tr.row")];

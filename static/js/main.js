@@ -7,4 +7,5 @@ import "./copy.js";
 import "./actions.js";
 import "./selection.js";
 import "./palette.js";
+import "./preview.js";
 import "./live.js";

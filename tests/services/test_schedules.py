@@ -15,6 +15,7 @@ from workers.domain.actors import Actor
 from workers.domain.errors import BadInput, Conflict
 from workers.services import carrying, execution, firing, jobs, monitoring, publishing, schedules
 from workers.services.execution import Ending
+from workers.store import alerts
 from workers.store import schedules as rows
 from workers.store.types import Row
 from workers.yard import Yard
@@ -328,3 +329,36 @@ def test_a_schedule_that_code_declares_is_made_kept_and_let_go(yard: Yard, clock
     assert gone is not None
     assert (gone["declared_by"], gone["enabled"]) == (None, False)
     schedules.remove(yard, gone["id"], ADA)
+
+
+def raised(yard: Yard) -> dict[str, str]:
+    """Sweep, and tell the open alerts about schedules: kind and title."""
+    assert monitoring.sweep(yard).error is None
+    with yard.database.read() as connection:
+        found = alerts.open_alerts(connection)
+    return {row["kind"]: row["title"] for row in found if row["kind"].startswith("schedule_")}
+
+
+def test_missed_and_late_fires_raise_alerts(yard: Yard, clock: Any) -> None:
+    make(yard)
+    make(yard, name="other", cron="55 * * * *")
+    assert raised(yard) == {}
+    clock.shift(timedelta(hours=2, minutes=57))
+    assert raised(yard) == {"schedule_late": "other is 2 h 2 m late"}
+    firing.fire_overdue(yard, datetime.now(UTC))
+    assert raised(yard)["schedule_missed"] == "other missed 2 fires"
+
+
+def test_what_should_have_finished_and_has_not_raises_an_alert_until_it_has(yard: Yard, clock: Any) -> None:
+    schedule = make(yard, cron="0 6 * * *", finish_within_seconds=1800)
+    clock.move_to(NOON + 18 * HOUR)
+    firing.fire(yard, schedule["id"])
+    clock.shift(timedelta(minutes=29))
+    assert raised(yard) == {}
+    clock.shift(timedelta(minutes=3))
+    assert raised(yard) == {"schedule_unfinished": "tick should have finished 2 m ago"}
+    finish(yard, made(yard, schedule)[0])
+    for _ in range(3):
+        clock.shift(timedelta(minutes=10))
+        monitoring.sweep(yard)
+    assert raised(yard) == {}

@@ -22,6 +22,8 @@ PAGES = (
     "/alert-rules/rule-cpu",
     "/alert-rules/new",
     "/health",
+    "/schedules",
+    "/schedules/new",
     "/jobs",
     "/queues",
     "/workers",

@@ -17,11 +17,11 @@ class Kind:
 
     name: str
     title: str
-    unit: str  # jobs, percent, seconds, ms, times, sweeps
+    unit: str  # jobs, fires, percent, seconds, ms, times, sweeps
     threshold: float
     window_seconds: float
     severity: str
-    scoped_by: str = ""  # queue or task, when a rule can be kept to some of them
+    scoped_by: str = ""  # queue, task or schedule, when a rule can be kept to some of them
     windowed: str = ""  # what the window means: counted within it, or held all through it
 
 
@@ -41,6 +41,9 @@ KINDS = {
         Kind("disk", "Disk of the data folder", "percent", 90, 0, "warning"),
         Kind("cpu", "CPU", "percent", 95, 300, "warning", "", "held"),
         Kind("memory", "Memory", "percent", 90, 300, "warning", "", "held"),
+        Kind("schedule_missed", "A schedule missed fires", "fires", 0, 3600, "critical", "schedule", "within"),
+        Kind("schedule_late", "A schedule fires late", "seconds", 60, 0, "warning", "schedule"),
+        Kind("schedule_unfinished", "A schedule has not finished in time", "seconds", 0, 0, "critical", "schedule"),
         Kind("monitor_silent", "The monitor does not run", "sweeps", 3, 0, "critical"),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,13 @@ from workers.domain.states import Status
 from workers.services import statistics
 from workers.services.statistics import HEALTH, minute_of
 from workers.settings import Settings
+from workers.store import schedules
 from workers.store.jobs import JOBS
 from workers.store.types import Row
 
 FEWEST_ENDED = 10
 SHORTEST_LONG_SECONDS = 60.0
+SCHEDULE_PATIENCE, LATELY = timedelta(seconds=10), timedelta(minutes=3)
 _RUNNING_COLUMNS = (JOBS.c.id, JOBS.c.task, JOBS.c.started_at, JOBS.c.progress_at, JOBS.c.message)
 
 
@@ -48,6 +50,10 @@ class Facts:
     tasks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # task → completed, failed in the last hour
     running: Sequence[Row] = ()
     usual: Mapping[str, statistics.Usual] = field(default_factory=dict)
+    missed: Sequence[Row] = ()  # schedules with missed fires in the last hour
+    late: Sequence[Row] = ()  # schedules that fired late in the last minutes
+    overdue: Sequence[Row] = ()  # schedules whose next fire should have been
+    deadlines: Sequence[Row] = ()  # schedules that must finish within a time
 
     def held(self, window_seconds: float, holds: Callable[[Row], bool]) -> bool:
         """Tell whether it held in every minute that was measured within the window."""
@@ -59,7 +65,7 @@ class Facts:
 def gather(
     connection: Connection, settings: Settings, numbers: Mapping[str, Any], reset: int, failed: int, now: datetime
 ) -> Facts:
-    """Read the facts in four statements."""
+    """Read the facts in a constant number of statements."""
     minute = minute_of(now)
     chosen = select(HEALTH).where(HEALTH.c.minute > minute - 60).order_by(HEALTH.c.minute)
     history = connection.execute(chosen).mappings().all()
@@ -75,6 +81,10 @@ def gather(
         statistics.tasks_within(connection, minute - 59, minute),
         rows,
         statistics.usual_of(connection, [row["task"] for row in rows]),
+        schedules.missed_since(connection, now - timedelta(hours=1)),
+        schedules.late_since(connection, now - LATELY, SCHEDULE_PATIENCE),
+        schedules.overdue(connection, now - SCHEDULE_PATIENCE),
+        schedules.deadlines(connection),
     )
 
 
@@ -193,6 +203,43 @@ def _share(name: str, words: str) -> Callable[[Row, Facts], Iterator[Found]]:
     return found
 
 
+def _schedule_missed(rule: Row, facts: Facts) -> Iterator[Found]:
+    for row in facts.missed:
+        n = row["missed"]
+        if n > rule["threshold"] and in_scope(rule["scope"], row["name"]):
+            title = f"{row['name']} missed {n:,} fire{'' if n == 1 else 's'}"
+            yield Found(row["id"], n, title, "no scheduler ran at their time", f"/schedules/{row['id']}")
+
+
+def _schedule_late(rule: Row, facts: Facts) -> Iterator[Found]:
+    still = {row["id"]: (row["name"], (facts.now - row["next_due_at"]).total_seconds()) for row in facts.overdue}
+    fired = {row["id"]: (row["name"], row["late_ms"] / 1000) for row in facts.late}
+    for schedule_id, (name, late) in {**fired, **still}.items():
+        if late > rule["threshold"] and in_scope(rule["scope"], name):
+            title = f"{name} {'is' if schedule_id in still else 'fired'} {said(late, 'seconds')} late"
+            why = "no scheduler runs, or it cannot write" if schedule_id in still else "no scheduler ran at its time"
+            yield Found(schedule_id, late, title, why, f"/schedules/{schedule_id}")
+
+
+def _schedule_unfinished(rule: Row, facts: Facts) -> Iterator[Found]:
+    for row in facts.deadlines:
+        late = _past_deadline(row, facts.now)
+        if late is not None and late > rule["threshold"] and in_scope(rule["scope"], row["name"]):
+            title = f"{row['name']} should have finished {said(late, 'seconds')} ago"
+            detail = f"its last run is {(row['status'] or 'not there').replace('_', ' ')}"
+            yield Found(row["id"], late, title, detail, f"/schedules/{row['id']}")
+
+
+def _past_deadline(row: Row, now: datetime) -> float | None:
+    """Tell for how many seconds a schedule's last fire, or the one that never came, should have been finished."""
+    within = timedelta(seconds=row["finish_within_seconds"])
+    if row["next_fire_at"] is not None and row["next_fire_at"] + within < now:
+        return float((now - row["next_fire_at"] - within).total_seconds())
+    if row["last_fire_at"] is None or row["status"] == Status.COMPLETED:
+        return None
+    return float((now - row["last_fire_at"] - within).total_seconds())
+
+
 def _by_the_web(_rule: Row, _facts: Facts) -> Iterator[Found]:
     # A monitor cannot tell of itself that it is silent: the web process does, see services.watchman.
     return iter(())
@@ -212,6 +259,9 @@ _FINDERS: dict[str, Callable[[Row, Facts], Iterator[Found]]] = {
     "disk": _share("disk_percent", "The disk of the data folder"),
     "cpu": _share("cpu_percent", "The CPU"),
     "memory": _share("memory_percent", "Memory"),
+    "schedule_missed": _schedule_missed,
+    "schedule_late": _schedule_late,
+    "schedule_unfinished": _schedule_unfinished,
     "monitor_silent": _by_the_web,
 }
 assert set(_FINDERS) == set(KINDS)

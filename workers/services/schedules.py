@@ -16,6 +16,7 @@ from workers.domain.clock import rfc3339, utcnow
 from workers.domain.cron import Rhythm
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
+from workers.domain.masking import mask
 from workers.registry import TaskDefinition
 from workers.services import audit, carrying
 from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, checked, checked_rhythm
@@ -167,9 +168,9 @@ def declare(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """Make a schedule JSON-ready."""
+    """Make a schedule JSON-ready, with the secrets of its payload masked."""
     told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
-    told |= {"payload": payloads.load(row["payload"]), "tags": json.loads(row["tags"])}
+    told |= {"payload": mask(payloads.load(row["payload"])), "tags": json.loads(row["tags"])}
     told["description"] = cron.describe(rhythm_of(row))
     del told["declared_hash"]
     return told

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, and_, delete, func, or_, select, union_all, update
+from sqlalchemy import Connection, Table, delete, func, or_, select, union_all, update
 
 from workers.domain.states import FINAL
 from workers.store.dialects import insert_or_ignore
@@ -171,14 +171,24 @@ def recent(connection: Connection, schedule_ids: Sequence[str], each: int) -> di
     return found
 
 
-def odd_since(connection: Connection, since: datetime) -> Sequence[Row]:
-    """Tell which schedules have missed fires since then, how many, and how late the latest was."""
-    missed = func.sum(FIRES.c.missed_count).filter(FIRES.c.outcome == "missed")
-    late = func.max(FIRES.c.late_ms).filter(FIRES.c.outcome == "fired")
-    columns = (SCHEDULES.c.id, SCHEDULES.c.name, missed.label("missed"), late.label("late_ms"))
-    within = and_(FIRES.c.outcome.in_(("missed", "fired")), FIRES.c.at > since)
-    chosen = select(*columns).join(FIRES, FIRES.c.schedule_id == SCHEDULES.c.id).where(within)
-    return connection.execute(chosen.group_by(SCHEDULES.c.id, SCHEDULES.c.name)).mappings().all()
+def missed_since(connection: Connection, since: datetime) -> Sequence[Row]:
+    """Tell which schedules have missed fires since then, and how many."""
+    columns = (SCHEDULES.c.id, SCHEDULES.c.name)
+    chosen = select(*columns, func.sum(FIRES.c.missed_count).label("missed")).join(
+        FIRES, FIRES.c.schedule_id == SCHEDULES.c.id
+    )
+    within = (FIRES.c.outcome == "missed", FIRES.c.at > since)
+    return connection.execute(chosen.where(*within).group_by(*columns)).mappings().all()
+
+
+def late_since(connection: Connection, since: datetime, least: timedelta) -> Sequence[Row]:
+    """Tell which schedules fired later than this since then, and how late at worst."""
+    columns = (SCHEDULES.c.id, SCHEDULES.c.name)
+    chosen = select(*columns, func.max(FIRES.c.late_ms).label("late_ms")).join(
+        FIRES, FIRES.c.schedule_id == SCHEDULES.c.id
+    )
+    within = (FIRES.c.outcome == "fired", FIRES.c.at > since, FIRES.c.late_ms > least.total_seconds() * 1000)
+    return connection.execute(chosen.where(*within).group_by(*columns)).mappings().all()
 
 
 def overdue(connection: Connection, until: datetime, limit: int = 200) -> Sequence[Row]:

@@ -1,0 +1,26 @@
+"""Answers that several calls give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify, make_response
+
+from workers.services.enqueueing import Enqueued
+
+
+def enqueued(made: Enqueued) -> dict[str, Any]:
+    """Tell of a job that stands for a request."""
+    return {
+        "job_id": made.job_id,
+        "status": made.status,
+        "status_url": f"/api/v1/jobs/{made.job_id}",
+        "deduplicated": made.deduplicated,
+    }
+
+
+def accepted(made: Enqueued) -> Response:
+    """Answer 202 with the job and where it is."""
+    answer = make_response(jsonify(enqueued(made)), 202)
+    answer.headers["Location"] = f"/api/v1/jobs/{made.job_id}"
+    return answer

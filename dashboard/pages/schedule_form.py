@@ -1,0 +1,178 @@
+"""The form of a schedule, new or old, with what it will do shown before it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+
+from dashboard.actions import done
+from dashboard.context import actor, conn, yard
+from dashboard.presenters import schedules as presenter
+from dashboard.security import requires
+from dashboard.zones import from_form, local, viewer_zone
+from workers.domain import cron, payloads
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, Conflict
+from workers.services import catalogue, schedules
+from workers.services.schedule_checks import DEFAULTS, RHYTHM
+from workers.store import queues
+
+bp = Blueprint("schedule_form", __name__)
+UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
+_MOMENTS = ("starts_at", "ends_at", "once_at")
+
+
+@bp.route("/schedules/new", methods=["GET", "POST"])
+@requires("operator")
+def new() -> ResponseReturnValue:
+    """Make a schedule; `from` names one to begin with, `task` the task."""
+    if request.method == "GET":
+        given = {"task": request.args.get("task", ""), "timezone": viewer_zone(), "cron": "0 6 * * *"}
+        if copied := request.args.get("from"):
+            row = schedules.get(conn(), copied)
+            given = {**_shown(row), "name": f"{row['name'][:90]} (copy)"}
+        return _form(None, given)
+    return _kept(None)
+
+
+@bp.route("/schedules/<schedule_id>/edit", methods=["GET", "POST"])
+@requires("operator")
+def edit(schedule_id: str) -> ResponseReturnValue:
+    """Change a schedule."""
+    if request.method == "GET":
+        return _form(schedule_id, _shown(schedules.get(conn(), schedule_id)))
+    return _kept(schedule_id)
+
+
+@bp.get("/schedules/preview")
+@requires("viewer")
+def preview() -> str:
+    """Draw the next fires of what the form holds now."""
+    return render_template("schedules/_preview.html", **_preview(request.args.to_dict()))
+
+
+def _kept(schedule_id: str | None) -> ResponseReturnValue:
+    given = request.form.to_dict()
+    try:
+        values = _values(given)
+        if schedule_id is None:
+            row = schedules.create(yard(), values, actor())
+        else:
+            row = schedules.change(yard(), schedule_id, values, actor())
+    except (BadInput, Conflict) as error:
+        return _form(schedule_id, given, error), 422 if isinstance(error, BadInput) else 409
+    return done("The schedule is kept.", f"/schedules/{row['id']}")
+
+
+def _form(schedule_id: str | None, given: Mapping[str, Any], error: BadInput | Conflict | None = None) -> str:
+    connection = conn()
+    tasks = [row for row in catalogue.list_tasks(connection) if row["queue"] != "system"]
+    row = schedules.get(connection, schedule_id) if schedule_id else None
+    shown = {**{name: value for name, value in DEFAULTS.items() if value is not None}, "payload": "{}", **given}
+    shown.setdefault("tags_text", "")
+    return render_template(
+        "schedules/form.html",
+        active_page="schedules",
+        schedule=row,
+        given=shown,
+        tasks=tasks,
+        queues=[one["name"] for one in queues.all_queues(connection) if one["name"] != "system"],
+        zones=sorted(cron.zone_names()),
+        units=UNITS,
+        errors=_errors(error),
+        **_preview(shown),
+    )
+
+
+def _preview(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell the next fires, or why there are none."""
+    zone = viewer_zone()
+    about: dict[str, Any] = {"viewer": zone, "words": "", "coming": [], "trouble": "", "there": "", "now": utcnow()}
+    try:
+        values = _rhythm(given)
+        told = schedules.preview(values)
+    except BadInput as error:
+        return {**about, "trouble": error.message}
+    coming = presenter.coming(told["fires"], zone)
+    return {**about, "words": told["description"], "coming": coming, "there": values["timezone"]}
+
+
+def _values(given: Mapping[str, str]) -> dict[str, Any]:
+    values = {**_rhythm(given), "name": given.get("name", ""), "task": given.get("task", "")}
+    try:
+        values["payload"] = json.loads(given.get("payload") or "{}")
+    except ValueError as error:
+        raise BadInput(f"The payload is no JSON: {error}", field="payload") from error
+    for name in ("overlap", "missed"):
+        values[name] = given.get(name, DEFAULTS[name])
+    for name in ("jitter_seconds", "catch_up_max", "max_retries"):
+        values[name] = _number(given, name, int)
+    values["jitter_seconds"] = values["jitter_seconds"] or 0
+    values["catch_up_max"] = values["catch_up_max"] or DEFAULTS["catch_up_max"]
+    values["timeout_seconds"] = _number(given, "timeout_seconds", float)
+    finish = _number(given, "finish_within_minutes", float)
+    values["finish_within_seconds"] = finish * 60 if finish else None
+    values["queue"], values["priority"] = given.get("queue") or None, given.get("priority") or None
+    values["tags"] = [one.strip() for one in given.get("tags_text", "").split(",") if one.strip()]
+    values["enabled"] = "enabled" in given
+    return values
+
+
+def _rhythm(given: Mapping[str, Any]) -> dict[str, Any]:
+    zone = cron.check_zone(given.get("timezone") or "UTC")
+    kind = given.get("kind", "cron")
+    values: dict[str, Any] = {**dict.fromkeys(RHYTHM), "timezone": zone, "starts_at": None, "ends_at": None}
+    if kind == "cron":
+        values["cron"] = given.get("cron") or ""
+    elif kind == "interval":
+        size = UNITS.get(str(given.get("every_unit")), 1)
+        values["interval_seconds"] = (_number(given, "every", int) or 0) * size
+    for name in _MOMENTS:
+        if given.get(name) and (name != "once_at" or kind == "once"):
+            try:
+                values[name] = from_form(str(given[name]), zone)
+            except ValueError as error:
+                raise BadInput(f"{name.replace('_', ' ')} is no time.", field=name) from error
+    if kind == "once" and values["once_at"] is None:
+        raise BadInput("Say when it shall fire.", field="once_at")
+    return values
+
+
+def _number(given: Mapping[str, Any], name: str, kind: type) -> Any:
+    text = str(given.get(name) or "").strip()
+    try:
+        return kind(text) if text else None
+    except ValueError as error:
+        raise BadInput(f"{name.replace('_', ' ')} must be a number.", field=name) from error
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell what the form shows of a schedule."""
+    told = schedules.as_json(row)
+    kind = next((kind for name, kind in zip(RHYTHM, ("cron", "interval", "once"), strict=True) if row[name]), "cron")
+    shown = {name: value for name, value in told.items() if value is not None}
+    shown |= {"kind": kind, "payload": json.dumps(payloads.load(row["payload"]), indent=2, ensure_ascii=False)}
+    shown["tags_text"] = ", ".join(told["tags"])
+    for name in _MOMENTS:
+        if row[name] is not None:
+            shown[name] = local(row[name], row["timezone"]).strftime("%Y-%m-%dT%H:%M")
+    if row["interval_seconds"]:
+        unit = next(name for name, size in reversed(UNITS.items()) if row["interval_seconds"] % size == 0)
+        shown |= {"every": row["interval_seconds"] // UNITS[unit], "every_unit": unit}
+    if row["finish_within_seconds"]:
+        shown["finish_within_minutes"] = f"{row['finish_within_seconds'] / 60:g}"
+    return shown
+
+
+def _errors(error: BadInput | Conflict | None) -> dict[str, str]:
+    if error is None:
+        return {}
+    if not isinstance(error, BadInput) or not error.errors:
+        return {"": error.message}
+    named = {str(one.get("field", "")).split(".")[0]: str(one["message"]) for one in error.errors}
+    swapped = {"interval_seconds": "every", "finish_within_seconds": "finish_within_minutes", "tags": "tags_text"}
+    return {swapped.get(name, name): words for name, words in named.items()}

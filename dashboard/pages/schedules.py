@@ -1,0 +1,138 @@
+"""Schedules: all of them, one with its history, and what may be done with it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+from flask.typing import ResponseReturnValue
+
+from dashboard.actions import done
+from dashboard.context import actor, conn, yard
+from dashboard.presenters import schedules as presenter
+from dashboard.rendering import render
+from dashboard.security import requires
+from dashboard.zones import viewer_zone
+from workers.domain import cron
+from workers.domain.clock import parse_instant, utcnow
+from workers.domain.errors import BadInput
+from workers.services import firing, jobs, schedule_samples, schedules
+from workers.store import schedules as rows
+
+bp = Blueprint("schedules", __name__)
+PAGE = 25
+KEPT = 500  # fires of a schedule that its page adds up
+HISTORY = 20
+
+
+@bp.get("/schedules")
+@requires("viewer")
+def page() -> Response:
+    """List schedules by name with their last runs."""
+    connection, zone = conn(), viewer_zone()
+    q, tag = request.args.get("q", "").strip()[:100], request.args.get("tag", "").strip()[:40]
+    after = request.args.get("after") or None
+    found = rows.page(connection, q, tag, after, PAGE + 1)
+    shown = found[:PAGE]
+    count, enabled = rows.counts(connection)
+    return render(
+        "schedules/page.html",
+        {"schedules": "schedules/_table.html"},
+        active_page="schedules",
+        schedules=presenter.rows(shown, rows.recent(connection, [row["id"] for row in shown], presenter.RUNS), zone),
+        count=count,
+        enabled=enabled,
+        following=shown[-1]["name"] if len(found) > PAGE else None,
+        coming=rows.coming(connection, 8),
+        samples=schedule_samples.missing(yard(), connection) if count < 10 else [],
+        q=q,
+        tag=tag,
+        after=after,
+        zone=zone,
+        local=cron.zone(zone),
+        now=utcnow(),
+    )
+
+
+@bp.get("/schedules/<schedule_id>")
+@requires("viewer")
+def one(schedule_id: str) -> Response:
+    """Show a schedule: its last runs, its next fires, its policies."""
+    connection, zone, now = conn(), viewer_zone(), utcnow()
+    row = schedules.get(connection, schedule_id)
+    before = _before(request.args.get("before"))
+    fires = rows.fires(connection, schedule_id, None, KEPT)
+    shown = fires if before is None else rows.fires(connection, schedule_id, before, HISTORY + 1)
+    told = {**schedules.as_json(row), "name": row["name"]}
+    ahead = schedules.preview({**row}, max(now, row["last_fire_at"] or now), 5) if row["next_fire_at"] else None
+    return render(
+        "schedules/one.html",
+        {"title": "schedules/_title.html", "schedule": "schedules/_one.html"},
+        active_page="schedules",
+        schedule=row,
+        told=told,
+        words=cron.describe(schedules.rhythm_of(row)),
+        rhythm=presenter.rhythm_text(row),
+        runs=presenter.runs(list(reversed(fires[: presenter.RUNS])), step=10),
+        last_state=presenter.state_of(fires[0]) if fires else "",
+        history=presenter.history(shown[:HISTORY]),
+        older=shown[HISTORY - 1]["fire_at"] if len(shown) > HISTORY else None,
+        facts=presenter.facts(fires),
+        coming=presenter.coming(ahead["fires"], zone) if ahead else [],
+        zone=zone,
+        local=cron.zone(zone),
+        before=before,
+        now=now,
+    )
+
+
+@bp.post("/schedules/<schedule_id>/runs")
+@requires("operator")
+def run(schedule_id: str) -> ResponseReturnValue:
+    """Run its task once now."""
+    made = firing.run_now(yard(), schedule_id, actor())
+    return done("It runs now.", f"/jobs/{made.job_id}", stay=True)
+
+
+@bp.post("/schedules/<schedule_id>/pauses")
+@requires("operator")
+def pause(schedule_id: str) -> ResponseReturnValue:
+    """Let it fire no more."""
+    schedules.change(yard(), schedule_id, {"enabled": False}, actor())
+    return done("It is paused: it does not fire until you resume it.", f"/schedules/{schedule_id}", stay=True)
+
+
+@bp.post("/schedules/<schedule_id>/resumes")
+@requires("operator")
+def resume(schedule_id: str) -> ResponseReturnValue:
+    """Let it fire again."""
+    schedules.change(yard(), schedule_id, {"enabled": True}, actor())
+    return done("It fires again, from its next moment on.", f"/schedules/{schedule_id}", stay=True)
+
+
+@bp.route("/schedules/<schedule_id>/deletions", methods=["GET", "POST"])
+@requires("operator")
+def remove(schedule_id: str) -> ResponseReturnValue:
+    """Ask, then delete it."""
+    if request.method == "GET":
+        row: Any = schedules.get(conn(), schedule_id)
+        running = jobs.get(conn(), row["last_job_id"]) if rows.is_busy(conn(), schedule_id) else None
+        return render_template("schedules/delete.html", active_page="schedules", schedule=row, running=running)
+    schedules.remove(yard(), schedule_id, actor())
+    return done("The schedule is deleted. Its jobs stay.", "/schedules")
+
+
+@bp.post("/schedules/samples")
+@requires("operator")
+def install_samples() -> ResponseReturnValue:
+    """Make the sample schedules that are not there yet."""
+    made = schedule_samples.install(yard(), actor())
+    return done(f"{made} sample schedule{' is' if made == 1 else 's are'} there.", "/schedules")
+
+
+def _before(text: str | None) -> datetime | None:
+    try:
+        return parse_instant(text) if text else None
+    except ValueError as error:
+        raise BadInput("This is no place in the history.", field="before") from error

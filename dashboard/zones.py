@@ -1,0 +1,28 @@
+"""The viewer's time zone: what the browser says, else UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import request
+
+from workers.domain import cron
+
+COOKIE = "zone"
+
+
+def viewer_zone() -> str:
+    """Name the zone that the browser told by its cookie; UTC when it told none that there is."""
+    name = request.cookies.get(COOKIE, "UTC")
+    return name if name in cron.zone_names() else "UTC"
+
+
+def local(moment: datetime, name: str) -> datetime:
+    """Write an instant on the clocks of a zone."""
+    return moment.astimezone(cron.zone(name))
+
+
+def from_form(text: str, name: str) -> datetime:
+    """Read what a field of date and time holds, on the clocks of a zone; ValueError when it is none."""
+    moment = datetime.fromisoformat(text.strip())
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=cron.zone(name)).astimezone(UTC)

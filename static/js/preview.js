@@ -1,0 +1,26 @@
+// The form of a schedule: shows what its kind needs, tells the next fires while somebody types. Reads data-preview-url, data-preview, data-shown-for.
+const WAIT = 200;
+const NAMES = ["kind", "cron", "every", "every_unit", "once_at", "timezone", "starts_at", "ends_at"];
+const form = document.querySelector("form[data-preview-url]");
+let timer = 0;
+let asked = 0;
+
+function show() {
+  const kind = new FormData(form).get("kind");
+  for (const part of form.querySelectorAll("[data-shown-for]")) part.hidden = part.dataset.shownFor !== kind;
+}
+
+async function preview() {
+  const mine = ++asked;
+  const data = new FormData(form);
+  const query = new URLSearchParams(NAMES.map((name) => [name, data.get(name) ?? ""]));
+  try {
+    const answer = await fetch(`${form.dataset.previewUrl}?${query}`, { headers: { Accept: "text/html" } });
+    if (answer.ok && mine === asked) form.querySelector("[data-preview]").innerHTML = await answer.text();
+  } catch { /* offline: the last preview stays, and saving checks again */ }
+}
+
+if (form) {
+  show();
+  form.addEventListener("input", () => { show(); clearTimeout(timer); timer = setTimeout(preview, WAIT); });
+}
