@@ -11,6 +11,7 @@ from dashboard.api import jobs as jobs_api
 from dashboard.api import monitor as monitor_api
 from dashboard.api import queues as queues_api
 from dashboard.api import schedules as schedules_api
+from dashboard.api import triggers as triggers_api
 from dashboard.pages import (
     alerts,
     bulk_actions,
@@ -29,6 +30,7 @@ from dashboard.pages import (
     settings,
     stuck,
     tasks,
+    triggers,
     workers,
 )
 
@@ -58,6 +60,8 @@ BLUEPRINTS = (
     schedule_form.bp,
     schedule_load.bp,
     schedules.bp,
+    triggers.bp,
+    triggers_api.bp,
 )
 
 

@@ -30,6 +30,7 @@ from workers import registry
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.running import Canceled, RunningJob, current
+from workers.services import events
 from workers.services.enqueueing import Enqueued, NewJob
 from workers.services.enqueueing import enqueue as _enqueue
 from workers.settings import Settings
@@ -49,6 +50,7 @@ __all__ = [
     "current_attempt",
     "current_job_id",
     "current_settings",
+    "emit",
     "enqueue",
     "get_setting",
     "job_files",
@@ -185,6 +187,13 @@ def enqueue(
         created_by=f"task:{job.row['task']}" if job else "python",
     )
     return _enqueue(the_yard(), new)
+
+
+def emit(name: str, payload: Mapping[str, Any] | None = None) -> int:
+    """Tell of an event that triggers may hear; how many listen for it. Raises BadInput, Unavailable."""
+    job = current.get()
+    actor = f"task:{job.row['task']}" if job else "python"
+    return events.emit(the_yard(), name, payload or {}, actor, job.job_id if job else None)
 
 
 def get_setting(key: str, default: Any = None) -> Any:

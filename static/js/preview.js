@@ -1,13 +1,13 @@
-// The form of a schedule: shows what its kind needs, tells the next fires while somebody types. Reads data-preview-url, data-preview, data-shown-for.
+// Forms with kinds: shows what its kind needs, tells the next fires while somebody types. Reads data-preview-url, data-preview, data-shown-for.
 const WAIT = 200;
 const NAMES = ["kind", "cron", "every", "every_unit", "once_at", "timezone", "starts_at", "ends_at"];
-const form = document.querySelector("form[data-preview-url]");
+const form = document.querySelector("form:has([data-shown-for])");
 let timer = 0;
 let asked = 0;
 
 function show() {
   const kind = new FormData(form).get("kind");
-  for (const part of form.querySelectorAll("[data-shown-for]")) part.hidden = part.dataset.shownFor !== kind;
+  for (const part of form.querySelectorAll("[data-shown-for]")) part.hidden = !part.dataset.shownFor.split(" ").includes(kind);
 }
 
 async function preview() {
@@ -22,5 +22,9 @@ async function preview() {
 
 if (form) {
   show();
-  form.addEventListener("input", () => { show(); clearTimeout(timer); timer = setTimeout(preview, WAIT); });
+  form.addEventListener("input", () => {
+    show();
+    clearTimeout(timer);
+    if (form.dataset.previewUrl) timer = setTimeout(preview, WAIT);
+  });
 }

@@ -23,6 +23,8 @@ PAGES = (
     "/alert-rules/new",
     "/health",
     "/schedules",
+    "/triggers",
+    "/triggers/new",
     "/schedules/new",
     "/jobs",
     "/queues",

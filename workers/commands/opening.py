@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 
+from workers import changes
 from workers.domain.actors import Actor
 from workers.domain.errors import SettingsError
 from workers.settings import Settings
@@ -29,4 +30,6 @@ def opened(settings: Settings) -> Yard:
             f"There is no Taskyard in {settings.data_dir}: start it first (`make run`), "
             "or set DATA_DIR or DATABASE_URL to where it is."
         )
-    return Yard.open(settings)
+    yard = Yard.open(settings)
+    changes.watch_own(yard.database)
+    return yard

@@ -69,7 +69,7 @@ def week(rhythms: Mapping[str, Rhythm], first: datetime) -> Load:
 
 
 def crowds(load: Load, most: int = 10) -> list[Crowd]:
-    """Find who starts together, the largest crowds first; those of the same members are one."""
+    """Find who starts together, the largest crowds first; part of another is none of its own."""
     at: dict[int, list[str]] = {}
     for schedule_id, minutes in load.rare.items():
         for minute in minutes:
@@ -79,7 +79,12 @@ def crowds(load: Load, most: int = 10) -> list[Crowd]:
         if len(members) >= CROWD:
             found.setdefault(tuple(sorted(members)), []).append(minute)
     listed = [Crowd(members, tuple(sorted(minutes))) for members, minutes in found.items()]
-    return sorted(listed, key=lambda crowd: (-crowd.size, -len(crowd.minutes), crowd.minutes[0]))[:most]
+    kept: list[Crowd] = []
+    for crowd in sorted(listed, key=lambda crowd: (-crowd.size, -len(crowd.minutes), crowd.minutes[0])):
+        # A part of a crowd that is told of already needs no word of its own: the same moves spread it.
+        if len(kept) < most and not any(set(crowd.members) <= set(one.members) for one in kept):
+            kept.append(crowd)
+    return kept
 
 
 def stagger(crowd: Crowd, load: Load, rhythms: Mapping[str, Rhythm]) -> list[Move]:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from workers import changes
 from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
-from workers.services import carrying, delivery, firing, monitoring, pool, retention
+from workers.services import carrying, delivery, firing, hearing, monitoring, pool, retention
 from workers.services.enqueueing import NewJob, enqueue
 from workers.settings import Settings
 from workers.yard import Yard
@@ -80,6 +81,8 @@ class Scheduler:
             Step("due jobs", delivery.promote_due, 1.0),
             Step("overdue schedules", firing.fire_overdue, 1.0),
             Step("held fires", firing.release_held, 1.0),
+            Step("events", hearing.hear, 0.5),
+            Step("queues that triggers watch", hearing.look_at_queues, 5.0),
             Step("lost jobs", self._deliver, 1.0),
             Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
             Step("roll-ups", retention.tidy_step, TIDY_EVERY_SECONDS),
@@ -167,6 +170,7 @@ def run_scheduler(settings: Settings, name: str, tell_size: Callable[[int], None
     With `tell_size` it belongs to a pool, and tells it how many workers are wished for.
     """
     yard = Yard.open(settings)
+    changes.watch_own(yard.database)
     scheduler = Scheduler(yard, f"{socket.gethostname()}-{name}", tell_size)
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda _signal, _frame: scheduler.stop())

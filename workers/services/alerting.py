@@ -18,7 +18,7 @@ from workers.domain.alarms import ACKNOWLEDGED, FIRING, RESOLVED, SILENCED
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
-from workers.services import audit, conditions, deliveries
+from workers.services import audit, conditions, deliveries, events
 from workers.services.conditions import Facts, Found
 from workers.services.telling import tell_kind
 from workers.store import alerts
@@ -140,6 +140,8 @@ def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datet
     }
     if not alerts.add(connection, row):
         return None  # another monitor was first
+    told = {name: row[name] for name in ("id", "kind", "severity", "title", "detail", "value", "threshold")}
+    events.note(connection, "alert.raised", told, "system:monitor")
     alerts.change_rule(connection, rule["id"], {"last_fired_at": now})
     deliveries.prepare(connection, yard.settings, row, rule, "fired", now)
     return row

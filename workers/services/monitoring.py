@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from workers.domain.actors import SYSTEM, Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
-from workers.services import alerting, audit, carrying, delivery, measuring, stuck
+from workers.services import alerting, audit, carrying, delivery, events, measuring, stuck
 from workers.services.enqueueing import NewJob, enqueue
 from workers.services.telling import tell_kind
 from workers.settings import Settings
@@ -130,6 +130,9 @@ def _mark_workers(yard: Yard, now: datetime, done: Sweep) -> None:
         for row in marked:
             seen = {"state": row["state"], "heartbeat_at": row["heartbeat_at"], "job_id": row["job_id"]}
             audit.record(connection, SYSTEM, "worker.lost", "worker", row["name"], now, None, seen)
+            events.note(
+                connection, "worker.lost", {"name": row["name"], "host": row["host"]}, "system:monitor", row["job_id"]
+            )
             if stuck.process_of(row) == "gone":
                 # It will not come back, and whoever keeps it has started another: it needs nobody.
                 worker_rows.mark_stopped(connection, row["name"], now)

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, i
 from workers.domain.ids import first_id
 from workers.domain.states import FINAL
 from workers.services.statistics import HEALTH, minute_of
-from workers.store import alerts, jobs, schedules, sweeps
+from workers.store import alerts, jobs, schedules, sweeps, trigger_rows
 from workers.store.jobs import JOBS
 from workers.store.models import JobMinute
 from workers.store.monitor_models import JobHistogram
@@ -53,6 +53,7 @@ def tidy_step(yard: Yard, now: datetime) -> int:
         before = now - timedelta(days=yard.settings.retention_days)
         gone += sweeps.forget(connection, before, STEP)
         gone += schedules.forget(connection, before, STEP)
+        gone += trigger_rows.forget(connection, before, STEP)
         gone += alerts.forget(connection, now - timedelta(days=ROLL_UP_DAYS), STEP)
     return gone
 

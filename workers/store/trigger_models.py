@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Float, ForeignKey, Index, Integer, String
+from sqlalchemy import Float, ForeignKey, Index, Integer, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workers.store.models import Base
@@ -20,6 +20,9 @@ class Trigger(Base):
     name: Mapped[str] = mapped_column(String(100), unique=True)
     kind: Mapped[str] = mapped_column(String(8))  # queue, event, data
     listens: Mapped[str] = mapped_column(String(200))  # a queue; or an event's name, `*` allowed
+    hears_jobs: Mapped[
+        bool
+    ]  # whether what it listens for can be the end of a job; read by the trigger of store.hearing
     measure: Mapped[str | None] = mapped_column(String(16))  # of a queue: depth, oldest_seconds
     above: Mapped[float | None] = mapped_column(Float)
     conditions: Mapped[str]  # JSON: path in the event → value, or {"above": n}, {"below": n}
@@ -34,6 +37,15 @@ class Trigger(Base):
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(200))
     updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index(
+            "ix_triggers_hears_jobs",
+            "id",
+            sqlite_where=text("hears_jobs AND enabled"),
+            postgresql_where=text("hears_jobs AND enabled"),
+        ),
+    )
 
 
 class TriggerFiring(Base):

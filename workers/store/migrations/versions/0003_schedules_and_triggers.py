@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from workers.store import hearing
 from workers.store.types import UtcDateTime
 
 revision = "0003"
@@ -76,6 +77,7 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("kind", sa.String(length=8), nullable=False),
         sa.Column("listens", sa.String(length=200), nullable=False),
+        sa.Column("hears_jobs", sa.Boolean(), nullable=False),
         sa.Column("measure", sa.String(length=16), nullable=True),
         sa.Column("above", sa.Float(), nullable=True),
         sa.Column("conditions", sa.Text(), nullable=False),
@@ -93,6 +95,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
     )
+    with op.batch_alter_table("triggers", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_triggers_hears_jobs",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("hears_jobs AND enabled"),
+            postgresql_where=sa.text("hears_jobs AND enabled"),
+        )
+
     op.create_table(
         "schedule_fires",
         sa.Column("schedule_id", sa.String(length=36), nullable=False),
@@ -126,10 +137,12 @@ def upgrade() -> None:
     with op.batch_alter_table("trigger_firings", schema=None) as batch_op:
         batch_op.create_index("ix_trigger_firings_job", ["job_id"], unique=False)
         batch_op.create_index("ix_trigger_firings_trigger", ["trigger_id", "id"], unique=False)
+    hearing.create(op.get_bind())
 
 
 def downgrade() -> None:
     """Go back."""
+    hearing.drop(op.get_bind())
     with op.batch_alter_table("trigger_firings", schema=None) as batch_op:
         batch_op.drop_index("ix_trigger_firings_trigger")
         batch_op.drop_index("ix_trigger_firings_job")
@@ -139,6 +152,9 @@ def downgrade() -> None:
         batch_op.drop_index("ix_schedule_fires_outcome")
 
     op.drop_table("schedule_fires")
+    with op.batch_alter_table("triggers", schema=None) as batch_op:
+        batch_op.drop_index("ix_triggers_hears_jobs")
+
     op.drop_table("triggers")
     with op.batch_alter_table("schedules", schema=None) as batch_op:
         batch_op.drop_index(

@@ -1,0 +1,148 @@
+"""Triggers and events over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask import Blueprint, jsonify, make_response
+from flask.typing import ResponseReturnValue
+from pydantic import Field
+
+from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
+from dashboard.context import actor, conn, yard
+from dashboard.presenters.plain import plain
+from dashboard.security import requires
+from workers.domain import payloads
+from workers.domain.errors import BadInput
+from workers.domain.ids import is_id
+from workers.services import events, triggers
+from workers.services.triggers import LONGEST_COOLDOWN_SECONDS, MOST_AN_HOUR
+from workers.store import trigger_rows
+
+bp = Blueprint("triggers_api", __name__, url_prefix="/api/v1")
+
+
+class PageQuery(Strict):
+    """A page of a list."""
+
+    limit: int = Field(50, ge=1, le=200)
+    cursor: str | None = Field(None, max_length=100)
+
+
+class TriggerChange(Strict):
+    """What can be set of a trigger; what is left out stays."""
+
+    name: str | None = Field(None, min_length=1, max_length=100)
+    kind: Literal["queue", "event", "data"] = "event"
+    listens: str | None = Field(None, max_length=200, examples=["orders.created", "job.failed", "data.orders.*"])
+    measure: Literal["depth", "oldest_seconds"] | None = None
+    above: float | None = Field(None, ge=0, le=1e12)
+    conditions: dict[str, Any] = Field(default_factory=dict, examples=[{"payload.quantity": {"below": 10}}])
+    task: str | None = Field(None, max_length=200)
+    payload: dict[str, Any] = Field(default_factory=dict, examples=[{"order_id": "$.payload.id"}])
+    cooldown_seconds: float = Field(0, ge=0, le=LONGEST_COOLDOWN_SECONDS)
+    cap_per_hour: int = Field(60, ge=1, le=MOST_AN_HOUR)
+    enabled: bool = True
+
+
+class NewTrigger(TriggerChange):
+    """A trigger; it needs a name, what it listens for, and a task."""
+
+    name: str = Field(min_length=1, max_length=100)
+    listens: str = Field(min_length=1, max_length=200)
+    task: str = Field(max_length=200)
+
+
+class NewEvent(Strict):
+    """Something that happened."""
+
+    name: str = Field(min_length=1, max_length=events.LONGEST_NAME, examples=["orders.created"])
+    payload: dict[str, Any] = Field(default_factory=dict)
+
+
+class Trial(NewEvent):
+    """An event to try a trigger with; nothing is run."""
+
+
+@bp.post("/events")
+@requires("operator")
+@operation("Tell of an event that triggers may hear", tag="triggers", body=NewEvent, answer="Event", status=202)
+def emit() -> ResponseReturnValue:
+    """Take an event."""
+    given = read_body(NewEvent)
+    heard_by = events.emit(yard(), given.name, given.payload, actor())
+    return jsonify(name=given.name, heard_by=heard_by), 202
+
+
+@bp.get("/triggers")
+@requires("viewer")
+@operation("List triggers by name", tag="triggers", query=PageQuery, answer="Triggers")
+def page() -> ResponseReturnValue:
+    """Answer a page of triggers."""
+    asked = read_query(PageQuery)
+    found = trigger_rows.page(conn(), asked.cursor, asked.limit + 1)
+    shown = found[: asked.limit]
+    following = shown[-1]["name"] if len(found) > asked.limit else None
+    return jsonify(triggers=[triggers.as_json(row) for row in shown], next_cursor=following)
+
+
+@bp.post("/triggers")
+@requires("operator")
+@operation("Make a trigger", tag="triggers", body=NewTrigger, answer="Trigger", status=201)
+def create() -> ResponseReturnValue:
+    """Make a trigger."""
+    row = triggers.create(yard(), read_body(NewTrigger).model_dump(exclude_unset=True), actor())
+    answer = make_response(jsonify(triggers.as_json(row)), 201)
+    answer.headers["Location"] = f"/api/v1/triggers/{row['id']}"
+    return answer
+
+
+@bp.get("/triggers/<trigger_id>")
+@requires("viewer")
+@operation("One trigger", tag="triggers", answer="Trigger")
+def one(trigger_id: str) -> ResponseReturnValue:
+    """Answer a trigger."""
+    read_query(NoQuery)
+    return jsonify(triggers.as_json(triggers.get(conn(), trigger_id)))
+
+
+@bp.patch("/triggers/<trigger_id>")
+@requires("operator")
+@operation("Change a trigger", tag="triggers", body=TriggerChange, answer="Trigger")
+def change(trigger_id: str) -> ResponseReturnValue:
+    """Change a trigger."""
+    given = read_body(TriggerChange).model_dump(exclude_unset=True)
+    return jsonify(triggers.as_json(triggers.change(yard(), trigger_id, given, actor())))
+
+
+@bp.delete("/triggers/<trigger_id>")
+@requires("operator")
+@operation("Delete a trigger with its firings; its jobs stay", tag="triggers", status=204)
+def delete(trigger_id: str) -> ResponseReturnValue:
+    """Delete a trigger."""
+    triggers.remove(yard(), trigger_id, actor())
+    return "", 204
+
+
+@bp.post("/triggers/<trigger_id>/tests")
+@requires("operator")
+@operation("What a trigger would do with an event; nothing is run", tag="triggers", body=Trial, answer="Trial")
+def test(trigger_id: str) -> ResponseReturnValue:
+    """Try a trigger."""
+    given = read_body(Trial)
+    return jsonify(triggers.attempt(yard(), triggers.get(conn(), trigger_id), given.model_dump()))
+
+
+@bp.get("/triggers/<trigger_id>/firings")
+@requires("viewer")
+@operation("The firings of a trigger, the newest first", tag="triggers", query=PageQuery, answer="Firings")
+def firings(trigger_id: str) -> ResponseReturnValue:
+    """Answer a page of firings with the facts that caused them."""
+    asked = read_query(PageQuery)
+    triggers.get(conn(), trigger_id)
+    if asked.cursor is not None and not is_id(asked.cursor):
+        raise BadInput("This is no cursor of ours.", field="cursor")
+    found = trigger_rows.firings(conn(), trigger_id, asked.cursor, asked.limit + 1)
+    shown = found[: asked.limit]
+    told = [{**plain(row), "facts": payloads.load(row["facts"])} for row in shown]
+    return jsonify(firings=told, next_cursor=shown[-1]["id"] if len(found) > asked.limit else None)

@@ -1,0 +1,190 @@
+"""Triggers: what they listen for, what made them fire, and the form that makes one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+from flask.typing import ResponseReturnValue
+
+from dashboard.actions import done
+from dashboard.context import actor, conn, yard
+from dashboard.presenters import triggers as presenter
+from dashboard.rendering import render
+from dashboard.security import requires
+from workers.domain import payloads
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, Conflict
+from workers.domain.ids import is_id
+from workers.services import catalogue, events, triggers
+from workers.store import queues, trigger_rows
+
+bp = Blueprint("triggers", __name__)
+PAGE = 50
+LAST = 3
+FIRINGS = 30
+
+
+@bp.get("/triggers")
+@requires("viewer")
+def page() -> Response:
+    """List triggers with their last firings."""
+    connection, now = conn(), utcnow()
+    found = trigger_rows.page(connection, request.args.get("after"), PAGE + 1)
+    shown = found[:PAGE]
+    recent = trigger_rows.recent(connection, [row["id"] for row in shown], LAST)
+    hour = trigger_rows.hour_counts(connection, now - timedelta(hours=1))
+    return render(
+        "triggers/page.html",
+        {"triggers": "triggers/_list.html"},
+        active_page="triggers",
+        triggers=presenter.rows(shown, recent, hour, now),
+        following=shown[-1]["name"] if len(found) > PAGE else None,
+        now=now,
+    )
+
+
+@bp.get("/triggers/<trigger_id>")
+@requires("viewer")
+def one(trigger_id: str) -> Response:
+    """Show a trigger with its firings and the facts that caused them."""
+    connection, now, before = conn(), utcnow(), request.args.get("before")
+    if before is not None and not is_id(before):
+        raise BadInput("This is no place in the list.", field="before")
+    row = triggers.get(connection, trigger_id)
+    found = trigger_rows.firings(connection, trigger_id, before, FIRINGS + 1)
+    hour = trigger_rows.hour_counts(connection, now - timedelta(hours=1))
+    (shown,) = presenter.rows([row], {trigger_id: []}, hour, now)
+    return render(
+        "triggers/one.html",
+        {"trigger": "triggers/_one.html"},
+        active_page="triggers",
+        trigger=shown,
+        told=triggers.as_json(row),
+        firings=[presenter.firing(one) for one in found[:FIRINGS]],
+        older=found[FIRINGS - 1]["id"] if len(found) > FIRINGS else None,
+        now=now,
+    )
+
+
+@bp.route("/triggers/new", methods=["GET", "POST"])
+@requires("operator")
+def new() -> ResponseReturnValue:
+    """Make a trigger."""
+    if request.method == "GET":
+        return _form(None, {"kind": request.args.get("kind", "event"), "enabled": "on"})
+    return _kept(None)
+
+
+@bp.route("/triggers/<trigger_id>/edit", methods=["GET", "POST"])
+@requires("operator")
+def edit(trigger_id: str) -> ResponseReturnValue:
+    """Change a trigger."""
+    if request.method == "GET":
+        row = triggers.get(conn(), trigger_id)
+        shown = {**row, "payload": _pretty(payloads.load(row["payload"]))}
+        return _form(trigger_id, shown | {"conditions": _pretty(json.loads(row["conditions"]))})
+    return _kept(trigger_id)
+
+
+@bp.post("/triggers/<trigger_id>/pauses")
+@requires("operator")
+def pause(trigger_id: str) -> ResponseReturnValue:
+    """Let it fire no more."""
+    triggers.change(yard(), trigger_id, {"enabled": False}, actor())
+    return done("It is paused.", "/triggers", stay=True)
+
+
+@bp.post("/triggers/<trigger_id>/resumes")
+@requires("operator")
+def resume(trigger_id: str) -> ResponseReturnValue:
+    """Let it fire again."""
+    triggers.change(yard(), trigger_id, {"enabled": True}, actor())
+    return done("It listens again.", "/triggers", stay=True)
+
+
+@bp.route("/triggers/<trigger_id>/deletions", methods=["GET", "POST"])
+@requires("operator")
+def remove(trigger_id: str) -> ResponseReturnValue:
+    """Ask, then delete it."""
+    if request.method == "GET":
+        row = triggers.get(conn(), trigger_id)
+        return render_template("triggers/delete.html", active_page="triggers", trigger=row)
+    triggers.remove(yard(), trigger_id, actor())
+    return done("The trigger is deleted. Its jobs stay.", "/triggers")
+
+
+@bp.post("/events")
+@requires("operator")
+def emit() -> ResponseReturnValue:
+    """Send an event from the page."""
+    payload = _object(request.form.get("payload", ""), "payload")
+    n = events.emit(yard(), request.form.get("name", "").strip(), payload, actor())
+    words = "Nobody listens for it." if not n else f"{n} trigger{' hears' if n == 1 else 's hear'} it."
+    return done(words, "/triggers")
+
+
+def _kept(trigger_id: str | None) -> ResponseReturnValue:
+    given = request.form.to_dict()
+    try:
+        values = _values(given)
+        if trigger_id is None:
+            row = triggers.create(yard(), values, actor())
+        else:
+            row = triggers.change(yard(), trigger_id, values, actor())
+    except (BadInput, Conflict) as error:
+        return _form(trigger_id, given, error), 422 if isinstance(error, BadInput) else 409
+    return done("The trigger is kept.", f"/triggers/{row['id']}")
+
+
+def _form(trigger_id: str | None, given: Mapping[str, Any], error: BadInput | Conflict | None = None) -> str:
+    connection = conn()
+    named = error.errors if isinstance(error, BadInput) else []
+    errors = {str(one.get("field", "")).split(".")[0]: str(one["message"]) for one in named}
+    return render_template(
+        "triggers/form.html",
+        active_page="triggers",
+        trigger=triggers.get(connection, trigger_id) if trigger_id else None,
+        given={"payload": "{}", "conditions": "{}", "cooldown_seconds": 60, "cap_per_hour": 60, **given},
+        tasks=[row["name"] for row in catalogue.list_tasks(connection) if row["queue"] != "system"],
+        queues=[row["name"] for row in queues.all_queues(connection)],
+        engine_events=events.ENGINE,
+        errors=errors or ({"": error.message} if error else {}),
+    )
+
+
+def _values(given: Mapping[str, str]) -> dict[str, Any]:
+    kind = given.get("kind", "event")
+    values: dict[str, Any] = {"kind": kind, "name": given.get("name", ""), "task": given.get("task", "")}
+    values["listens"] = given.get("queue" if kind == "queue" else "listens", "").strip()
+    values["measure"] = given.get("measure") if kind == "queue" else None
+    values["above"] = _number(given, "above") if kind == "queue" else None
+    values["conditions"] = _object(given.get("conditions", ""), "conditions")
+    values["payload"] = _object(given.get("payload", ""), "payload")
+    values["cooldown_seconds"] = _number(given, "cooldown_seconds")
+    values["cap_per_hour"] = _number(given, "cap_per_hour")
+    return values | {"enabled": "enabled" in given}
+
+
+def _object(text: str, field: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError as error:
+        raise BadInput(f"This is no JSON: {error}", field=field) from error
+    if not isinstance(value, dict):
+        raise BadInput("This must be a JSON object: {…}.", field=field)
+    return value
+
+
+def _number(given: Mapping[str, str], name: str) -> float:
+    try:
+        return float(given.get(name, ""))
+    except ValueError:
+        raise BadInput(f"{name.replace('_', ' ')} must be a number.", field=name) from None
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,98 @@
+"""Triggers as their page shows them: what they listen for in words, and what made them fire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from dashboard.presenters.words import duration, number
+from workers.store.types import Row
+
+_STATES = {"refused": "failed", "looped": "canceled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One firing: its state, and what caused it in a line."""
+
+    row: Row
+    state: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerRow:
+    """One trigger."""
+
+    row: Row
+    state: str
+    when: str
+    conditions: str
+    life: str
+    this_hour: int
+    firings: list[Firing]
+
+
+def rows(
+    found: Sequence[Row], recent: Mapping[str, Sequence[Row]], hour: Mapping[str, int], now: datetime
+) -> list[TriggerRow]:
+    """Make the rows of the page."""
+    return [_row(row, recent[row["id"]], hour.get(row["id"], 0), now) for row in found]
+
+
+def firing(row: Row) -> Firing:
+    """Say one firing."""
+    return Firing(row, _STATES.get(row["outcome"]) or row["status"] or "none", _cause(row))
+
+
+def _row(row: Row, recent: Sequence[Row], this_hour: int, now: datetime) -> TriggerRow:
+    state, life = _life(row, this_hour, now)
+    wanted = json.loads(row["conditions"])
+    conditions = ", ".join(f"{path} {_wanted(value)}" for path, value in wanted.items())
+    return TriggerRow(row, state, _when(row), conditions, life, this_hour, [firing(one) for one in recent])
+
+
+def _when(row: Row) -> str:
+    if row["kind"] != "queue":
+        return ""
+    if row["measure"] == "depth":
+        return f"more than {number(row['above'])} jobs wait"
+    return f"the oldest has waited for more than {duration(row['above'])}"
+
+
+def _wanted(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " and ".join(f"{'>' if side == 'above' else '<'} {limit:g}" for side, limit in value.items())
+    return f"= {json.dumps(value, ensure_ascii=False)}"
+
+
+def _life(row: Row, this_hour: int, now: datetime) -> tuple[str, str]:
+    if row["stopped_reason"]:
+        return "stuck", "Feeds itself"
+    if not row["enabled"]:
+        return "paused", "Paused"
+    if this_hour >= row["cap_per_hour"]:
+        return "paused", "Held at its cap"
+    left = (row["last_fired_at"] or now) + timedelta(seconds=row["cooldown_seconds"]) - now
+    if row["last_fired_at"] and left.total_seconds() > 0:
+        return "", f"Cools, {duration(left.total_seconds())} left"
+    return "", "Ready"
+
+
+def _cause(row: Row) -> str:
+    if row["detail"]:
+        return str(row["detail"])
+    try:
+        facts = json.loads(row["facts"])
+    except ValueError:
+        return "its facts were too long to keep whole"
+    if "queue" in facts:
+        value = facts["value"]
+        return f"{number(value)} jobs waited" if facts["name"] == "queue.depth" else f"oldest wait {duration(value)}"
+    if isinstance(facts.get("job"), Mapping):
+        return f"{facts['job']['task']}: {facts['job']['error'] or facts['job']['status']}"
+    told = facts.get("payload") or {}
+    return f"{facts['name']} " + json.dumps(told, ensure_ascii=False)[:200] if told else str(facts["name"])

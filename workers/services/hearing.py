@@ -1,0 +1,147 @@
+"""Triggers at work: events that were written are heard, queues are looked at, and what fires is kept with its facts.
+
+An event is taken, its triggers' firings and jobs are written, in one transaction: whoever dies in between has done nothing.
+A trigger that feeds itself is stopped after a chain of eight.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from workers.domain import payloads
+from workers.domain.actors import SYSTEM
+from workers.domain.clock import rfc3339, utcnow
+from workers.domain.errors import BadInput
+from workers.domain.ids import new_id
+from workers.domain.mapping import fill, hears, holds
+from workers.domain.masking import mask
+from workers.services import audit, enqueueing, statistics
+from workers.services.enqueueing import NewJob
+from workers.services.telling import tell_kind
+from workers.store import jobs, trigger_rows
+from workers.store.types import Row
+from workers.yard import Yard
+
+STEP = 100
+LONGEST_CHAIN = 8
+KEPT_RESULT = 20_000
+_OF_JOB = ("id", "task", "queue", "status", "attempt", "error", "created_by", "schedule", "skipped_reason")
+
+
+def hear(yard: Yard, now: datetime | None = None) -> int:
+    """Let triggers hear the events that were written, 100 at most; how many. Raises Unavailable."""
+    with yard.database.read() as connection:
+        found = trigger_rows.events(connection, STEP)
+        if not found:
+            return 0
+        listening = trigger_rows.listening(connection, to_queues=False)
+        facts = [_facts(connection, one) for one in found]
+        depths = [trigger_rows.depth_of(connection, one["job_id"], 2 * LONGEST_CHAIN) for one in found]
+    for event, told, depth in zip(found, facts, depths, strict=True):
+        wanted = [one for one in listening if hears(one["listens"], event["name"])]
+        _fire_all(yard, [one for one in wanted if holds(json.loads(one["conditions"]), told)], told, depth, event, now)
+    return len(found)
+
+
+def look_at_queues(yard: Yard, now: datetime) -> int:
+    """Fire the triggers whose queue is longer or older than they allow; how many were looked at. Raises Unavailable."""
+    with yard.database.read() as connection:
+        watching = trigger_rows.listening(connection, to_queues=True)
+        told = statistics.snapshot(connection, now) if watching else {"queues": {}}
+    for one in watching:
+        queue = told["queues"].get(one["listens"])
+        value = _measured(queue, one["measure"], now) if queue else 0.0
+        if value > one["above"]:
+            facts = {"name": f"queue.{one['measure']}", "at": rfc3339(now), "queue": one["listens"], "value": value}
+            _fire_all(yard, [one], {**facts, "above": one["above"]}, 0, None, now)
+    return 0
+
+
+def _measured(queue: Mapping[str, Any], measure: str, now: datetime) -> float:
+    if measure == "depth":
+        return float(queue["pending"])
+    oldest = queue["oldest_pending_at"]
+    if oldest is None:
+        return 0.0
+    moment = oldest if isinstance(oldest, datetime) else datetime.fromisoformat(oldest)
+    return round((now - moment).total_seconds(), 1)
+
+
+def _facts(connection: Connection, event: Row) -> dict[str, Any]:
+    facts = {"name": event["name"], "at": rfc3339(event["at"]), "actor": event["actor"], "job_id": event["job_id"]}
+    facts["payload"] = payloads.load(event["payload"])
+    job = jobs.get(connection, event["job_id"]) if event["job_id"] and event["name"].startswith("job.") else None
+    if job is not None:
+        told = {name: job[name] for name in _OF_JOB}
+        short = job["result"] is not None and len(job["result"]) <= KEPT_RESULT
+        told |= {"payload": payloads.load(job["payload"]), "result": payloads.load(job["result"]) if short else None}
+        facts["job"] = told
+    return facts
+
+
+def _fire_all(
+    yard: Yard, wanted: list[Row], facts: Mapping[str, Any], depth: int, event: Row | None, now: datetime | None
+) -> None:
+    moment = now or utcnow()
+    prepared = [(one, *_prepared(yard, one, facts, moment)) for one in wanted]
+    made: list[dict[str, Any]] = []
+    with yard.database.write() as connection:
+        if event is not None and not trigger_rows.take_event(connection, event["id"]):
+            return
+        for trigger, job, refusal in prepared:
+            row = trigger_rows.get(connection, trigger["id"], locked=True)
+            if row is not None and row["enabled"]:
+                fired = _fire(yard, connection, row, facts, depth, job, refusal, moment)
+                made += [job] if fired and job else []
+    enqueueing.deliver(yard, made)
+    for trigger, _, _ in prepared:
+        tell_kind(yard, "trigger", trigger["id"], "fired")
+
+
+def _prepared(
+    yard: Yard, trigger: Row, facts: Mapping[str, Any], now: datetime
+) -> tuple[dict[str, Any] | None, str | None]:
+    try:
+        payload = fill(payloads.load(trigger["payload"]), facts)
+        new = NewJob(trigger["task"], payload, created_by=f"trigger:{trigger['name']}")
+        return enqueueing.row_of(yard, new, now), None
+    except BadInput as error:
+        return None, error.message[:1000]
+
+
+def _fire(
+    yard: Yard,
+    connection: Connection,
+    row: Row,
+    facts: Mapping[str, Any],
+    depth: int,
+    job: dict[str, Any] | None,
+    refusal: str | None,
+    now: datetime,
+) -> bool:
+    """Write what one trigger makes of an event; True when its job was put in."""
+    cooled = row["last_fired_at"] is None or now - row["last_fired_at"] >= timedelta(seconds=row["cooldown_seconds"])
+    if not cooled or trigger_rows.fired_since(connection, row["id"], now - timedelta(hours=1)) >= row["cap_per_hour"]:
+        trigger_rows.pass_over(connection, row["id"])
+        return False
+    told = {"id": new_id(now), "trigger_id": row["id"], "at": now, "depth": depth, "detail": refusal, "job_id": None}
+    told |= {"facts": json.dumps(mask(dict(facts)), ensure_ascii=False, default=str)[:50_000], "outcome": "refused"}
+    changed: dict[str, Any] = {"last_fired_at": now, "passed_over": 0}
+    if depth >= LONGEST_CHAIN:
+        why = f"It fed itself: a chain of {depth} firings led to this event."
+        told |= {"outcome": "looped", "detail": why}
+        changed |= {"enabled": False, "stopped_reason": why}
+        audit.record(connection, SYSTEM, "trigger.stopped", "trigger", row["id"], now, None, {"why": why})
+    elif job is not None:
+        enqueueing.know_queues(yard, connection, [job], now)
+        holder = enqueueing.insert(connection, job)
+        told |= {"outcome": "fired", "job_id": holder or job["id"]}
+        job = None if holder else job
+    trigger_rows.add_firing(connection, told)
+    trigger_rows.change(connection, row["id"], changed)
+    return told["outcome"] == "fired" and job is not None

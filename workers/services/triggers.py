@@ -1,0 +1,186 @@
+"""Triggers as people make them: what they listen for, what they run, how often at most."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from workers.domain import names, payloads
+from workers.domain.actors import Actor
+from workers.domain.clock import rfc3339, utcnow
+from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.ids import new_id
+from workers.domain.mapping import check_conditions, fill, hears, holds
+from workers.domain.masking import mask
+from workers.services import audit, catalogue, events
+from workers.services.telling import tell_kind
+from workers.store import trigger_rows
+from workers.store.types import Row
+from workers.yard import Yard
+
+KINDS = ("queue", "event", "data")
+MEASURES = ("depth", "oldest_seconds")
+OPERATIONS = ("inserted", "updated", "deleted")
+MOST_AN_HOUR = 3600
+LONGEST_COOLDOWN_SECONDS = 86400.0
+# A queue stays full for a while; it is no news every few seconds.
+SHORTEST_OF_QUEUES_SECONDS = 10.0
+DEFAULTS: dict[str, Any] = {
+    "kind": "event",
+    "measure": None,
+    "above": None,
+    "conditions": {},
+    "payload": {},
+    "cooldown_seconds": 0.0,
+    "cap_per_hour": 60,
+    "enabled": True,
+}
+FIELDS = ("name", "listens", "task", *DEFAULTS)
+
+
+def get(connection: Connection, trigger_id: str) -> Row:
+    """Fetch a trigger; NotFound."""
+    row = trigger_rows.get(connection, trigger_id)
+    if row is None:
+        raise NotFound(f"There is no trigger {trigger_id}.")
+    return row
+
+
+def create(yard: Yard, values: Mapping[str, Any], actor: Actor) -> Row:
+    """Make a trigger. Raises BadInput, and Conflict when the name is taken."""
+    now = utcnow()
+    odd = sorted(set(values) - set(FIELDS))
+    if odd:
+        raise BadInput(f"A trigger has no {odd[0]} that can be set.", field=odd[0])
+    row: dict[str, Any] = {**_checked(yard, {**DEFAULTS, **values}), "id": new_id(now), "stopped_reason": None}
+    row |= {"last_fired_at": None, "passed_over": 0, "created_at": now, "created_by": str(actor), "updated_at": now}
+    with yard.database.write() as connection:
+        if not trigger_rows.add(connection, row):
+            raise Conflict(f"There is a trigger {row['name']!r} already.", state="taken")
+        audit.record(connection, actor, "trigger.created", "trigger", row["id"], now, None, as_json(row))
+    tell_kind(yard, "trigger", row["id"], "changed")
+    return row
+
+
+def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor) -> Row:
+    """Change what is given of a trigger; one that was stopped may go on when it is enabled again.
+
+    Raises NotFound, BadInput, Conflict.
+    """
+    now = utcnow()
+    with yard.database.read() as connection:
+        before = get(connection, trigger_id)
+    given = {name: before[name] for name in FIELDS}
+    given |= {"conditions": json.loads(before["conditions"]), "payload": payloads.load(before["payload"])}
+    sound = _checked(yard, {**given, **values})
+    changed = {name: value for name, value in sound.items() if before[name] != value}
+    if not changed:
+        return before
+    changed |= {"updated_at": now} | ({"stopped_reason": None, "passed_over": 0} if changed.get("enabled") else {})
+    with yard.database.write() as connection:
+        if "name" in changed and trigger_rows.name_is_taken(connection, changed["name"], trigger_id):
+            raise Conflict(f"There is a trigger {changed['name']!r} already.", state="taken")
+        trigger_rows.change(connection, trigger_id, changed)
+        shown = {name: before[name] for name in changed}
+        audit.record(connection, actor, "trigger.changed", "trigger", trigger_id, now, shown, changed)
+        after = get(connection, trigger_id)
+    tell_kind(yard, "trigger", trigger_id, "changed")
+    return after
+
+
+def remove(yard: Yard, trigger_id: str, actor: Actor) -> None:
+    """Delete a trigger with its firings; its jobs stay. Raises NotFound."""
+    with yard.database.write() as connection:
+        row = get(connection, trigger_id)
+        trigger_rows.remove(connection, trigger_id)
+        audit.record(connection, actor, "trigger.deleted", "trigger", trigger_id, utcnow(), as_json(row))
+    tell_kind(yard, "trigger", trigger_id, "deleted")
+
+
+def attempt(yard: Yard, row: Row, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell what a trigger would do with these facts, and do nothing."""
+    if not hears(row["listens"], str(facts.get("name", ""))):
+        return {"fires": False, "why": f"It listens for {row['listens']}.", "payload": None}
+    if not holds(json.loads(row["conditions"]), facts):
+        return {"fires": False, "why": "Its conditions do not hold.", "payload": None}
+    try:
+        payload = fill(payloads.load(row["payload"]), facts)
+        catalogue.get_task(yard, row["task"]).check(payload)
+    except BadInput as error:
+        return {"fires": False, "why": error.message, "payload": None}
+    return {"fires": True, "why": f"It would run {row['task']}.", "payload": payload}
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """Make a trigger JSON-ready, with the secrets of its mapping masked."""
+    told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
+    del told["hears_jobs"]
+    return told | {"conditions": json.loads(row["conditions"]), "payload": mask(payloads.load(row["payload"]))}
+
+
+def _checked(yard: Yard, values: Mapping[str, Any]) -> dict[str, Any]:
+    name = str(values.get("name") or "").strip()
+    if not 1 <= len(name) <= 100 or "\x00" in name:
+        raise BadInput("A name has 1 to 100 characters.", field="name")
+    if values["kind"] not in KINDS:
+        raise BadInput(f"A kind is one of {', '.join(KINDS)}.", field="kind")
+    if not isinstance(values["payload"], Mapping):
+        raise BadInput("The mapping must be a JSON object.", field="payload")
+    catalogue.get_task(yard, str(values.get("task") or ""))
+    fill(values["payload"], _Anything())
+    cap = _number("cap_per_hour", values["cap_per_hour"], 1, MOST_AN_HOUR)
+    about = _of_queue(values) if values["kind"] == "queue" else _of_event(values)
+    least = SHORTEST_OF_QUEUES_SECONDS if values["kind"] == "queue" else 0.0
+    return {
+        **about,
+        "name": name,
+        "kind": values["kind"],
+        "conditions": json.dumps(check_conditions(values["conditions"]), ensure_ascii=False),
+        "task": values["task"],
+        "payload": payloads.dump(dict(values["payload"])),
+        "cooldown_seconds": _number("cooldown_seconds", values["cooldown_seconds"], least, LONGEST_COOLDOWN_SECONDS),
+        "cap_per_hour": int(cap),
+        "enabled": bool(values["enabled"]),
+    }
+
+
+def _of_queue(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["measure"] not in MEASURES:
+        raise BadInput(f"A queue's measure is one of {', '.join(MEASURES)}.", field="measure")
+    above = _number("above", values["above"], 0, 1e12)
+    queue = names.check_queue(str(values.get("listens") or ""))
+    return {"listens": queue, "measure": values["measure"], "above": above, "hears_jobs": False}
+
+
+def _of_event(values: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        pattern = events.check_pattern(str(values.get("listens") or ""))
+    except BadInput as error:
+        raise BadInput(error.message, field="listens") from error
+    if values["kind"] == "data" and not pattern.startswith("data."):
+        raise BadInput("It listens for data.<table>.inserted, .updated, .deleted or .*", field="listens")
+    hears_jobs = any(hears(pattern, one) for one in events.ENGINE if one.startswith("job."))
+    return {"listens": pattern, "measure": None, "above": None, "hears_jobs": hears_jobs}
+
+
+def _number(field: str, value: Any, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise BadInput(f"{field} must be a number.", field=field)
+    if not least <= value <= most:
+        raise BadInput(f"{field} is a number from {least:,.0f} to {most:,.0f}.", field=field)
+    return float(value)
+
+
+class _Anything(dict[str, Any]):
+    """Facts in which every path leads somewhere, to check a mapping before there is an event."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+    def __getitem__(self, _name: str) -> Any:
+        return self
