@@ -17,8 +17,8 @@ run: $(VENV)/.run ## Run everything on this machine: http://127.0.0.1:5000
 test: $(VENV)/.dev parts ## Run every test
 	$(BIN)/python -m pytest $(ARGS)
 
-chaos: $(VENV)/.dev parts ## Kill, empty, lock and stop everything while 10,000 jobs run, on each database
-	CHAOS_JOBS=$${CHAOS_JOBS:-10000} $(BIN)/python -m pytest -s tests/chaos $(ARGS)
+chaos: $(VENV)/.dev parts ## Kill, empty, lock and stop everything while 10,000 jobs run and 500 schedules fire, on each database
+	CHAOS_JOBS=$${CHAOS_JOBS:-10000} CHAOS_SCHEDULES=$${CHAOS_SCHEDULES:-500} CHAOS_SCHEDULES_SECONDS=$${CHAOS_SCHEDULES_SECONDS:-300} $(BIN)/python -m pytest -s tests/chaos $(ARGS)
 
 lint: $(VENV)/.dev ## Look for faults of form
 	$(BIN)/ruff check .
