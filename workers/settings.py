@@ -31,6 +31,9 @@ class Settings:
     workers_max: int = 8
     task_modules: tuple[str, ...] = ()
     alert_urls: tuple[str, ...] = field(default=(), repr=False)
+    smtp_url: str = field(default="", repr=False)
+    mail_from: str = "taskyard@localhost"
+    mail_to: str = ""
     stuck_after_seconds: float = 1800
     heartbeat_seconds: float = 15
     monitor_interval_seconds: float = 60
@@ -97,12 +100,19 @@ class Settings:
             (0 <= self.trusted_proxies <= 10, "TRUSTED_PROXIES", "the number of proxies in front, 0 to 10"),
             (self.recycle_jobs >= 1, "RECYCLE_JOBS", "at least 1"),
             (self.recycle_memory_mb >= 16, "RECYCLE_MEMORY_MB", "at least 16"),
+            (
+                not self.smtp_url or self.smtp_url.startswith(("smtp://", "smtps://")),
+                "SMTP_URL",
+                "smtp://… or smtps://…",
+            ),
             (self.log_format in {"text", "json"}, "LOG_FORMAT", "text or json"),
             (self.log_level in {"debug", "info", "warning", "error"}, "LOG_LEVEL", "debug, info, warning or error"),
         )
         for holds, name, may_be in checks:
             if not holds:
-                raise SettingsError(f"{name} cannot be {getattr(self, name.lower())!r}: it is {may_be}.")
+                is_secret = not self.__dataclass_fields__[name.lower()].repr
+                shown = "what it is" if is_secret else repr(getattr(self, name.lower()))
+                raise SettingsError(f"{name} cannot be {shown}: it is {may_be}.")
         return replace(self, data_dir=data_dir, database_url=_database_url(self.database_url, data_dir))
 
 
@@ -187,6 +197,9 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "workers_max": _whole,
     "task_modules": _names,
     "alert_urls": _names,
+    "smtp_url": _text,
+    "mail_from": _text,
+    "mail_to": _text,
     "stuck_after_seconds": _seconds,
     "heartbeat_seconds": _seconds,
     "monitor_interval_seconds": _seconds,

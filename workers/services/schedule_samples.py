@@ -12,7 +12,7 @@ from workers.store.schedules import name_is_taken
 from workers.yard import Yard
 
 SAMPLES: tuple[dict[str, Any], ...] = (
-    {"name": "Daily digest", "task": "email.digest", "cron": "0 8 * * *"},
+    {"name": "Daily digest", "task": "email.digest", "cron": "0 8 * * *", "finish_within_seconds": 1800},
     {"name": "Daily report", "task": "reports.daily_analytics", "cron": "0 6 * * *", "timezone": "America/New_York"},
     {"name": "Inventory sync", "task": "inventory.sync", "cron": "*/30 * * * *", "overlap": "skip"},
     {"name": "E-mail queue", "task": "email.flush_outbox", "cron": "* * * * *", "overlap": "skip", "missed": "skip"},

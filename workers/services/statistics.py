@@ -148,19 +148,19 @@ def task_totals(connection: Connection, now: datetime, days: int = 7) -> dict[st
     return tasks_within(connection, last - days * 1440, last)
 
 
-def hours_run(connection: Connection, since: datetime) -> dict[int, float]:
-    """Tell how many seconds jobs ran in each hour since then; an hour is named by its first minute since 1970."""
-    hour = (_MINUTES.c.minute - _MINUTES.c.minute % 60).label("hour")
-    chosen = select(hour, func.sum(_MINUTES.c.run_ms)).where(_MINUTES.c.minute > minute_of(since)).group_by(hour)
-    return {int(minute): float(run_ms or 0) / 1000 for minute, run_ms in connection.execute(chosen)}
-
-
 def tasks_within(connection: Connection, first: int, last: int) -> dict[str, dict[str, int]]:
     """Tell it of these minutes, both among them."""
     names = ("completed", "failed", "run_ms")
     sums = [func.sum(_MINUTES.c[name]) for name in names]
     chosen = select(_MINUTES.c.task, *sums).where(_MINUTES.c.minute.between(first, last)).group_by(_MINUTES.c.task)
     return {task: dict(zip(names, map(int, told), strict=True)) for task, *told in connection.execute(chosen)}
+
+
+def hours_run(connection: Connection, since: datetime) -> dict[int, float]:
+    """Tell how many seconds jobs ran in each hour since then; an hour is named by its first minute since 1970."""
+    hour = (_MINUTES.c.minute - _MINUTES.c.minute % 60).label("hour")
+    chosen = select(hour, func.sum(_MINUTES.c.run_ms)).where(_MINUTES.c.minute > minute_of(since)).group_by(hour)
+    return {int(minute): float(run_ms or 0) / 1000 for minute, run_ms in connection.execute(chosen)}
 
 
 def usual(connection: Connection, task: str) -> Usual | None:
