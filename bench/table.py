@@ -52,6 +52,16 @@ ROWS: tuple[tuple[str, str, str], ...] = (
         "{retry_100000_seconds:.1f} s, Jobs page meanwhile ≤ {slowest_page_meanwhile_ms:.0f} ms",
     ),
     ("charts of a day with a million jobs", "monitor", "{chart_24h_ms:.0f} ms; roll-ups {roll_ups_mb:.1f} MB"),
+    (
+        "Schedules page with 10,000 schedules",
+        "schedules",
+        "{page_ms:.0f} ms; their week of load {week_of_load_first_ms:.0f} ms, kept for a minute",
+    ),
+    (
+        "scheduler with 10,000 schedules, idle",
+        "schedules",
+        "{idle_percent_of_a_core:.1f} % of a core; 500 due in one second are fired in {fire_500_at_once_seconds:.1f} s",
+    ),
     ("ready after `make run`", "startup", "{start_seconds:.1f} s"),
     ("memory of everything, idle", "startup", "{idle_pss_mb:.0f} MB"),
 )

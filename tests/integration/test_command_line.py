@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.running import ROOT, Running
+from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
-from workers.services import execution, tokens, users
+from workers.services import execution, schedules, tokens, users
 from workers.settings import Settings
 from workers.store import jobs as rows
 from workers.yard import Yard
@@ -149,3 +150,13 @@ def test_a_dry_run_tells_and_does_nothing(taskyard: Running, yard: Yard) -> None
     assert taskyard.run("purge", "--dry-run").stdout == "0 jobs would be deleted\n"
     assert taskyard.run("purge", "--queue", "dry", "--dry-run").stdout == "0 waiting jobs would be canceled\n"
     assert taskyard.status(made) == "processing"
+
+
+def test_schedules_are_listed_run_and_paused(taskyard: Running, yard: Yard) -> None:
+    ada = Actor("user", "ada", "admin")
+    schedules.create(yard, {"name": "nightly", "task": "samples.noop", "cron": "0 2 * * *"}, ada)
+    assert "nightly  samples.noop  At 02:00 UTC" in taskyard.run("schedules").stdout
+    assert len(taskyard.run("schedules", "--run", "nightly").stdout.strip()) == 36
+    assert taskyard.run("schedules", "--pause", "nightly").stdout.strip() == "nightly is paused"
+    assert json.loads(taskyard.run("schedules", "--json").stdout)["enabled"] is False
+    assert taskyard.run("schedules", "--run", "nobody").stderr.strip() == "taskyard: There is no schedule nobody."

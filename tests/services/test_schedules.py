@@ -68,6 +68,18 @@ def test_a_due_schedule_makes_one_job_and_waits_for_its_next_moment(yard: Yard, 
     assert Timers(yard.redis).carried()[f"schedule-{schedule['id']}"] == NOON + 2 * HOUR
 
 
+def test_a_moment_that_was_promised_is_kept_though_the_rhythm_knows_it_no_longer(yard: Yard, clock: Any) -> None:
+    schedule = make(yard)
+    odd = {"next_fire_at": NOON + HOUR / 2, "next_due_at": NOON + HOUR / 2}
+    with yard.database.write() as connection:
+        rows.change(connection, schedule["id"], schedule["version"], odd)
+    clock.shift(HOUR / 2)
+    assert firing.fire(yard, schedule["id"]) == 1
+    clock.shift(HOUR / 2)
+    assert firing.fire(yard, schedule["id"]) == 1
+    assert fires(yard, schedule) == [("12:30", "fired"), ("13:00", "fired")]
+
+
 def test_many_schedulers_fire_one_moment_once(yard: Yard, clock: Any) -> None:
     schedule = make(yard)
     clock.shift(HOUR)

@@ -28,7 +28,7 @@ from workers.yard import Yard
 
 STEP = 200
 # What rq-scheduler carries is fired by it; what is overdue by this much, by whoever looks into SQL.
-CARRIED_FOR = timedelta(seconds=2)
+CARRIED_FOR = timedelta(seconds=1)
 
 
 @dataclass
@@ -54,6 +54,9 @@ def fire(yard: Yard, schedule_id: str, now: datetime | None = None) -> int:
         return 0
     rhythm = rhythm_of(row)
     count, newest = rhythm.passed(row["next_fire_at"], _until(row, moment), NEWEST)
+    if not newest:
+        # The zone's data has changed since this moment was promised: it is kept.
+        count, newest = 1, [row["next_fire_at"]]
     chosen = plan(row["missed"], row["catch_up_max"], count, newest, moment, _grace(row))
     last = newest[-1]
     following = rhythm.next(max(last, moment - timedelta(seconds=row["jitter_seconds"])))

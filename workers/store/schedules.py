@@ -26,6 +26,11 @@ def get(connection: Connection, schedule_id: str) -> Row | None:
     return connection.execute(select(SCHEDULES).where(SCHEDULES.c.id == schedule_id)).mappings().one_or_none()
 
 
+def named(connection: Connection, name: str) -> Row | None:
+    """Fetch the schedule of this name."""
+    return connection.execute(select(SCHEDULES).where(SCHEDULES.c.name == name)).mappings().one_or_none()
+
+
 def add(connection: Connection, row: Mapping[str, Any]) -> bool:
     """Put a schedule in; False when its name is taken."""
     return _put(connection, SCHEDULES, row)
