@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,13 +21,17 @@ from workers.settings import Settings
 from workers.store import jobs as rows
 from workers.yard import Yard
 
-PASSWORD = "correct horse battery"
 PAGES = (
     "/",
     "/jobs",
     "/queues",
     "/workers",
     "/stuck",
+    "/schedules",
+    "/schedules/new",
+    "/schedules/load",
+    "/triggers",
+    "/triggers/new",
     "/alerts",
     "/alert-rules/rule-cpu",
     "/health",
@@ -40,25 +41,6 @@ PAGES = (
     "/tasks/datasets.process/run",
     "/api/docs",
 )
-
-
-@pytest.fixture(scope="module")
-def taskyard() -> Iterator[Running]:
-    folder = Path(tempfile.mkdtemp(prefix="ty-e2e-"))
-    running = Running(folder / "data", WORKERS="2").start().ready()
-    yield running
-    running.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def signed_in(taskyard: Running, page: Page) -> Page:
-    page.goto(taskyard.address + "/sign-in")
-    page.get_by_label("Name").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(taskyard.address + "/")
-    return page
 
 
 def test_a_dataset_is_uploaded_watched_live_and_its_report_read(
