@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from dashboard.presenters.words import duration, number
+from dashboard.presenters.words import duration, number, span
 from workers.store.types import Row
 
 _STATES = {"refused": "failed", "looped": "canceled"}
@@ -60,7 +60,7 @@ def _when(row: Row) -> str:
         return ""
     if row["measure"] == "depth":
         return f"more than {number(row['above'])} jobs wait"
-    return f"the oldest has waited for more than {duration(row['above'])}"
+    return f"the oldest has waited for more than {span(row['above'])}"
 
 
 def _wanted(value: Any) -> str:
@@ -95,4 +95,8 @@ def _cause(row: Row) -> str:
     if isinstance(facts.get("job"), Mapping):
         return f"{facts['job']['task']}: {facts['job']['error'] or facts['job']['status']}"
     told = facts.get("payload") or {}
-    return f"{facts['name']} " + json.dumps(told, ensure_ascii=False)[:200] if told else str(facts["name"])
+    told = told.get("row") if isinstance(told.get("row"), Mapping) else told
+    words = ", ".join(
+        f"{name} {value}" for name, value in list(told.items())[:6] if not isinstance(value, (dict, list))
+    )
+    return f"{facts['name']}: {words[:200]}" if words else str(facts["name"])
