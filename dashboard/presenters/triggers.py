@@ -94,8 +94,8 @@ def _cause(row: Row) -> str:
         return f"{number(value)} jobs waited" if facts["name"] == "queue.depth" else f"oldest wait {duration(value)}"
     if isinstance(facts.get("job"), Mapping):
         return f"{facts['job']['task']}: {facts['job']['error'] or facts['job']['status']}"
-    told = facts.get("payload") or {}
-    told = told.get("row") if isinstance(told.get("row"), Mapping) else told
+    told: dict[str, Any] = facts.get("payload") or {}
+    told = told["row"] if isinstance(told.get("row"), dict) else told
     words = ", ".join(
         f"{name} {value}" for name, value in list(told.items())[:6] if not isinstance(value, (dict, list))
     )
