@@ -64,6 +64,8 @@ def define(function: Callable[..., Any], name: str | None = None, **options: Any
             f"Two tasks are called {full_name}: in {known.module} and in {function.__module__}. Name one."
         )
     names, model = _payload_model(full_name, function)
+    if options.get("schedule") is not None and any(field.is_required() for field in model.model_fields.values()):
+        raise SettingsError(f"Task {full_name} has a schedule, so each of its parameters needs a default.")
     definition = TaskDefinition(
         name=full_name,
         function=function,

@@ -14,8 +14,9 @@ import pytest
 from croniter import croniter
 from dateutil.rrule import DAILY, rrule
 
+from workers import registry
 from workers.domain.cron import Rhythm, check_cron, check_zone, describe, shift_note, zone_names
-from workers.domain.errors import BadInput
+from workers.domain.errors import BadInput, SettingsError
 
 Reader = Callable[[datetime], Iterator[datetime]]
 Stretch = tuple[datetime, datetime, timedelta]
@@ -304,3 +305,20 @@ def test_the_zones_are_those_of_the_pinned_data() -> None:
 
     assert zoneinfo.TZPATH == ()
     assert {"Europe/Berlin", "America/New_York", "UTC"} <= zone_names()
+
+
+@pytest.mark.parametrize(
+    "options", [{"schedule": "nonsense"}, {"schedule": 0}, {"schedule": "@daily", "timezone": "Mars/Olympus"}]
+)
+def test_a_schedule_in_code_that_cannot_be_used_stops_the_start(options: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="schedule cannot be used"):
+        registry.define(lambda: None, name="tests.declared", **options)
+    assert "tests.declared" not in registry.REGISTRY
+
+
+def test_a_task_with_a_schedule_needs_a_default_for_each_parameter() -> None:
+    def count(words: list[str]) -> int:
+        return len(words)
+
+    with pytest.raises(SettingsError, match="needs a default"):
+        registry.define(count, name="tests.declared", schedule="@daily")

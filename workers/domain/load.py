@@ -141,15 +141,29 @@ def _cron_minutes(rhythm: Rhythm, begin: datetime) -> list[int]:
     minute, hour, *days = wall(MACROS.get(rhythm.cron or "", rhythm.cron or "")).split()
     minutes, hours = _fields(minute, hour)
     place = zone(rhythm.timezone)
-    found = []
+    found: list[int] = []
     today = begin.astimezone(place).date() - timedelta(days=1)
     for day in (today + timedelta(days=n) for n in range(10)):
         if not _is_day(" ".join(days), day):
             continue
-        for one in hours:
-            at = _minute_of(place, day, one, begin)
-            found += [at + minute for minute in minutes if 0 <= at + minute < MINUTES]
-    return found
+        if _clocks_change(place, day):
+            found += _walked(rhythm, place, day, begin)
+        else:
+            found += [_minute_of(place, day, one, begin) + minute for one in hours for minute in minutes]
+    return [at for at in found if 0 <= at < MINUTES]
+
+
+def _walked(rhythm: Rhythm, place: tzinfo, day: date, begin: datetime) -> list[int]:
+    start, end = (datetime(one.year, one.month, one.day, tzinfo=place) for one in (day, day + timedelta(days=1)))
+    since, until = (one.astimezone(UTC) - timedelta(seconds=1) for one in (start, end))
+    free = replace(rhythm, starts_at=None, ends_at=None)
+    return [(one - begin) // timedelta(minutes=1) for one in free.between(since, until, 2000)]
+
+
+@lru_cache(maxsize=1024)
+def _clocks_change(place: tzinfo, day: date) -> bool:
+    start, end = (datetime(one.year, one.month, one.day, tzinfo=place) for one in (day, day + timedelta(days=1)))
+    return start.utcoffset() != end.utcoffset()
 
 
 @lru_cache(maxsize=8192)

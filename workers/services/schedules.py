@@ -153,8 +153,10 @@ def declare(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
             row |= {"declared_by": definition.name, "declared_hash": mark}
             with yard.database.write() as connection:
                 if not schedules.add(connection, row):
+                    # Another process was first, or the name is a person's.
                     row["name"] = f"{definition.name[:80]} (in code)"
-                    schedules.add(connection, row)
+                    if not schedules.add(connection, row):
+                        continue
         elif before["declared_hash"] != mark:
             row = {**before, **dict.fromkeys(RHYTHM), **said, "declared_hash": mark, "updated_at": now}
             row |= _next(row, now)

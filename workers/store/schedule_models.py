@@ -36,7 +36,7 @@ class Schedule(Base):
     timeout_seconds: Mapped[float | None] = mapped_column(Float)
     tags: Mapped[str]  # JSON list
     enabled: Mapped[bool]
-    declared_by: Mapped[str | None] = mapped_column(String(200))  # the task whose code declares it
+    declared_by: Mapped[str | None] = mapped_column(String(200), unique=True)  # the task whose code declares it
     declared_hash: Mapped[str | None] = mapped_column(String(64))  # of what the code declares
     next_fire_at: Mapped[datetime | None]  # none = never again, or not enabled
     next_due_at: Mapped[datetime | None]  # that moment and its jitter

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+        sa.UniqueConstraint("declared_by"),
     )
     with op.batch_alter_table("schedules", schema=None) as batch_op:
         batch_op.create_index(
