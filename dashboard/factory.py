@@ -16,8 +16,8 @@ from dashboard import auth, context, problems, routes, security, watchman
 from dashboard.extensions import db, limiter
 from dashboard.live import init_live
 from dashboard.presenters import words
-from workers import changes
 from workers.domain.states import Status
+from workers.services import own_changes
 from workers.settings import Settings
 from workers.store import alerts
 from workers.store.database import Database, engine_options
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     db.init_app(app)
     with app.app_context():
         app.extensions["yard"] = yard or Yard.open(settings, Database(db.engine))
-        changes.watch_own(app.extensions["yard"].database)
+        own_changes.watch(app.extensions["yard"].database)
     if settings.trusted_proxies:
         n = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]

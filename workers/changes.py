@@ -11,31 +11,23 @@ trigger listens for cost one look every two seconds.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import decimal
-import json
 import time
-import uuid
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Insert, Table, Update, event, inspect
-from sqlalchemy.orm import Session
+from sqlalchemy import event, inspect
+from sqlalchemy.orm import Session, SessionTransaction
 
-from workers.domain.errors import BadInput, TaskyardError
+from workers.domain.errors import TaskyardError
 from workers.domain.mapping import hears
 from workers.domain.masking import mask
 from workers.running import current
 from workers.services import events
+from workers.services.own_changes import FRESH_SECONDS, plain
 from workers.store import trigger_rows
-from workers.store.database import Database
 from workers.task import the_yard
 from workers.yard import Yard
 
-FRESH_SECONDS = 2.0
-LONGEST_VALUE = 2_000
-# Tables of Taskyard whose changes are told; those that move with every job are not, and secrets stay where they are.
-OWN_TABLES = frozenset({"schedules", "queues", "settings", "tasks", "alert_rules", "triggers"})
-_HELD = "taskyard_changes"
+_HELD, _MARKS = "taskyard_changes", "taskyard_marks"
 
 
 def watch(sessions: Any, yard: Yard | None = None) -> None:
@@ -52,42 +44,25 @@ def watch(sessions: Any, yard: Yard | None = None) -> None:
                     held.append(told)
 
     def tell(session: Session) -> None:
+        session.info.pop(_MARKS, None)
         for told in session.info.pop(_HELD, []):
             with contextlib.suppress(TaskyardError):
                 _write(patterns.yard, told)
 
     event.listen(target, "after_flush", note)
     event.listen(target, "after_commit", tell)
-    event.listen(target, "after_soft_rollback", lambda session, _previous: session.info.pop(_HELD, None))
+    event.listen(target, "after_transaction_create", _mark)
+    event.listen(target, "after_soft_rollback", _forget)
 
 
-def watch_own(database: Database) -> None:
-    """Tell of changes of Taskyard's own tables, in the transaction that makes them."""
-    seen: dict[str, Any] = {"at": 0.0, "patterns": []}
+def _mark(session: Session, transaction: SessionTransaction) -> None:
+    session.info.setdefault(_MARKS, {})[transaction] = len(session.info.get(_HELD, ()))
 
-    def note(connection: Connection, statement: Any, _many: Any, _one: Any, _options: Any, result: Any) -> None:
-        if not isinstance(statement, (Insert, Update, Delete)) or not isinstance(statement.table, Table):
-            return
-        if statement.table.name not in OWN_TABLES:
-            return
-        if time.monotonic() - seen["at"] > FRESH_SECONDS:
-            listening = trigger_rows.listening(connection, to_queues=False)
-            seen.update(at=time.monotonic(), patterns=[row["listens"] for row in listening])
-        operation = "inserted" if statement.is_insert else "updated" if statement.is_update else "deleted"
-        name = f"data.{statement.table.name}.{operation}"
-        if any(hears(pattern, name) for pattern in seen["patterns"]):
-            values = _values(statement.table, result)
-            told = {
-                "table": str(statement.table.name),
-                "operation": operation,
-                "row": values,
-                "changed": sorted(values),
-            }
-            # What cannot be told must not stop what is done.
-            with contextlib.suppress(BadInput):
-                events.note(connection, name, told, "system:taskyard")
 
-    event.listen(database.engine, "after_execute", note)
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    # A savepoint that is rolled back takes with it what was flushed since it began, and no more.
+    since = session.info.get(_MARKS, {}).pop(transaction, 0)
+    del session.info.get(_HELD, [])[since:]
 
 
 class _Patterns:
@@ -115,7 +90,7 @@ def _told(row: Any, operation: str) -> dict[str, Any] | None:
     changed = [one.key for one in state.mapper.column_attrs if state.attrs[one.key].history.has_changes()]
     if not table or (operation == "updated" and not changed):
         return None
-    values = {one.key: _plain(state.dict.get(one.key)) for one in state.mapper.column_attrs}
+    values = {one.key: plain(state.dict.get(one.key)) for one in state.mapper.column_attrs}
     return {"table": table, "operation": operation, "row": mask(values), "changed": sorted(changed)}
 
 
@@ -128,26 +103,3 @@ def _write(yard: Yard, told: dict[str, Any]) -> None:
     actor = f"task:{job.row['task']}" if job else "python"
     with yard.database.write() as connection:
         events.note(connection, _name(told), told, actor, job.job_id if job else None)
-
-
-def _values(table: Table, result: Any) -> dict[str, Any]:
-    parameters = (result.context.compiled_parameters or [{}])[0]
-    values = {name: _plain(value) for name, value in parameters.items() if name in table.columns}
-    masked: dict[str, Any] = mask(values)
-    return masked
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value[:LONGEST_VALUE]
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, (dt.datetime, dt.date, dt.time, uuid.UUID, decimal.Decimal)):
-        return str(value) if not isinstance(value, (dt.datetime, dt.date, dt.time)) else value.isoformat()
-    try:
-        return json.loads(json.dumps(value))
-    except (TypeError, ValueError):
-        return None
-
-
-__all__ = ["watch", "watch_own"]

@@ -85,10 +85,7 @@ def _life(row: Row, this_hour: int, now: datetime) -> tuple[str, str]:
 def _cause(row: Row) -> str:
     if row["detail"]:
         return str(row["detail"])
-    try:
-        facts = json.loads(row["facts"])
-    except ValueError:
-        return "its facts were too long to keep whole"
+    facts = json.loads(row["facts"])
     if "queue" in facts:
         value = facts["value"]
         return f"{number(value)} jobs waited" if facts["name"] == "queue.depth" else f"oldest wait {duration(value)}"

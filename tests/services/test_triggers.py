@@ -15,7 +15,7 @@ from workers import changes
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
-from workers.services import alerting, events, execution, hearing, jobs, monitoring, queues, triggers
+from workers.services import alerting, events, execution, hearing, jobs, monitoring, own_changes, queues, triggers
 from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending
 from workers.store import trigger_rows
@@ -175,6 +175,15 @@ def test_an_event_that_does_not_fit_is_kept_with_the_reason(yard: Yard) -> None:
     assert (second["outcome"], second["job_id"]) == ("refused", None)
 
 
+def test_facts_that_are_too_long_are_cut_and_the_job_has_them_whole(yard: Yard) -> None:
+    trigger = make(yard)
+    events.emit(yard, "orders.created", {"id": "A", "list": ["x" * 100] * 1000}, ADA)
+    hear_all(yard)
+    (firing,) = fired(yard, trigger)
+    assert json.loads(firing["facts"])["is_cut"]
+    assert json.loads(job_of(yard, firing)["payload"]) == {"message": "A"}
+
+
 def test_a_full_queue_and_an_old_wait_fire(yard: Yard) -> None:
     deep = make(
         yard,
@@ -252,8 +261,25 @@ def test_changed_rows_of_a_users_models_are_events_after_the_commit(yard: Yard, 
     assert "hidden" not in json.dumps(told)
 
 
+def test_a_savepoint_that_is_rolled_back_takes_its_own_changes_only(yard: Yard, orders: Engine) -> None:
+    trigger = make(yard, "data.stock.inserted", kind="data", payload={"message": "$.payload.row.sku"})
+    maker = sessionmaker(orders)
+    changes.watch(maker, yard)
+    with maker() as session:
+        session.add(Stock(sku="kept", quantity=1))
+        with session.begin_nested() as savepoint:
+            session.add(Stock(sku="taken back", quantity=1))
+            session.flush()
+            savepoint.rollback()
+        session.add(Stock(sku="last", quantity=1))
+        session.commit()
+    hear_all(yard)
+    told = [json.loads(one["facts"])["payload"]["row"]["sku"] for one in fired(yard, trigger)]
+    assert told == ["kept", "last"]
+
+
 def test_changes_of_taskyards_own_tables_are_events(yard: Yard) -> None:
-    changes.watch_own(yard.database)
+    own_changes.watch(yard.database)
     trigger = make(yard, "data.queues.updated", kind="data", payload={"message": "$.payload.table"})
     jobs.enqueue(yard, NewJob("samples.noop", queue="reports"))
     queues.pause(yard, "reports", ADA)

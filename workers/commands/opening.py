@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import getpass
 
-from workers import changes
 from workers.domain.actors import Actor
 from workers.domain.errors import SettingsError
+from workers.services import own_changes
 from workers.settings import Settings
 from workers.store.database import sqlite_file
 from workers.yard import Yard
@@ -31,5 +31,5 @@ def opened(settings: Settings) -> Yard:
             "or set DATA_DIR or DATABASE_URL to where it is."
         )
     yard = Yard.open(settings)
-    changes.watch_own(yard.database)
+    own_changes.watch(yard.database)
     return yard

@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from workers import changes
 from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
-from workers.services import carrying, delivery, firing, hearing, monitoring, pool, retention
+from workers.services import carrying, delivery, firing, hearing, monitoring, own_changes, pool, retention
 from workers.services.enqueueing import NewJob, enqueue
 from workers.settings import Settings
 from workers.yard import Yard
@@ -170,7 +169,7 @@ def run_scheduler(settings: Settings, name: str, tell_size: Callable[[int], None
     With `tell_size` it belongs to a pool, and tells it how many workers are wished for.
     """
     yard = Yard.open(settings)
-    changes.watch_own(yard.database)
+    own_changes.watch(yard.database)
     scheduler = Scheduler(yard, f"{socket.gethostname()}-{name}", tell_size)
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda _signal, _frame: scheduler.stop())

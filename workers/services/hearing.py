@@ -29,7 +29,7 @@ from workers.yard import Yard
 
 STEP = 100
 LONGEST_CHAIN = 8
-KEPT_RESULT = 20_000
+KEPT_RESULT, KEPT_FACTS = 20_000, 50_000
 _OF_JOB = ("id", "task", "queue", "status", "attempt", "error", "created_by", "schedule", "skipped_reason")
 
 
@@ -114,6 +114,13 @@ def _prepared(
         return None, error.message[:1000]
 
 
+def _kept(facts: Mapping[str, Any]) -> str:
+    text = json.dumps(mask(dict(facts)), ensure_ascii=False, default=str)
+    if len(text) <= KEPT_FACTS:
+        return text
+    return json.dumps({name: facts.get(name) for name in ("name", "at", "actor", "job_id")} | {"is_cut": True})
+
+
 def _fire(
     yard: Yard,
     connection: Connection,
@@ -130,7 +137,7 @@ def _fire(
         trigger_rows.pass_over(connection, row["id"])
         return False
     told = {"id": new_id(now), "trigger_id": row["id"], "at": now, "depth": depth, "detail": refusal, "job_id": None}
-    told |= {"facts": json.dumps(mask(dict(facts)), ensure_ascii=False, default=str)[:50_000], "outcome": "refused"}
+    told |= {"facts": _kept(facts), "outcome": "refused"}
     changed: dict[str, Any] = {"last_fired_at": now, "passed_over": 0}
     if depth >= LONGEST_CHAIN:
         why = f"It fed itself: a chain of {depth} firings led to this event."
