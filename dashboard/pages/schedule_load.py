@@ -67,7 +67,7 @@ def stagger(index: str) -> ResponseReturnValue:
 
 def _cell(value: float, top: float, is_planned: bool) -> dict[str, Any]:
     shade = 0 if not value else max(1, min(DARKEST, round(DARKEST * value / max(top, DARKEST if is_planned else 0.01))))
-    words = f"{value:g}" if is_planned else f"{value:.1f}"
+    words = f"{value:g}" if is_planned else (f"{value:.1f}" if value >= 0.05 else "<.1")
     return {"shade": shade, "words": words if value else "", "is_clash": is_planned and value >= 3 and value == top}
 
 

@@ -374,6 +374,15 @@ def test_missed_and_late_fires_raise_alerts(yard: Yard, clock: Any) -> None:
     assert {"tick missed 1 fire", "other missed 2 fires"} <= raised(yard)
 
 
+def test_an_outage_is_one_alert_however_many_schedules_it_hit(yard: Yard, clock: Any) -> None:
+    for number in range(7):
+        make(yard, name=f"s{number}")
+    clock.shift(timedelta(hours=3, minutes=10))
+    assert raised(yard) == {"7 schedules are late"}
+    firing.fire_overdue(yard, datetime.now(UTC))
+    assert raised(yard) == {"7 schedules are late", "7 schedules missed fires"}
+
+
 def test_what_should_have_finished_and_has_not_raises_an_alert_until_it_has(yard: Yard, clock: Any) -> None:
     schedule = make(yard, cron="0 6 * * *", finish_within_seconds=1800)
     clock.move_to(NOON + 18 * HOUR)

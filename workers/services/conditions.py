@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,6 +22,7 @@ from workers.store.types import Row
 
 FEWEST_ENDED = 10
 SHORTEST_LONG_SECONDS = 60.0
+MOST_ALONE = 5  # more schedules in trouble at once are one alert
 SCHEDULE_PATIENCE, LATELY = timedelta(seconds=10), timedelta(minutes=3)
 _RUNNING_COLUMNS = (JOBS.c.id, JOBS.c.task, JOBS.c.started_at, JOBS.c.progress_at, JOBS.c.message)
 
@@ -203,7 +204,27 @@ def _share(name: str, words: str) -> Callable[[Row, Facts], Iterator[Found]]:
     return found
 
 
-def _schedule_missed(rule: Row, facts: Facts) -> Iterator[Found]:
+def _together(found: list[Found], words: str) -> list[Found]:
+    """Make one cause of many: when no scheduler ran, that is what is wrong, not each of a hundred schedules."""
+    if len(found) <= MOST_ALONE:
+        return found
+    worst = max(found, key=lambda one: one.value)
+    return [Found("", worst.value, f"{len(found):,} schedules {words}", f"the worst: {worst.title}", "/schedules")]
+
+
+def _schedule_missed(rule: Row, facts: Facts) -> list[Found]:
+    return _together(list(_missed(rule, facts)), "missed fires")
+
+
+def _schedule_late(rule: Row, facts: Facts) -> list[Found]:
+    return _together(list(_late(rule, facts)), "are late")
+
+
+def _schedule_unfinished(rule: Row, facts: Facts) -> list[Found]:
+    return _together(list(_unfinished(rule, facts)), "have not finished in time")
+
+
+def _missed(rule: Row, facts: Facts) -> Iterator[Found]:
     for row in facts.missed:
         n = row["missed"]
         if n > rule["threshold"] and in_scope(rule["scope"], row["name"]):
@@ -211,7 +232,7 @@ def _schedule_missed(rule: Row, facts: Facts) -> Iterator[Found]:
             yield Found(row["id"], n, title, "no scheduler ran at their time", f"/schedules/{row['id']}")
 
 
-def _schedule_late(rule: Row, facts: Facts) -> Iterator[Found]:
+def _late(rule: Row, facts: Facts) -> Iterator[Found]:
     still = {row["id"]: (row["name"], (facts.now - row["next_due_at"]).total_seconds()) for row in facts.overdue}
     fired = {row["id"]: (row["name"], row["late_ms"] / 1000) for row in facts.late}
     for schedule_id, (name, late) in {**fired, **still}.items():
@@ -221,7 +242,7 @@ def _schedule_late(rule: Row, facts: Facts) -> Iterator[Found]:
             yield Found(schedule_id, late, title, why, f"/schedules/{schedule_id}")
 
 
-def _schedule_unfinished(rule: Row, facts: Facts) -> Iterator[Found]:
+def _unfinished(rule: Row, facts: Facts) -> Iterator[Found]:
     for row in facts.deadlines:
         late = _past_deadline(row, facts.now)
         if late is not None and late > rule["threshold"] and in_scope(rule["scope"], row["name"]):
@@ -245,7 +266,7 @@ def _by_the_web(_rule: Row, _facts: Facts) -> Iterator[Found]:
     return iter(())
 
 
-_FINDERS: dict[str, Callable[[Row, Facts], Iterator[Found]]] = {
+_FINDERS: dict[str, Callable[[Row, Facts], Iterable[Found]]] = {
     "stuck_reset": _stuck_reset,
     "failed": _failed,
     "failure_rate": _failure_rate,
