@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, func, or_, select, union_all, update
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, or_, select, union_all, update
 
 from workers.domain.states import FINAL
 from workers.store.dialects import insert_or_ignore
@@ -159,21 +160,33 @@ def fires(connection: Connection, schedule_id: str, before: datetime | None = No
 
 
 def recent(connection: Connection, schedule_ids: Sequence[str], each: int) -> dict[str, list[Row]]:
-    """Fetch the last fires of each of these schedules (200 at most), the oldest first, in one statement."""
+    """Fetch what became of the last fires of each of these schedules (200 at most), the oldest first, in one statement."""
     found: dict[str, list[Row]] = {schedule_id: [] for schedule_id in schedule_ids}
-    if not found:
-        return found
+    if found:
+        asked = {f"id_{index}": schedule_id for index, schedule_id in enumerate(found)}
+        for row in connection.execute(_recent(len(found), each), asked).mappings():
+            found[row["schedule_id"]].append(row)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _recent(count: int, each: int) -> Select[Any]:
+    """Write the statement for so many schedules; making it costs more than running it."""
+    columns = (FIRES.c.schedule_id, FIRES.c.fire_at, FIRES.c.outcome, FIRES.c.job_id)
     newest = [
-        select(select(FIRES).where(FIRES.c.schedule_id == one).order_by(FIRES.c.fire_at.desc()).limit(each).subquery())
-        for one in found
+        select(
+            select(*columns)
+            .where(FIRES.c.schedule_id == bindparam(f"id_{index}"))
+            .order_by(FIRES.c.fire_at.desc())
+            .limit(each)
+            .subquery()
+        )
+        for index in range(count)
     ]
     last = union_all(*newest).subquery()
     of_job = (JOBS.c.status, JOBS.c.skipped_reason.is_not(None).label("is_skipped"), JOBS.c.run_ms, JOBS.c.attempt)
-    columns = (last.c.schedule_id, last.c.fire_at, last.c.outcome, last.c.job_id, *of_job)
-    chosen = select(*columns).select_from(last.outerjoin(JOBS, JOBS.c.id == last.c.job_id))
-    for row in connection.execute(chosen.order_by(last.c.fire_at)).mappings():
-        found[row["schedule_id"]].append(row)
-    return found
+    joined = last.outerjoin(JOBS, JOBS.c.id == last.c.job_id)
+    return select(last.c.schedule_id, last.c.outcome, *of_job).select_from(joined).order_by(last.c.fire_at)
 
 
 def missed_since(connection: Connection, since: datetime) -> Sequence[Row]:
