@@ -41,7 +41,7 @@ def page() -> str:
             (day, [_cell(hours[24 * n + hour], top, is_planned) for hour in range(24)]) for n, day in enumerate(DAYS)
         ],
         now_at=divmod(passed, 24),
-        crowds=[_crowd(week, index, zone) for index in range(min(SHOWN, len(week.crowds)))],
+        crowds=[_crowd(week, index) for index in range(min(SHOWN, len(week.crowds)))],
         is_planned=is_planned,
         peak=max(hours, default=0),
         zone=zone,
@@ -52,17 +52,16 @@ def page() -> str:
 @requires("operator")
 def stagger(index: str) -> ResponseReturnValue:
     """Show how to spread a crowd, then do it."""
-    zone = viewer_zone()
     if request.method == "POST":
         wanted = {name.removeprefix("cron."): text for name, text in request.form.items() if name.startswith("cron.")}
         moved = schedule_load.move(
             yard(), {key: wanted[key] for key in wanted if key in request.form.getlist("move")}, actor()
         )
         return done(f"{moved} schedule{' is' if moved == 1 else 's are'} moved.", "/schedules")
-    week = schedule_load.planned(conn(), zone, utcnow())
+    week = schedule_load.planned(conn(), viewer_zone(), utcnow())
     if not (index.isascii() and index.isdecimal() and len(index) < 3 and int(index) < len(week.crowds)):
         raise NotFound("These schedules do not start together any more.")
-    return render_template("schedules/stagger.html", active_page="schedules", crowd=_crowd(week, int(index), zone))
+    return render_template("schedules/stagger.html", active_page="schedules", crowd=_crowd(week, int(index)))
 
 
 def _cell(value: float, top: float, is_planned: bool) -> dict[str, Any]:
@@ -71,9 +70,9 @@ def _cell(value: float, top: float, is_planned: bool) -> dict[str, Any]:
     return {"shade": shade, "words": words if value else "", "is_clash": is_planned and value >= 3 and value == top}
 
 
-def _crowd(week: Week, index: int, zone: str) -> dict[str, Any]:
+def _crowd(week: Week, index: int) -> dict[str, Any]:
     crowd = week.crowds[index]
-    day, minute = divmod(crowd.minutes[0], 1440)
+    minute = crowd.minutes[0] % 1440
     days = sorted({at // 1440 for at in crowd.minutes})
     when = "every day" if len(days) == 7 else ", ".join(DAYS[one] for one in days)
     moves = week.moves(crowd)
@@ -81,7 +80,6 @@ def _crowd(week: Week, index: int, zone: str) -> dict[str, Any]:
         "size": crowd.size,
         "at": f"{minute // 60:02d}:{minute % 60:02d}",
         "when": when,
-        "times": len(crowd.minutes),
         "names": [week.names[one] for one in crowd.members],
         "moves": [
             {
@@ -94,6 +92,4 @@ def _crowd(week: Week, index: int, zone: str) -> dict[str, Any]:
             }
             for one in moves
         ],
-        "zone": zone,
-        "day": DAYS[day],
     }

@@ -45,7 +45,7 @@ def page() -> Response:
         enabled=enabled,
         following=shown[-1]["name"] if len(found) > PAGE else None,
         coming=rows.coming(connection, 8),
-        samples=schedule_samples.missing(yard(), connection) if count < 10 else [],
+        samples=schedule_samples.missing(connection) if count < 10 else [],
         q=q,
         tag=tag,
         after=after,

@@ -124,5 +124,5 @@ def test_every_sample_schedule_is_installed_by_one_click_once(light_yard: Yard) 
     assert schedule_samples.install(light_yard, ADA) == 0
     with light_yard.database.read() as connection:
         found = rows.page(connection)
-        assert schedule_samples.missing(light_yard, connection) == []
+        assert schedule_samples.missing(connection) == []
     assert all(row["next_fire_at"] > utcnow() for row in found)

@@ -230,6 +230,17 @@ def test_run_now_makes_a_job_beside_the_rhythm_and_a_double_click_makes_one(yard
     assert fires(yard, schedule) == [("12:00", "manual")]
 
 
+def test_old_fires_are_forgotten_and_new_ones_kept(yard: Yard, clock: Any) -> None:
+    schedule = make(yard)
+    for _ in range(3):
+        clock.shift(HOUR)
+        firing.fire(yard, schedule["id"])
+    with yard.database.write() as connection:
+        assert rows.forget(connection, NOON + timedelta(hours=2, minutes=30), 1) == 1
+        assert rows.forget(connection, NOON + timedelta(hours=2, minutes=30), 100) == 1
+    assert fires(yard, schedule) == [("15:00", "fired")]
+
+
 def test_a_task_that_is_gone_is_told_and_the_rhythm_goes_on(yard: Yard, clock: Any) -> None:
     schedule = make(yard)
     with yard.database.write() as connection:

@@ -71,7 +71,7 @@ def enqueue(yard: Yard, new: NewJob) -> Enqueued:
         know_queues(yard, connection, [row], now)
         holder = insert(connection, row)
         if holder is not None:
-            return _known(connection, holder)
+            return known(connection, holder)
     deliver(yard, [row])
     return Enqueued(row["id"], row["status"])
 
@@ -92,7 +92,7 @@ def enqueue_many(yard: Yard, batch: Sequence[NewJob]) -> list[Enqueued]:
         for row in keyed:
             holder = insert(connection, row)
             if holder is not None:
-                results[row["id"]] = _known(connection, holder)
+                results[row["id"]] = known(connection, holder)
     deliver(yard, [row for row in rows if row["id"] not in results])
     return [results.get(row["id"]) or Enqueued(row["id"], row["status"]) for row in rows]
 
@@ -217,7 +217,8 @@ def insert(connection: Connection, row: dict[str, Any]) -> str | None:
     return jobs.add_unless_known(connection, row)
 
 
-def _known(connection: Connection, job_id: str) -> Enqueued:
+def known(connection: Connection, job_id: str) -> Enqueued:
+    """Tell of the job that an earlier request had made."""
     row = jobs.get(connection, job_id)
     return Enqueued(job_id, row["status"] if row else str(Status.PENDING), deduplicated=True)
 

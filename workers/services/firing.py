@@ -53,14 +53,16 @@ def fire(yard: Yard, schedule_id: str, now: datetime | None = None) -> int:
         carrying.carry(yard, schedule_id, row["next_due_at"] if row else None)
         return 0
     rhythm = rhythm_of(row)
-    count, newest = rhythm.passed(row["next_fire_at"], _until(row, moment), NEWEST)
+    jitter = timedelta(seconds=row["jitter_seconds"])
+    # A moment whose jitter still runs is not due yet; the first one is, or nobody would have asked.
+    until = max(row["next_fire_at"], moment - jitter)
+    count, newest = rhythm.passed(row["next_fire_at"], until, NEWEST)
     if not newest:
         # The zone's data has changed since this moment was promised: it is kept.
         count, newest = 1, [row["next_fire_at"]]
-    chosen = plan(row["missed"], row["catch_up_max"], count, newest, moment, _grace(row))
-    last = newest[-1]
-    following = rhythm.next(max(last, moment - timedelta(seconds=row["jitter_seconds"])))
-    onward = {"next_fire_at": following, "next_due_at": with_jitter(row, following), "last_fire_at": last}
+    chosen = plan(row["missed"], row["catch_up_max"], count, newest, moment, GRACE + jitter)
+    following = rhythm.next(until)
+    onward = {"next_fire_at": following, "next_due_at": with_jitter(row, following), "last_fire_at": newest[-1]}
     firing = _prepared(yard, row, len(chosen.fire), moment)
     with yard.database.write() as connection:
         if not schedules.advance(connection, row, {**onward, "last_job_id": None}):
@@ -104,23 +106,12 @@ def run_now(yard: Yard, schedule_id: str, actor: Actor) -> Enqueued:
         enqueueing.know_queues(yard, connection, [job], now)
         holder = enqueueing.insert(connection, job)
         if holder is not None:
-            return Enqueued(holder, "pending", deduplicated=True)
+            return enqueueing.known(connection, holder)
         schedules.add_fire(connection, _fire_row(row, now, now, "manual", job["id"]))
         audit.record(connection, actor, "schedule.run", "schedule", schedule_id, now, None, {"job_id": job["id"]})
     enqueueing.deliver(yard, [job])
     tell_kind(yard, "schedule", schedule_id, "fired", row["version"])
     return Enqueued(job["id"], job["status"])
-
-
-def _until(row: Row, now: datetime) -> datetime:
-    # A moment whose jitter still runs is not due yet; the first one is, or nobody would have asked.
-    return (
-        now if not row["jitter_seconds"] else max(row["next_fire_at"], now - timedelta(seconds=row["jitter_seconds"]))
-    )
-
-
-def _grace(row: Row) -> timedelta:
-    return GRACE + timedelta(seconds=row["jitter_seconds"])
 
 
 def _prepared(yard: Yard, row: Row, count: int, now: datetime) -> _Firing:
@@ -158,7 +149,7 @@ def _write(yard: Yard, connection: Connection, firing: _Firing, chosen: Plan) ->
         outcome = "refused" if firing.refusal else "fired"
         if outcome == "fired" and firing.busy:
             # What is caught up is owed: it waits for the run before it instead of being dropped.
-            owed = row["missed"] == "catch_up" and now - fire_at > _grace(row)
+            owed = row["missed"] == "catch_up" and now - fire_at > GRACE + timedelta(seconds=row["jitter_seconds"])
             is_held = owed or (row["overlap"] == "queue_one" and not waiting)
             outcome, waiting = ("held" if is_held else "overlapped"), waiting or is_held
         job = firing.jobs[index] if outcome == "fired" else None

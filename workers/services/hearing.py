@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from workers.domain import payloads
 from workers.domain.actors import SYSTEM
-from workers.domain.clock import rfc3339, utcnow
+from workers.domain.clock import parse_instant, rfc3339, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.ids import new_id
 from workers.domain.mapping import fill, hears, holds
@@ -49,7 +49,10 @@ def hear(yard: Yard, now: datetime | None = None) -> int:
 
 
 def look_at_queues(yard: Yard, now: datetime) -> int:
-    """Fire the triggers whose queue is longer or older than they allow; how many were looked at. Raises Unavailable."""
+    """Fire the triggers whose queue is longer or older than they allow; 0, since nothing is left to do at once.
+
+    Raises Unavailable.
+    """
     with yard.database.read() as connection:
         watching = trigger_rows.listening(connection, to_queues=True)
         told = statistics.snapshot(connection, now) if watching else {"queues": {}}
@@ -68,8 +71,7 @@ def _measured(queue: Mapping[str, Any], measure: str, now: datetime) -> float:
     oldest = queue["oldest_pending_at"]
     if oldest is None:
         return 0.0
-    moment = oldest if isinstance(oldest, datetime) else datetime.fromisoformat(oldest)
-    return round((now - moment).total_seconds(), 1)
+    return round((now - parse_instant(oldest)).total_seconds(), 1)
 
 
 def _facts(connection: Connection, event: Row) -> dict[str, Any]:

@@ -28,7 +28,7 @@ SAMPLES: tuple[dict[str, Any], ...] = (
 )
 
 
-def missing(yard: Yard, connection: Connection) -> list[dict[str, Any]]:
+def missing(connection: Connection) -> list[dict[str, Any]]:
     """List the samples that are not there yet and whose task is in the catalogue."""
     known = {row["name"] for row in catalogue.list_tasks(connection)}
     return [one for one in SAMPLES if one["task"] in known and not name_is_taken(connection, one["name"], "")]
@@ -37,7 +37,7 @@ def missing(yard: Yard, connection: Connection) -> list[dict[str, Any]]:
 def install(yard: Yard, actor: Actor) -> int:
     """Make the samples that are missing; tells how many. Raises Unavailable."""
     with yard.database.read() as connection:
-        wanted = missing(yard, connection)
+        wanted = missing(connection)
     for one in wanted:
         schedules.create(yard, {**one, "tags": ["sample"]}, actor)
     return len(wanted)

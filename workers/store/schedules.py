@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, func, or_, select, union_all, update
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, or_, select, tuple_, union_all, update
 
 from workers.domain.states import FINAL
 from workers.store.dialects import insert_or_ignore
@@ -17,6 +17,7 @@ from workers.store.types import Row
 
 SCHEDULES = cast(Table, Schedule.__table__)
 FIRES = cast(Table, ScheduleFire.__table__)
+_KEY = (FIRES.c.schedule_id, FIRES.c.fire_at)
 # Of the jobs of a schedule only the newest are asked whether they still run.
 _LOOKED_AT = 20
 _OF_JOB = (JOBS.c.status, JOBS.c.skipped_reason, JOBS.c.error, JOBS.c.run_ms, JOBS.c.attempt, JOBS.c.started_at)
@@ -234,11 +235,8 @@ def forget(connection: Connection, before: datetime, limit: int) -> int:
     """Delete fires that were dealt with before this moment; how many went."""
     gone = 0
     for outcome in ("fired", "manual", "overlapped", "missed", "refused"):
-        old = select(FIRES.c.schedule_id, FIRES.c.fire_at).where(FIRES.c.outcome == outcome, FIRES.c.at < before)
-        keys = connection.execute(old.limit(limit)).all()
-        for schedule_id, fire_at in keys:
-            own = (FIRES.c.schedule_id == schedule_id, FIRES.c.fire_at == fire_at)
-            gone += connection.execute(delete(FIRES).where(*own)).rowcount
+        old = select(*_KEY).where(FIRES.c.outcome == outcome, FIRES.c.at < before).limit(limit)
+        gone += connection.execute(delete(FIRES).where(tuple_(*_KEY).in_(old))).rowcount
     return gone
 
 

@@ -25,11 +25,6 @@ def get(connection: Connection, trigger_id: str, *, locked: bool = False) -> Row
     return connection.execute(chosen.with_for_update() if locked else chosen).mappings().one_or_none()
 
 
-def every(connection: Connection) -> Sequence[Row]:
-    """List the triggers by name."""
-    return connection.execute(select(TRIGGERS).order_by(TRIGGERS.c.name)).mappings().all()
-
-
 def page(connection: Connection, after: str | None, limit: int) -> Sequence[Row]:
     """List triggers by name, those after the given one."""
     chosen = select(TRIGGERS).order_by(TRIGGERS.c.name).limit(limit)
