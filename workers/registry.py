@@ -31,6 +31,7 @@ class TaskDefinition:
     retry_delays: tuple[float, ...] = ()
     max_concurrent: int | None = None
     unique: bool = False
+    secret: tuple[str, ...] = ()  # names of fields whose values are masked in payloads and results
     schedule: str | int | None = None  # a cron expression, or an interval in seconds
     timezone: str = "UTC"
     doc: str = ""
@@ -113,6 +114,7 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
     check_queue(options.get("queue", "default"))
     check_priority(options.get("priority", "normal"))
     _check_schedule(options.get("schedule"), options.get("timezone", "UTC"))
+    options["secret"] = tuple(options.get("secret") or ())
     options["retry_delays"] = tuple(float(one) for one in options.get("retry_delays") or ())
     return options
 

@@ -102,6 +102,7 @@ def task(
     retry_delays: Sequence[float] = (),
     max_concurrent: int | None = None,
     unique: bool = False,
+    secret: Sequence[str] = (),
     schedule: str | int | None = None,
     timezone: str = "UTC",
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
@@ -109,7 +110,8 @@ def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Register a function as a task; it is returned unchanged.
 
     Its name is `<last module part>.<function>` unless given. `retry_delays` lists seconds for the first, second … retry;
-    `unique` keeps at most one unfinished job for each payload; `schedule` is a cron expression, or seconds between runs,
+    `unique` keeps at most one unfinished job for each payload; `secret` names fields whose values are never shown;
+    `schedule` is a cron expression, or seconds between runs,
     in `timezone`: the schedule is made when the task is published. Raises SettingsError for what cannot be used.
     """
     if function is not None:

@@ -217,6 +217,7 @@ class Task(Base):
     retry_delays: Mapped[str | None]  # JSON list of seconds
     max_concurrent: Mapped[int | None] = mapped_column(Integer)
     is_unique: Mapped[bool] = mapped_column(default=False)
+    secret_fields: Mapped[str | None]  # JSON list of names whose values are masked in payloads and results
     module: Mapped[str] = mapped_column(String(200), default="")
     published_at: Mapped[datetime]
 
