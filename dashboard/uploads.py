@@ -17,7 +17,7 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 def save(settings: Settings, stream: IO[bytes], filename: str) -> str:
     """Keep an upload; the `upload:<name>` by which a payload names it. Raises TooLarge, and keeps nothing then."""
     name = f"{secrets.token_hex(6)}-{_ODD.sub('_', filename)[-80:].lstrip('.') or 'file'}"
-    settings.uploads_dir.mkdir(parents=True, exist_ok=True)
+    settings.uploads_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = settings.uploads_dir / name
     written = 0
     with path.open("xb") as file:
@@ -28,5 +28,7 @@ def save(settings: Settings, stream: IO[bytes], filename: str) -> str:
             file.write(chunk)
     if written > MAX_BYTES:
         path.unlink()
-        raise TooLarge("A file of more than 2 GiB cannot be uploaded. Put it under DATA_DIR or at a URL.", "source")
+        raise TooLarge(
+            "A file of more than 2 GiB cannot be uploaded. Put it into the inbox (INBOX_DIR) or at a URL.", "source"
+        )
     return f"upload:{name}"

@@ -81,7 +81,7 @@ class RunningJob:
     def files(self) -> Path:
         """The folder for files that the job makes, made on first use."""
         folder = self.yard.settings.files_dir / self.job_id
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
     def check_canceled(self) -> None:

@@ -26,6 +26,7 @@ class Settings:
     secret_key: str = field(default="", repr=False)
     admin_password: str = field(default="", repr=False)
     data_dir: Path = Path("data")
+    inbox_dir: Path = Path()
     workers: int = 2
     workers_min: int = 1
     workers_max: int = 8
@@ -113,12 +114,21 @@ class Settings:
                 is_secret = not self.__dataclass_fields__[name.lower()].repr
                 shown = "what it is" if is_secret else repr(getattr(self, name.lower()))
                 raise SettingsError(f"{name} cannot be {shown}: it is {may_be}.")
-        return replace(self, data_dir=data_dir, database_url=_database_url(self.database_url, data_dir))
+        inbox_dir = _inbox_dir(self.inbox_dir, data_dir)
+        database_url = _database_url(self.database_url, data_dir)
+        return replace(self, data_dir=data_dir, inbox_dir=inbox_dir, database_url=database_url)
 
 
 def environment() -> dict[str, str]:
     """Copy the environment, for those who must notice that a task has changed it."""
     return dict(os.environ)
+
+
+def forget_secrets() -> None:
+    """Remove the settings that hold secrets from the environment, for a process that runs tasks."""
+    for name in _SECRETS:
+        os.environ.pop(name, None)
+        os.environ.pop(f"{name}_FILE", None)
 
 
 class _Environment:
@@ -173,6 +183,20 @@ def _path(env: _Environment, name: str) -> Path:
     return Path(env.text(name))
 
 
+def _inbox_dir(wanted: Path, data_dir: Path) -> Path:
+    default = data_dir / "inbox"
+    if wanted == Path():
+        return default
+    inbox = Path(os.path.abspath(wanted.expanduser()))
+    real_inbox, real_data = inbox.resolve(), data_dir.resolve()
+    if real_data.is_relative_to(real_inbox) or (real_inbox.is_relative_to(real_data) and inbox != default):
+        raise SettingsError(
+            f"INBOX_DIR cannot be {str(wanted)!r}: jobs may read every file in it, so it must not hold DATA_DIR nor lie in it. "
+            "Name a directory of its own."
+        )
+    return inbox
+
+
 def _database_url(given: str, data_dir: Path) -> str:
     if not given:
         return f"sqlite:///{data_dir / 'taskyard.db'}"
@@ -192,6 +216,7 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "secret_key": _text,
     "admin_password": _text,
     "data_dir": _path,
+    "inbox_dir": _path,
     "workers": _whole,
     "workers_min": _whole,
     "workers_max": _whole,
@@ -213,3 +238,6 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "log_format": _text,
     "log_level": _text,
 }
+
+# What a task must not find in its environment: whoever may enqueue a job could read it there.
+_SECRETS = ("SECRET_KEY", "ADMIN_PASSWORD", "DATABASE_URL", "REDIS_URL", "SMTP_URL", "ALERT_URLS")

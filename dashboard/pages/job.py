@@ -18,7 +18,7 @@ from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.masking import mask
 from workers.domain.states import WAITING, Status
-from workers.services import explanations, jobs, statistics
+from workers.services import explanations, files, jobs, statistics
 from workers.store import attempts, logs
 from workers.store import jobs as rows
 
@@ -97,7 +97,7 @@ def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
         result = mask(payloads.load(job["result"]))
         return {
             "shown": json.dumps(result, indent=2, ensure_ascii=False) if job["result"] else None,
-            "files": _files(job["id"]),
+            "files": files.list_files(yard().settings.files_dir / job["id"]),
         }
     if tab == "error":
         frames = tracebacks.frames(job["traceback"])
@@ -111,13 +111,6 @@ def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
 
 def _json(text: str | None) -> str | None:
     return None if text is None else json.dumps(mask(payloads.load(text)), indent=2, ensure_ascii=False)
-
-
-def _files(job_id: str) -> list[tuple[str, int]]:
-    folder = yard().settings.files_dir / job_id
-    if not folder.is_dir():
-        return []
-    return sorted((one.name, one.stat().st_size) for one in folder.iterdir() if one.is_file())[:100]
 
 
 def _curl(job: Any) -> str:

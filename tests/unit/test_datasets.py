@@ -24,7 +24,9 @@ from workers.tasks._columns import MOST_DISTINCT, Column
 @pytest.fixture(autouse=True)
 def data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
-    return tmp_path
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    return inbox
 
 
 def process(folder: Path, content: bytes | str, name: str = "t.csv", **options: Any) -> dict[str, Any]:

@@ -47,6 +47,8 @@ def parser() -> tuple[argparse.ArgumentParser, Commands]:
 def run(top: argparse.ArgumentParser, words: Sequence[str]) -> int:
     """Do what the words say; expected trouble is one line on the standard error. Returns the exit code."""
     arguments = top.parse_args(words)
+    # Whatever this process and its children write is for this user alone.
+    os.umask(0o077)
     try:
         settings = Settings.from_env()
         logs.configure(settings, arguments.label)

@@ -30,9 +30,9 @@ from workers.running import Canceled, Fenced, RunningJob, current
 from workers.services import execution
 from workers.services.execution import Ending, Refused
 from workers.services.telling import word_of
-from workers.settings import Settings
+from workers.settings import Settings, forget_secrets
 from workers.store.types import Row
-from workers.task import Reject, Retry, Skipped
+from workers.task import Reject, Retry, Skipped, set_process_settings
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.child")
@@ -63,6 +63,8 @@ class Child:
 
     def __init__(self, yard: Yard, worker: str, *descriptors: int) -> None:
         self._yard, self._worker, self._pid = yard, worker, os.getpid()
+        forget_secrets()
+        set_process_settings(yard.settings)
         self._job: RunningJob | None = None
         self.told = b""
         self._wake = threading.Event()

@@ -5,18 +5,24 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
 from workers.domain.errors import Conflict, SettingsError
 from workers.settings import Settings
 
+_PRIVATE_FOLDERS = ("run", "uploads", "files", "mail", "valkey")
+_PRIVATE_FILES = ("taskyard.db", "taskyard.db-wal", "taskyard.db-shm", "secret_key", "lock")
+
 
 def settle(settings: Settings) -> Settings:
     """Make the folders that are missing and fill in the secret key that is kept there. Raises SettingsError."""
     try:
-        for folder in (settings.data_dir, settings.data_dir / "run", settings.uploads_dir, settings.files_dir):
+        folders = (settings.data_dir / "run", settings.uploads_dir, settings.files_dir, settings.inbox_dir)
+        for folder in (settings.data_dir, *folders):
             _make_private(folder)
+        _narrow_rights(settings.data_dir)
         if settings.embedded_redis:
             _make_private(settings.valkey_socket.parent)
         key = settings.secret_key or _kept_key(settings.data_dir / "secret_key")
@@ -69,6 +75,25 @@ def _make_private(folder: Path) -> None:
     owner = folder.stat().st_uid
     if owner != os.getuid() and folder.name.startswith("taskyard-"):
         raise PermissionError(1, "it belongs to somebody else", str(folder))
+
+
+def _narrow_rights(data_dir: Path) -> None:
+    # The folder may have been made by somebody else, with rights for all; what lies in it is still private.
+    folders = [data_dir / name for name in _PRIVATE_FOLDERS]
+    files = [data_dir / name for name in _PRIVATE_FILES]
+    files += [path for path in (data_dir / "valkey").rglob("*") if path.is_file()]
+    for path, mode in [(folder, 0o700) for folder in folders] + [(file, 0o600) for file in files]:
+        _narrow(path, mode)
+
+
+def _narrow(path: Path, mode: int) -> None:
+    try:
+        status = path.lstat()
+        is_ours = status.st_uid == os.getuid() and not stat.S_ISLNK(status.st_mode)
+        if is_ours and stat.S_IMODE(status.st_mode) & ~mode:
+            path.chmod(stat.S_IMODE(status.st_mode) & mode)
+    except FileNotFoundError:
+        return
 
 
 def _kept_key(path: Path) -> str:

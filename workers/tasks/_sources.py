@@ -1,10 +1,11 @@
-"""Where a dataset comes from: an upload, a path under DATA_DIR, or a URL; plain, gzipped or zipped. Always a file in the end."""
+"""Sources of datasets: an upload, a path in the inbox, or a URL; plain, gzipped or zipped. Always a file in the end."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
 import io
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import IO
 import httpx
 
 from workers.broker import outgoing
+from workers.services import files
 from workers.settings import Settings
 from workers.task import Reject, check_canceled, log, step
 
@@ -25,22 +27,24 @@ _CHUNK = 1 << 20
 class Dataset:
     """A table as bytes, opened anew for each pass."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._path, self.name = path, name
+    def __init__(self, root: Path, path: str, name: str) -> None:
+        self._root, self._path, self.name = root, path, name
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """Open it, unpacked. Raises Reject for what cannot be unpacked."""
         try:
-            if self.name.lower().endswith(".zip"):
-                with zipfile.ZipFile(self._path) as archive, archive.open(_member(archive)) as file:
-                    yield file
-            elif self.name.lower().endswith(".gz"):
-                with gzip.open(self._path) as packed:
-                    yield packed  # type: ignore[misc]
-            else:
-                with self._path.open("rb") as plain:
+            with files.open_below(self._root, self._path) as plain:
+                if self.name.lower().endswith(".zip"):
+                    with zipfile.ZipFile(plain) as archive, archive.open(_member(archive)) as member:
+                        yield member
+                elif self.name.lower().endswith(".gz"):
+                    with gzip.open(plain) as unpacked:
+                        yield unpacked  # type: ignore[misc]
+                else:
                     yield plain
+        except files.FileRefused as error:
+            raise Reject(str(error)) from error
         except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise Reject(f"{self.name} cannot be unpacked: {error}. Is it whole, and what its name says?") from error
 
@@ -70,15 +74,19 @@ def fetch(source: str, settings: Settings, folder: Path) -> Dataset:
     """Find or download a dataset. Raises Reject with what to do."""
     if source.startswith(("http://", "https://")):
         return _download(source, settings, folder)
-    root = settings.uploads_dir if source.startswith("upload:") else settings.data_dir
-    path = (root / source.removeprefix("upload:")).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise Reject(f"{source} lies outside of DATA_DIR. Put the file there, or upload it.")
-    if not path.is_file():
-        raise Reject(f"There is no file {source}. Upload it, or name a path under DATA_DIR.")
-    if path.stat().st_size == 0:
+    is_upload = source.startswith("upload:")
+    root = settings.uploads_dir if is_upload else settings.inbox_dir
+    path = source.removeprefix("upload:" if is_upload else "inbox:")
+    try:
+        with files.open_below(root, path) as file:
+            size = os.fstat(file.fileno()).st_size
+    except files.FileRefused as error:
+        raise Reject(
+            f"{error} Upload the file, or put it into the inbox (INBOX_DIR) and name its path there."
+        ) from error
+    if size == 0:
         raise Reject("The file is empty.")
-    return Dataset(path, path.name)
+    return Dataset(root, path, Path(path).name)
 
 
 def _download(url: str, settings: Settings, folder: Path) -> Dataset:
@@ -96,7 +104,7 @@ def _download(url: str, settings: Settings, folder: Path) -> Dataset:
     if not written:
         raise Reject("The file is empty.")
     name = httpx.URL(url).path.rpartition("/")[2] or "data.csv"
-    return Dataset(path, name)
+    return Dataset(folder, path.name, name)
 
 
 def _write(answer: httpx.Response, path: Path) -> int:

@@ -29,7 +29,7 @@ def process(
         Field(
             min_length=1,
             max_length=2000,
-            description="An upload, an http(s) address, or a path under DATA_DIR: .csv, .csv.gz or .zip.",
+            description="An upload, an http(s) address, or a path in the inbox (INBOX_DIR): .csv, .csv.gz or .zip.",
             json_schema_extra={"format": "taskyard-source"},
         ),
     ],
