@@ -12,7 +12,7 @@ from flask import Flask, url_for
 from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from dashboard import auth, context, problems, routes, security, watchman
+from dashboard import auth, body_limits, context, problems, routes, security, watchman
 from dashboard.extensions import db, limiter
 from dashboard.live import init_live
 from dashboard.presenters import words
@@ -24,7 +24,6 @@ from workers.store.database import Database, engine_options
 from workers.yard import Yard
 
 ROOT = Path(__file__).resolve().parent.parent
-MAX_JSON_BYTES = 12 * 1024 * 1024
 
 
 def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Flask:
@@ -39,6 +38,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     if settings.trusted_proxies:
         n = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+    body_limits.init(app)
     limiter.init_app(app)
     context.init(app)
     auth.init(app)

@@ -19,7 +19,9 @@ from gevent.monkey import is_module_patched
 from redis.exceptions import RedisError
 
 from dashboard.auth import Person
+from dashboard.live_gate import LiveGate
 from dashboard.relay import WINDOW_SECONDS, Coalescer
+from dashboard.websockets import MAX_MESSAGE_BYTES
 from workers.broker.live import CHANNEL
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError
@@ -48,7 +50,7 @@ def init_live(app: Flask) -> None:
         app,
         async_mode="gevent" if is_module_patched("socket") else "threading",
         cors_allowed_origins=None,  # the same origin only
-        max_http_buffer_size=64_000,
+        max_http_buffer_size=MAX_MESSAGE_BYTES,
         ping_interval=20,
         ping_timeout=20,
         manage_session=False,
@@ -57,10 +59,13 @@ def init_live(app: Flask) -> None:
     )
     namespace = app.extensions["live"] = LiveNamespace(NAMESPACE, cast(Yard, app.extensions["yard"]))
     socketio.on_namespace(namespace)
+    namespace.gate = LiveGate(socketio, NAMESPACE, namespace.start_tasks)
 
 
 class LiveNamespace(Namespace):  # type: ignore[misc]
     """Who listens to what in this process."""
+
+    gate: LiveGate
 
     def __init__(self, namespace: str, yard: Yard) -> None:
         super().__init__(namespace)
@@ -78,6 +83,10 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
             raise Refused("Sign in, or give a token.")
         self._people[request.sid] = who  # type: ignore[attr-defined]
         self._rooms[request.sid] = set()  # type: ignore[attr-defined]
+        self.start_tasks()
+
+    def start_tasks(self) -> None:
+        """Start what runs in the background, with the first connection."""
         if not self._tasks:
             self._tasks = [socketio.start_background_task(self._relay), socketio.start_background_task(self._recheck)]
 
@@ -201,17 +210,19 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         checked_at = time.monotonic()
         while not self._closed:
             socketio.sleep(0.5)
+            self.gate.close_idle_and_stalled()
             if time.monotonic() - checked_at < RECHECK_SECONDS:
                 continue
             checked_at = time.monotonic()
-            for sid, who in list(self._people.items()):
+            for sid in self.gate.sids():
+                who = self._people.get(sid)
                 try:
-                    if not self._still_welcome(who):
+                    if who is None or not self._is_authorized(who):
                         socketio.server.disconnect(sid, namespace=NAMESPACE)
                 except TaskyardError:
                     break
 
-    def _still_welcome(self, who: tuple[str, str]) -> bool:
+    def _is_authorized(self, who: tuple[str, str]) -> bool:
         kind, kept = who
         if kind == "token":
             return tokens.find(self._yard, kept) is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 WINDOW_SECONDS = 0.025
-MAX_LINES = 2_000
+MAX_LINES = 500
 Emit = Callable[[str, Any, str], None]  # event, data, room
 
 

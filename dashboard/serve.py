@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import Any
 
 import gevent
 from gevent.event import Event
 from gevent.os import tp_read
-from gevent.pywsgi import WSGIHandler, WSGIServer
 
+from dashboard.http_server import BoundedServer
 from workers.processes import home
 from workers.processes.kin import Supervised
 from workers.processes.listening import address_of, listen
@@ -23,22 +22,6 @@ from workers.settings import Settings
 log = logging.getLogger("taskyard.web")
 
 STOP_SECONDS = 3.0
-
-
-class _Handler(WSGIHandler):  # type: ignore[misc]
-    """One request; bad clients are a debug line, not a traceback."""
-
-    def log_request(self) -> None:
-        """Write the access log when the log level is debug."""
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("%s", self.format_request())
-
-    def handle_error(self, kind: Any, value: Any, trace: Any) -> None:
-        """Log a fault of ours; a client that hung up is none."""
-        if isinstance(value, (BrokenPipeError, ConnectionResetError)):
-            self.close_connection = True
-            return
-        super().handle_error(kind, value, trace)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -58,11 +41,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         supervised.wait_for_go()
     app = create_app(settings)
     watchman.start(app)
-    server = WSGIServer(listener, app, log=None, error_log=log, handler_class=_Handler)
+    # Behind a proxy every connection has the proxy's address.
+    most_of_address = 0 if settings.trusted_proxies else settings.max_connections_per_address
+    server = BoundedServer(listener, app, most_of_address=most_of_address, log=None, error_log=log)
     return _serve(server, supervised)
 
 
-def _serve(server: WSGIServer, supervised: Supervised | None) -> int:
+def _serve(server: BoundedServer, supervised: Supervised | None) -> int:
     stopped = Event()
     for one in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(one, stopped.set)

@@ -78,13 +78,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _settings(valkey: Settings, tmp_path: Path, url: str) -> Settings:
+def settings_of(valkey: Settings, tmp_path: Path, url: str) -> Settings:
+    """Return settings of an empty Taskyard on this database."""
     settings = Settings.from_env({"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": url})
     settings = replace(settings, redis_url=valkey.effective_redis_url, heartbeat_seconds=1.0, secret_key="x" * 40)
     return home.settle(settings)
 
 
-def _open(settings: Settings) -> Yard:
+def open_yard(settings: Settings) -> Yard:
+    """Open an empty Taskyard with its tables and the ready-made tasks."""
     yard = Yard.open(settings)
     yard.redis.flushall()
     migrate(yard.database)
@@ -98,7 +100,7 @@ def _open(settings: Settings) -> Yard:
 @pytest.fixture
 def yard(valkey: Settings, database_url: str, tmp_path: Path) -> Iterator[Yard]:
     """Open an empty Taskyard, once on each kind of database."""
-    opened = _open(_settings(valkey, tmp_path, database_url))
+    opened = open_yard(settings_of(valkey, tmp_path, database_url))
     yield opened
     opened.close()
 
@@ -106,7 +108,7 @@ def yard(valkey: Settings, database_url: str, tmp_path: Path) -> Iterator[Yard]:
 @pytest.fixture
 def light_yard(valkey: Settings, tmp_path: Path) -> Iterator[Yard]:
     """Open an empty Taskyard on SQLite alone."""
-    opened = _open(_settings(valkey, tmp_path, f"sqlite:///{tmp_path / 'taskyard.db'}"))
+    opened = open_yard(settings_of(valkey, tmp_path, f"sqlite:///{tmp_path / 'taskyard.db'}"))
     yield opened
     opened.close()
 

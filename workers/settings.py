@@ -43,6 +43,7 @@ class Settings:
     database_limit_mb: int = 0
     allow_private_http: bool = False
     trusted_proxies: int = 0
+    max_connections_per_address: int = 100
     recycle_jobs: int = 1000
     recycle_memory_mb: int = 256
     log_format: str = "text"
@@ -99,6 +100,7 @@ class Settings:
             (self.database_limit_mb >= 0, "DATABASE_LIMIT_MB", "0 (none) or more"),
             (1 <= self.retention_days <= 36500, "RETENTION_DAYS", "from 1 to 36500"),
             (0 <= self.trusted_proxies <= 10, "TRUSTED_PROXIES", "the number of proxies in front, 0 to 10"),
+            (self.max_connections_per_address >= 0, "MAX_CONNECTIONS_PER_ADDRESS", "0 (no limit) or more"),
             (self.recycle_jobs >= 1, "RECYCLE_JOBS", "at least 1"),
             (self.recycle_memory_mb >= 16, "RECYCLE_MEMORY_MB", "at least 16"),
             (
@@ -233,6 +235,7 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "database_limit_mb": _whole,
     "allow_private_http": _switch,
     "trusted_proxies": _whole,
+    "max_connections_per_address": _whole,
     "recycle_jobs": _whole,
     "recycle_memory_mb": _whole,
     "log_format": _text,

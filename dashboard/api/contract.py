@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from flask import request
 from pydantic import BaseModel, ConfigDict, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from workers.domain import payloads
 from workers.domain.errors import BadInput, TooLarge
@@ -35,8 +36,12 @@ def operation(
     answer: str = "",
     status: int = 200,
     instead: Mapping[int, str] | None = None,
+    max_bytes: int | None = None,
 ) -> Callable[[F], F]:
-    """Describe a call for the OpenAPI document; `instead` names other successes and when they are answered."""
+    """Describe a call for the OpenAPI document; `instead` names other successes and when they are answered.
+
+    A call with a body accepts up to `max_bytes` of it, 1.1 MB unless given.
+    """
 
     def mark(view: F) -> F:
         view.taskyard_operation = {  # type: ignore[attr-defined]
@@ -48,6 +53,8 @@ def operation(
             "status": status,
             "instead": instead or {},
         }
+        if body is not None:
+            view.taskyard_body_limit = max_bytes or MAX_BODY_BYTES  # type: ignore[attr-defined]
         return view
 
     return mark
@@ -61,18 +68,17 @@ def read_query(model: type[M]) -> M:
     return _read(model, request.args.to_dict())
 
 
-def read_body(model: type[M], limit: int = MAX_BODY_BYTES) -> M:
+def read_body(model: type[M]) -> M:
     """Read a JSON body into a model. Raises BadInput and TooLarge."""
-    return _read(model, json_body(limit))
+    return _read(model, json_body())
 
 
-def json_body(limit: int = MAX_BODY_BYTES) -> dict[str, Any]:
-    """Read a JSON object. Raises BadInput for anything else, TooLarge above the bound, before it is parsed."""
-    if request.content_length is not None and request.content_length > limit:
-        raise TooLarge(f"The body is larger than {limit:,} bytes.", "body")
-    raw = request.get_data(cache=False)
-    if len(raw) > limit:
-        raise TooLarge(f"The body is larger than {limit:,} bytes.", "body")
+def json_body() -> dict[str, Any]:
+    """Read a JSON object. Raises BadInput for anything else, TooLarge above the limit of the call, before it is parsed."""
+    try:
+        raw = request.get_data(cache=False)
+    except RequestEntityTooLarge as error:
+        raise TooLarge(f"The body is larger than {request.max_content_length:,} bytes.", "body") from error
     if not raw:
         return {}
     try:

@@ -32,7 +32,7 @@ from workers.store import attempts, job_lists, logs
 from workers.store import jobs as rows
 
 bp = Blueprint("jobs_api", __name__, url_prefix="/api/v1")
-MAX_BULK_BYTES = 64 * 1024 * 1024
+MAX_BULK_BYTES = 16 * 1024 * 1024
 
 
 class JobRequest(Strict):
@@ -99,10 +99,17 @@ def enqueue() -> ResponseReturnValue:
 
 @bp.post("/jobs/bulk")
 @requires("operator")
-@operation("Enqueue up to 10,000 jobs, all or none", tag="jobs", body=BulkRequest, answer="EnqueuedMany", status=202)
+@operation(
+    "Enqueue up to 10,000 jobs, all or none",
+    tag="jobs",
+    body=BulkRequest,
+    answer="EnqueuedMany",
+    status=202,
+    max_bytes=MAX_BULK_BYTES,
+)
 def enqueue_many() -> ResponseReturnValue:
     """Enqueue many jobs; every bad one is named by its index and none is enqueued."""
-    body = json_body(MAX_BULK_BYTES)
+    body = json_body()
     if set(body) != {"jobs"} or not isinstance(body["jobs"], list):
         raise BadInput('The body is {"jobs": [ … ]}.', field="jobs")
     if len(body["jobs"]) > MAX_BULK:

@@ -10,6 +10,7 @@ from flask import Blueprint, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import came_from, done
+from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, yard
 from dashboard.security import requires
 from workers.domain import payloads
@@ -63,6 +64,7 @@ def delete(job_id: str) -> ResponseReturnValue:
 
 @bp.route("/jobs/<job_id>/edit", methods=["GET", "POST"])
 @requires("operator")
+@accepts_body(PAYLOAD_FORM_BYTES)
 def edit(job_id: str) -> ResponseReturnValue:
     """Retry, or run again, with another payload."""
     row = jobs.get(conn(), job_id)

@@ -10,6 +10,7 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
+from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, yard
 from dashboard.presenters import schedules as presenter
 from dashboard.security import requires
@@ -28,6 +29,7 @@ _MOMENTS = ("starts_at", "ends_at", "once_at")
 
 @bp.route("/schedules/new", methods=["GET", "POST"])
 @requires("operator")
+@accepts_body(PAYLOAD_FORM_BYTES)
 def new() -> ResponseReturnValue:
     """Make a schedule; `from` names one to begin with, `task` the task."""
     if request.method == "GET":
@@ -41,6 +43,7 @@ def new() -> ResponseReturnValue:
 
 @bp.route("/schedules/<schedule_id>/edit", methods=["GET", "POST"])
 @requires("operator")
+@accepts_body(PAYLOAD_FORM_BYTES)
 def edit(schedule_id: str) -> ResponseReturnValue:
     """Change a schedule."""
     if request.method == "GET":

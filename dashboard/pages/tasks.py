@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from dashboard import uploads
 from dashboard.actions import done
+from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, yard
 from dashboard.presenters import forms
 from dashboard.rendering import render
@@ -60,6 +61,7 @@ def form(name: str) -> ResponseReturnValue:
 
 @bp.post("/tasks/<name>/run")
 @requires("operator")
+@accepts_body(uploads.MAX_BYTES + PAYLOAD_FORM_BYTES)
 def run(name: str) -> ResponseReturnValue:
     """Enqueue a job from the form; what is wrong is shown at its field and nothing is enqueued."""
     task = _task(name)

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
+from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, yard
 from dashboard.presenters import triggers as presenter
 from dashboard.rendering import render
@@ -72,6 +73,7 @@ def one(trigger_id: str) -> Response:
 
 @bp.route("/triggers/new", methods=["GET", "POST"])
 @requires("operator")
+@accepts_body(PAYLOAD_FORM_BYTES)
 def new() -> ResponseReturnValue:
     """Make a trigger."""
     if request.method == "GET":
@@ -81,6 +83,7 @@ def new() -> ResponseReturnValue:
 
 @bp.route("/triggers/<trigger_id>/edit", methods=["GET", "POST"])
 @requires("operator")
+@accepts_body(PAYLOAD_FORM_BYTES)
 def edit(trigger_id: str) -> ResponseReturnValue:
     """Change a trigger."""
     if request.method == "GET":
@@ -119,6 +122,7 @@ def remove(trigger_id: str) -> ResponseReturnValue:
 
 @bp.post("/events")
 @requires("operator")
+@accepts_body(PAYLOAD_FORM_BYTES)
 def emit() -> ResponseReturnValue:
     """Send an event from the page."""
     payload = _object(request.form.get("payload", ""), "payload")

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
-from tests.conftest import _open, _settings
+from tests.conftest import open_yard, settings_of
 from workers.broker import queues as carriers
 from workers.broker.connection import connect
 from workers.broker.live import LivePublisher
@@ -215,7 +215,7 @@ class Walk(RuleBasedStateMachine):
 
 def test_jobs_agree_with_the_model_however_they_are_walked(valkey: Settings, database_url: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        yard = _open(_settings(valkey, Path(folder), database_url))
+        yard = open_yard(settings_of(valkey, Path(folder), database_url))
         walk = type("Walk", (Walk,), {"yard": yard})
         quick = settings(
             max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)

@@ -1,0 +1,41 @@
+"""Fixtures of the security tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PASSWORD, open_yard, settings_of
+from tests.security.serving import Web, serving
+from workers.domain.actors import Actor
+from workers.services import users
+from workers.settings import Settings
+from workers.yard import Yard
+
+
+@pytest.fixture(scope="module")
+def module_yard(valkey: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    """Open an empty Taskyard on SQLite that the tests of a module share."""
+    folder = tmp_path_factory.mktemp("yard")
+    opened = open_yard(settings_of(valkey, folder, f"sqlite:///{folder / 'taskyard.db'}"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def web(light_yard: Yard, tmp_path: Path) -> Iterator[Web]:
+    """Serve a yard with vera (viewer), olga (operator) and ada (admin) from a real web process."""
+    tests = Actor("system", "tests", "admin")
+    for name, role in (("vera", "viewer"), ("olga", "operator"), ("ada", "admin")):
+        users.add(light_yard, name, role, PASSWORD, tests)
+    with serving(light_yard, tmp_path) as web:
+        yield web
+
+
+@pytest.fixture(scope="module")
+def module_web(module_yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """Serve one yard for all tests of a module."""
+    with serving(module_yard, tmp_path_factory.mktemp("web")) as web:
+        yield web
