@@ -7,6 +7,7 @@ import secrets
 from typing import IO
 
 from workers.domain.errors import TooLarge
+from workers.services import files
 from workers.settings import Settings
 
 MAX_BYTES = 2 * 1024**3
@@ -20,7 +21,7 @@ def save(settings: Settings, stream: IO[bytes], filename: str) -> str:
     settings.uploads_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = settings.uploads_dir / name
     written = 0
-    with path.open("xb") as file:
+    with files.create_file(settings.uploads_dir, name) as file:
         while chunk := stream.read(_CHUNK):
             written += len(chunk)
             if written > MAX_BYTES:

@@ -15,7 +15,7 @@ from typing import Any
 from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import Unavailable
 from workers.domain.masking import mask_text
-from workers.services import execution
+from workers.services import execution, files
 from workers.store import logs
 from workers.yard import Yard
 
@@ -80,9 +80,7 @@ class RunningJob:
     @property
     def files(self) -> Path:
         """The folder for files that the job makes, made on first use."""
-        folder = self.yard.settings.files_dir / self.job_id
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
+        return files.make_folder(self.yard.settings.files_dir, self.job_id)
 
     def check_canceled(self) -> None:
         """Raise Canceled when somebody has asked for it, Fenced when the attempt is no longer this one's."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from workers.domain.errors import SettingsError
 
+# What `forget_secrets` took out of the environment of this process.
+_HIDDEN: dict[str, str] = {}
 # The longest path of a Unix socket on macOS; Linux allows 107.
 _LONGEST_SOCKET_PATH = 100
 
@@ -21,8 +23,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 5000
-    database_url: str = ""
-    redis_url: str = ""
+    database_url: str = field(default="", repr=False)
+    redis_url: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
     admin_password: str = field(default="", repr=False)
     data_dir: Path = Path("data")
@@ -52,7 +54,7 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Read and check the settings; SettingsError says which one is wrong and what it may be."""
-        env = _Environment(os.environ if environ is None else environ)
+        env = _Environment({**_HIDDEN, **os.environ} if environ is None else environ)
         settings = cls(**{name: read(env, name.upper()) for name, read in _READERS.items() if env.has(name.upper())})
         return replace(settings, **overrides)._checked()
 
@@ -76,6 +78,12 @@ class Settings:
     def effective_redis_url(self) -> str:
         """The address of Redis, given or embedded."""
         return self.redis_url or f"unix://{self.valkey_socket}?db=0"
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The file of a SQLite database; None for other databases."""
+        path = self.database_url.removeprefix("sqlite:///").partition("?")[0]
+        return Path(path) if self.database_url.startswith("sqlite:///") and path else None
 
     @property
     def uploads_dir(self) -> Path:
@@ -116,9 +124,9 @@ class Settings:
                 is_secret = not self.__dataclass_fields__[name.lower()].repr
                 shown = "what it is" if is_secret else repr(getattr(self, name.lower()))
                 raise SettingsError(f"{name} cannot be {shown}: it is {may_be}.")
-        inbox_dir = _inbox_dir(self.inbox_dir, data_dir)
         database_url = _database_url(self.database_url, data_dir)
-        return replace(self, data_dir=data_dir, inbox_dir=inbox_dir, database_url=database_url)
+        settings = replace(self, data_dir=data_dir, database_url=database_url)
+        return replace(settings, inbox_dir=checked_inbox(settings))
 
 
 def environment() -> dict[str, str]:
@@ -127,10 +135,16 @@ def environment() -> dict[str, str]:
 
 
 def forget_secrets() -> None:
-    """Remove the settings that hold secrets from the environment, for a process that runs tasks."""
-    for name in _SECRETS:
-        os.environ.pop(name, None)
-        os.environ.pop(f"{name}_FILE", None)
+    """Take the settings that are secret out of the environment, before any code of a task is loaded.
+
+    This process can still read its settings again; the programs that it starts cannot. The key of the sessions and the
+    first password are no business of a process that runs tasks.
+    """
+    for field_name in _SECRETS:
+        for name in (field_name.upper(), f"{field_name.upper()}_FILE"):
+            value = os.environ.pop(name, None)
+            if value and field_name not in {"secret_key", "admin_password"}:
+                _HIDDEN[name] = value
 
 
 class _Environment:
@@ -185,18 +199,27 @@ def _path(env: _Environment, name: str) -> Path:
     return Path(env.text(name))
 
 
-def _inbox_dir(wanted: Path, data_dir: Path) -> Path:
-    default = data_dir / "inbox"
-    if wanted == Path():
-        return default
-    inbox = Path(os.path.abspath(wanted.expanduser()))
-    real_inbox, real_data = inbox.resolve(), data_dir.resolve()
-    if real_data.is_relative_to(real_inbox) or (real_inbox.is_relative_to(real_data) and inbox != default):
+def _absolute_path(env: _Environment, name: str) -> Path:
+    return Path(os.path.abspath(_path(env, name).expanduser()))
+
+
+def checked_inbox(settings: Settings) -> Path:
+    """Return the absolute INBOX_DIR; SettingsError when jobs could read what is Taskyard's own in it."""
+    default = settings.data_dir / "inbox"
+    inbox = default if settings.inbox_dir == Path() else Path(os.path.abspath(settings.inbox_dir))
+    real, data_dir = os.path.realpath(inbox), os.path.realpath(settings.data_dir)
+    is_elsewhere = not _is_within(real, data_dir) and not _is_within(data_dir, real)
+    holds_database = settings.sqlite_file is not None and _is_within(os.path.realpath(settings.sqlite_file), real)
+    if holds_database or not (is_elsewhere or real == os.path.join(data_dir, "inbox")):
         raise SettingsError(
-            f"INBOX_DIR cannot be {str(wanted)!r}: jobs may read every file in it, so it must not hold DATA_DIR nor lie in it. "
-            "Name a directory of its own."
+            f"INBOX_DIR cannot be {inbox}: jobs may read every file in it, so it must not hold DATA_DIR or the database "
+            "nor lie in DATA_DIR. Name a directory of its own."
         )
     return inbox
+
+
+def _is_within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _database_url(given: str, data_dir: Path) -> str:
@@ -218,7 +241,7 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "secret_key": _text,
     "admin_password": _text,
     "data_dir": _path,
-    "inbox_dir": _path,
+    "inbox_dir": _absolute_path,
     "workers": _whole,
     "workers_min": _whole,
     "workers_max": _whole,
@@ -241,6 +264,4 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "log_format": _text,
     "log_level": _text,
 }
-
-# What a task must not find in its environment: whoever may enqueue a job could read it there.
-_SECRETS = ("SECRET_KEY", "ADMIN_PASSWORD", "DATABASE_URL", "REDIS_URL", "SMTP_URL", "ALERT_URLS")
+_SECRETS = tuple(name for name, part in Settings.__dataclass_fields__.items() if not part.repr)

@@ -67,7 +67,6 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 _MARKS = cast(Table, OnceMark.__table__)
-_process_settings: Settings | None = None
 
 
 class Reject(Exception):
@@ -264,13 +263,7 @@ def current_attempt() -> int:
 def current_settings() -> Settings:
     """Tell the settings of this process."""
     job = current.get()
-    return job.yard.settings if job else _process_settings or Settings.from_env()
-
-
-def set_process_settings(settings: Settings) -> None:
-    """Set what code outside of a job uses in this process, whose environment no longer holds the secrets."""
-    global _process_settings
-    _process_settings = settings
+    return job.yard.settings if job else Settings.from_env()
 
 
 def current_job() -> RunningJob | None:
@@ -293,4 +286,4 @@ def the_yard() -> Yard:
 
 @lru_cache(maxsize=1)
 def _own_yard() -> Yard:
-    return Yard.open(_process_settings or Settings.from_env())
+    return Yard.open(Settings.from_env())

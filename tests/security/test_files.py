@@ -111,8 +111,9 @@ def test_a_link_that_is_swapped_in_after_the_check_reaches_nothing(
     real_open = os.open
 
     def swap_and_open(*arguments: Any, **options: Any) -> int:
-        (root / "deep").rename(root / "moved")
-        (root / "deep").symlink_to(outside)
+        if not (root / "moved").exists():
+            (root / "deep").rename(root / "moved")
+            (root / "deep").symlink_to(outside)
         return real_open(*arguments, **options)
 
     monkeypatch.setattr(os, "open", swap_and_open)

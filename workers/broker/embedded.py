@@ -39,7 +39,7 @@ class EmbeddedValkey:
         options = {
             "port": "0",
             "unixsocket": str(self.socket),
-            "unixsocketperm": "700",
+            "unixsocketperm": "600",
             "dir": str(self.folder),
             "logfile": str(self.log),
             "daemonize": "no",

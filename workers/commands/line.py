@@ -17,6 +17,7 @@ from workers.domain.errors import BadInput, SettingsError, TaskyardError
 from workers.domain.names import PRIORITIES
 from workers.domain.states import Status
 from workers.processes.keeper import CANNOT_WORK
+from workers.services import private_files
 from workers.settings import Settings
 
 VERSION = "0.1.0"
@@ -47,8 +48,7 @@ def parser() -> tuple[argparse.ArgumentParser, Commands]:
 def run(top: argparse.ArgumentParser, words: Sequence[str]) -> int:
     """Do what the words say; expected trouble is one line on the standard error. Returns the exit code."""
     arguments = top.parse_args(words)
-    # Whatever this process and its children write is for this user alone.
-    os.umask(0o077)
+    private_files.restrict_umask()
     try:
         settings = Settings.from_env()
         logs.configure(settings, arguments.label)

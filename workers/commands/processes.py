@@ -8,7 +8,7 @@ import sys
 
 from workers.domain.names import check_queue
 from workers.processes import home
-from workers.settings import Settings
+from workers.settings import Settings, forget_secrets
 
 log = logging.getLogger("taskyard")
 
@@ -31,6 +31,7 @@ def pool(arguments: argparse.Namespace, settings: Settings) -> int:
     from workers.registry import load_modules
 
     settings = home.settle(settings)
+    forget_secrets()
     load_modules(settings.task_modules)
     password = prepare(settings)
     if supervised is not None:
@@ -50,6 +51,7 @@ def worker(arguments: argparse.Namespace, settings: Settings) -> int:
 
     queues = tuple(check_queue(name) for name in arguments.queues) if arguments.queues else None
     settings = home.settle(settings)
+    forget_secrets()
     load_modules(settings.task_modules)
     _show(prepare(settings))
     return run_pool(settings, worker_members(settings, arguments.count, queues, arguments.name))
@@ -63,6 +65,7 @@ def scheduler(arguments: argparse.Namespace, settings: Settings) -> int:
     from workers.registry import load_modules
 
     settings = home.settle(settings)
+    forget_secrets()
     load_modules(settings.task_modules)
     _show(prepare(settings))
     system = [] if arguments.alone else worker_members(settings, 1, (SYSTEM_QUEUE,), label="system")
@@ -75,6 +78,7 @@ def migrate(_arguments: argparse.Namespace, settings: Settings) -> int:
     from workers.registry import load_modules
 
     settings = home.settle(settings)
+    forget_secrets()
     load_modules(settings.task_modules)
     _show(prepare(settings))
     log.info("the tables are up to date")

@@ -32,7 +32,7 @@ from workers.services.execution import Ending, Refused
 from workers.services.telling import word_of
 from workers.settings import Settings, forget_secrets
 from workers.store.types import Row
-from workers.task import Reject, Retry, Skipped, set_process_settings
+from workers.task import Reject, Retry, Skipped
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.child")
@@ -63,8 +63,6 @@ class Child:
 
     def __init__(self, yard: Yard, worker: str, *descriptors: int) -> None:
         self._yard, self._worker, self._pid = yard, worker, os.getpid()
-        forget_secrets()
-        set_process_settings(yard.settings)
         self._job: RunningJob | None = None
         self.told = b""
         self._wake = threading.Event()
@@ -168,6 +166,7 @@ def run_attempt(job_id: str, attempt: int) -> None:
     from workers.registry import load_modules
 
     settings = Settings.from_env()
+    forget_secrets()
     load_modules(settings.task_modules)
     yard = Yard.open(settings)
     with yard.database.read() as connection:

@@ -10,21 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from workers.domain.errors import Conflict, SettingsError
+from workers.services import private_files
 from workers.settings import Settings
-
-_PRIVATE_FOLDERS = ("run", "uploads", "files", "mail", "valkey")
-_PRIVATE_FILES = ("taskyard.db", "taskyard.db-wal", "taskyard.db-shm", "secret_key", "lock")
 
 
 def settle(settings: Settings) -> Settings:
     """Make the folders that are missing and fill in the secret key that is kept there. Raises SettingsError."""
     try:
-        folders = (settings.data_dir / "run", settings.uploads_dir, settings.files_dir, settings.inbox_dir)
-        for folder in (settings.data_dir, *folders):
+        own = (settings.data_dir, settings.data_dir / "run", settings.uploads_dir, settings.files_dir)
+        for folder in (*own, settings.inbox_dir):
             _make_private(folder)
-        _narrow_rights(settings.data_dir)
         if settings.embedded_redis:
             _make_private(settings.valkey_socket.parent)
+        private_files.tighten_own_files(settings)
         key = settings.secret_key or _kept_key(settings.data_dir / "secret_key")
     except OSError as error:
         raise SettingsError(
@@ -39,7 +37,7 @@ class Lock:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._file = os.open(settings.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.open(settings.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def take(self) -> None:
         """Take the lock; Conflict names who holds it."""
@@ -72,35 +70,20 @@ class Lock:
 def _make_private(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    owner = folder.stat().st_uid
-    if owner != os.getuid() and folder.name.startswith("taskyard-"):
-        raise PermissionError(1, "it belongs to somebody else", str(folder))
-
-
-def _narrow_rights(data_dir: Path) -> None:
-    # The folder may have been made by somebody else, with rights for all; what lies in it is still private.
-    folders = [data_dir / name for name in _PRIVATE_FOLDERS]
-    files = [data_dir / name for name in _PRIVATE_FILES]
-    files += [path for path in (data_dir / "valkey").rglob("*") if path.is_file()]
-    for path, mode in [(folder, 0o700) for folder in folders] + [(file, 0o600) for file in files]:
-        _narrow(path, mode)
-
-
-def _narrow(path: Path, mode: int) -> None:
-    try:
-        status = path.lstat()
-        is_ours = status.st_uid == os.getuid() and not stat.S_ISLNK(status.st_mode)
-        if is_ours and stat.S_IMODE(status.st_mode) & ~mode:
-            path.chmod(stat.S_IMODE(status.st_mode) & mode)
-    except FileNotFoundError:
-        return
+    if folder.name.startswith("taskyard-"):
+        # It lies in a folder where anybody may make things.
+        status = os.lstat(folder)
+        if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+            raise PermissionError(1, "it belongs to somebody else", str(folder))
+        folder.chmod(0o700)
 
 
 def _kept_key(path: Path) -> str:
     # Written aside and linked, so that of several processes at once all read the one whole key.
     if not path.exists():
         aside = path.with_name(f".secret_key.{os.getpid()}")
-        file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        aside.unlink(missing_ok=True)
+        file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(file, "w", encoding="ascii") as writer:
             writer.write(os.urandom(32).hex())
         try:

@@ -51,10 +51,11 @@ def prepare(settings: Settings) -> str | None:
 
 def _prepare(settings: Settings) -> str | None:
     from workers.registry import REGISTRY
-    from workers.services import callbacks, publishing, rules, users
+    from workers.services import callbacks, private_files, publishing, rules, users
     from workers.store.migrate import migrate
     from workers.yard import Yard
 
+    private_files.tighten_trees(settings)
     backoff = Backoff()
     with closing(Yard.open(settings)) as yard:
         while True:

@@ -15,7 +15,17 @@ from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
-from workers.services import carrying, delivery, firing, hearing, monitoring, own_changes, pool, retention
+from workers.services import (
+    carrying,
+    delivery,
+    firing,
+    hearing,
+    monitoring,
+    own_changes,
+    pool,
+    private_files,
+    retention,
+)
 from workers.services.enqueueing import NewJob, enqueue
 from workers.settings import Settings
 from workers.yard import Yard
@@ -168,6 +178,7 @@ def run_scheduler(settings: Settings, name: str, tell_size: Callable[[int], None
 
     With `tell_size` it belongs to a pool, and tells it how many workers are wished for.
     """
+    private_files.restrict_umask()
     yard = Yard.open(settings)
     own_changes.watch(yard.database)
     scheduler = Scheduler(yard, f"{socket.gethostname()}-{name}", tell_size)

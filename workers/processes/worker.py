@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import FrameType
 from typing import Any
@@ -34,8 +35,9 @@ from workers.processes.presence import Presence
 from workers.processes.served import ServedQueues
 from workers.processes.warm import WarmChild
 from workers.processes.watching import Watcher, until_done
+from workers.services import private_files
 from workers.services.execution import Refused
-from workers.settings import Settings
+from workers.settings import Settings, forget_secrets
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.worker")
@@ -298,7 +300,10 @@ class TaskyardWorker(Worker):
 
 def run_worker(settings: Settings, queues: Sequence[str] | None = None, name: str | None = None) -> int:
     """Run a worker in this process until it is told to stop; task modules are already loaded. Returns the exit code."""
-    yard = Yard.open(settings)
+    private_files.restrict_umask()
+    forget_secrets()
+    # Neither is needed to run a task, so none can read it from there.
+    yard = Yard.open(replace(settings, secret_key="", admin_password=""))
     until_done(yard.redis.ping)
     worker = TaskyardWorker(yard, queues, name or f"{socket.gethostname()}-{os.getpid()}")
     try:

@@ -23,7 +23,7 @@ from workers.domain.errors import BadInput, Conflict, NotFound, Unavailable
 from workers.domain.filters import JobFilter
 from workers.domain.ids import new_id
 from workers.domain.states import FINAL, WAITING, Status
-from workers.services import audit
+from workers.services import audit, files
 from workers.services.enqueueing import NewJob, enqueue
 from workers.services.jobs import FRESH, released
 from workers.services.telling import push, tell, tell_kind
@@ -179,6 +179,8 @@ def _is_asked_to_stop(connection: Connection, row: Row, now: datetime, actor: st
 
 
 def _carry_out(yard: Yard, action: str, done: Sequence[Row]) -> None:
+    for row in done if action == "delete" else ():
+        files.remove_job_folder(yard.settings, row["id"])
     with suppress(Unavailable):
         if action in {"retry", "run_now"}:
             push(yard, done)

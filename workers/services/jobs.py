@@ -20,7 +20,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.names import rq_id
 from workers.domain.states import FINAL, WAITING, Status
-from workers.services import audit, catalogue
+from workers.services import audit, catalogue, files
 from workers.services.enqueueing import (
     Enqueued,
     NewJob,
@@ -137,6 +137,7 @@ def delete(yard: Yard, job_id: str, actor: Actor) -> None:
         if not jobs.remove(connection, [job_id]):
             raise _lost_race(row)
         _audit(connection, actor, "job.deleted", row, None, now)
+    files.remove_job_folder(yard.settings, job_id)
     with suppress(Unavailable):
         queues.remove(yard.redis, [queues.PushRef.of(row)])
     tell(yard, row, status="deleted")

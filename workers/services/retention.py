@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -10,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, i
 
 from workers.domain.ids import first_id
 from workers.domain.states import FINAL
+from workers.services import files
 from workers.services.statistics import HEALTH, minute_of
 from workers.store import alerts, jobs, schedules, sweeps, trigger_rows
 from workers.store.jobs import JOBS
@@ -33,7 +33,7 @@ def purge_step(yard: Yard, now: datetime) -> int:
         found = connection.execute(old).scalars().all()
         removed = jobs.remove(connection, found) if found else 0
     for job_id in found:
-        shutil.rmtree(yard.settings.files_dir / job_id, ignore_errors=True)
+        files.remove_job_folder(yard.settings, job_id)
     return removed
 
 

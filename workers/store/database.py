@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,17 @@ def prepare(engine: Engine) -> None:
     """Teach an engine what SQLite needs: WAL, foreign keys, a write lock taken at BEGIN. Twice is harmless."""
     if engine.dialect.name != "sqlite" or event.contains(engine, "connect", _on_connect):
         return
+    event.listen(engine, "do_connect", _before_connect)
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
+
+
+def _before_connect(_dialect: Any, _record: Any, arguments: Any, _options: Any) -> None:
+    # SQLite gives the files beside it the mode of the database, so it is made private before it is opened.
+    path = str(arguments[0]) if arguments else ""
+    if path and not path.startswith((":", "file:")):
+        with suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _on_connect(connection: Any, _record: Any) -> None:

@@ -6,47 +6,49 @@ import codecs
 import gzip
 import io
 import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 import httpx
 
 from workers.broker import outgoing
 from workers.services import files
 from workers.settings import Settings
-from workers.task import Reject, check_canceled, log, step
+from workers.task import Reject, check_canceled, job_files, log, step
 
 MAX_BYTES = 2 * 1024**3
 _CHUNK = 1 << 20
 
 
 class Dataset:
-    """A table as bytes, opened anew for each pass."""
+    """A table as bytes, read from its start in each pass; the file stays open, so every pass reads the same one."""
 
-    def __init__(self, root: Path, path: str, name: str) -> None:
-        self._root, self._path, self.name = root, path, name
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self.name = file, name
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """Open it, unpacked. Raises Reject for what cannot be unpacked."""
+        self._file.seek(0)
         try:
-            with files.open_below(self._root, self._path) as plain:
-                if self.name.lower().endswith(".zip"):
-                    with zipfile.ZipFile(plain) as archive, archive.open(_member(archive)) as member:
-                        yield member
-                elif self.name.lower().endswith(".gz"):
-                    with gzip.open(plain) as unpacked:
-                        yield unpacked  # type: ignore[misc]
-                else:
-                    yield plain
-        except files.FileRefused as error:
-            raise Reject(str(error)) from error
+            if self.name.lower().endswith(".zip"):
+                with zipfile.ZipFile(self._file) as archive, archive.open(_member(archive)) as file:
+                    yield file
+            elif self.name.lower().endswith(".gz"):
+                with gzip.open(self._file) as packed:
+                    yield packed  # type: ignore[misc]
+            else:
+                yield self._file
         except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise Reject(f"{self.name} cannot be unpacked: {error}. Is it whole, and what its name says?") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def survey(self) -> tuple[int, str]:
         """Read it once: how many lines it has and in which encoding it is. Raises Reject above 2 GiB."""
@@ -70,52 +72,49 @@ class Dataset:
         return lines + (last != b"\n"), encoding
 
 
-def fetch(source: str, settings: Settings, folder: Path) -> Dataset:
-    """Find or download a dataset. Raises Reject with what to do."""
+def fetch(source: str, settings: Settings) -> Dataset:
+    """Open or download a dataset. Raises Reject with what to do."""
     if source.startswith(("http://", "https://")):
-        return _download(source, settings, folder)
-    is_upload = source.startswith("upload:")
-    root = settings.uploads_dir if is_upload else settings.inbox_dir
-    path = source.removeprefix("upload:" if is_upload else "inbox:")
+        return _download(source, settings)
     try:
-        with files.open_below(root, path) as file:
-            size = os.fstat(file.fileno()).st_size
+        file, name = files.open_source(settings, source)
     except files.FileRefused as error:
         raise Reject(
             f"{error} Upload the file, or put it into the inbox (INBOX_DIR) and name its path there."
         ) from error
-    if size == 0:
+    if os.fstat(file.fileno()).st_size == 0:
+        file.close()
         raise Reject("The file is empty.")
-    return Dataset(root, path, Path(path).name)
+    return Dataset(file, name)
 
 
-def _download(url: str, settings: Settings, folder: Path) -> Dataset:
+def _download(url: str, settings: Settings) -> Dataset:
     step("download")
-    path = folder / ".download"
+    # It has no name, so nobody can list it and nothing is left of it when the job ends, however it ends.
+    file = tempfile.TemporaryFile(dir=job_files())  # noqa: SIM115 - the dataset closes it
     try:
         with outgoing.stream("GET", url, allow_private=settings.allow_private_http) as answer:
             if 400 <= answer.status_code < 500:
                 raise Reject(f"{url} answers {answer.status_code}. Check the address.")
             answer.raise_for_status()
-            written = _write(answer, path)
+            written = _write(answer, file)
     except outgoing.Refused as error:
         raise Reject(str(error)) from error
     log(f"downloaded {written:,} bytes")
     if not written:
         raise Reject("The file is empty.")
     name = httpx.URL(url).path.rpartition("/")[2] or "data.csv"
-    return Dataset(folder, path.name, name)
+    return Dataset(cast(BinaryIO, file), name)
 
 
-def _write(answer: httpx.Response, path: Path) -> int:
+def _write(answer: httpx.Response, file: IO[bytes]) -> int:
     written = 0
-    with path.open("wb") as file:
-        for chunk in answer.iter_raw():
-            check_canceled()
-            written += len(chunk)
-            if written > MAX_BYTES:
-                raise Reject("It is larger than 2 GiB.")
-            file.write(chunk)
+    for chunk in answer.iter_raw():
+        check_canceled()
+        written += len(chunk)
+        if written > MAX_BYTES:
+            raise Reject("It is larger than 2 GiB.")
+        file.write(chunk)
     return written
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TextIO
 
 from pydantic import Field
 
+from workers.services import files
 from workers.task import Reject, current_settings, job_files, log, progress, step, task
 from workers.tasks import _report, _sources
 from workers.tasks._columns import Column
@@ -40,25 +41,48 @@ def process(
 ) -> dict[str, Any]:
     """Analyse every column of a CSV and make a report, as HTML and JSON."""
     start = time.monotonic()
-    folder = job_files()
-    dataset = _sources.fetch(source, current_settings(), folder)
+    dataset = _sources.fetch(source, current_settings())
+    try:
+        table = _read(dataset, delimiter, chunk_size)
+    finally:
+        dataset.close()
+    seconds = time.monotonic() - start
+    log(f"read {table.records:,} records of {len(table.names)} columns in {seconds:.1f} s")
+    result = table.summary()
+    step("report")
+    _write_reports(dataset.name, result, seconds)
+    progress(table.records, table.records, "report written")
+    return {**result, "report_html": "report.html", "report_json": "report.json"}
+
+
+def _read(dataset: _sources.Dataset, delimiter: str | None, chunk_size: int) -> _Table:
     step("count")
     lines, encoding = dataset.survey()
     if encoding == "latin-1":
         log("It is not UTF-8; it is read as Latin-1.", "warning")
     step("analyse")
     with dataset.open() as file:
-        table = _Table(_sources.text_of(file, encoding), delimiter or None)
+        text = _sources.text_of(file, encoding)
+        table = _Table(text, delimiter or None)
         table.read(chunk_size, max(lines - 1, 0))
-    (folder / ".download").unlink(missing_ok=True)
-    seconds = time.monotonic() - start
-    log(f"read {table.records:,} records of {len(table.names)} columns in {seconds:.1f} s")
-    result = table.summary()
-    step("report")
-    (folder / "report.json").write_text(json.dumps(result, indent=2, ensure_ascii=False), encoding="utf-8")
-    (folder / "report.html").write_text(_report.html(dataset.name, result, seconds), encoding="utf-8")
-    progress(table.records, table.records, "report written")
-    return {**result, "report_html": "report.html", "report_json": "report.json"}
+        text.detach()
+    return table
+
+
+def _write_reports(name: str, result: dict[str, Any], seconds: float) -> None:
+    """Write both reports or none, so that a job that fails leaves no half of them."""
+    contents = {
+        "report.json": json.dumps(result, indent=2, ensure_ascii=False),
+        "report.html": _report.html(name, result, seconds),
+    }
+    folder = job_files()
+    try:
+        for file_name, content in contents.items():
+            files.write_file(folder, file_name, content.encode(errors="replace"))
+    except BaseException:
+        for file_name in contents:
+            (folder / file_name).unlink(missing_ok=True)
+        raise
 
 
 class _Table:

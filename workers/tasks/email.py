@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field
 
 from workers.domain.ids import new_id
+from workers.services import files
 from workers.task import Reject, Skipped, current_settings, log, progress, task
 from workers.tasks.reports import numbers_of_a_day
 
@@ -82,7 +83,8 @@ def put(to: str, subject: str, body: str) -> str:
     mail.set_content(body)
     mail_id = new_id()
     draft = _folder("drafts") / f"{mail_id}.eml"
-    draft.write_bytes(mail.as_bytes())
+    with files.create_file(draft.parent, draft.name) as file:
+        file.write(mail.as_bytes())
     draft.rename(_folder("outbox") / draft.name)
     return mail_id
 
@@ -91,7 +93,7 @@ def _take() -> list[Path]:
     """Claim the oldest mails by renaming them, so that two flushes never send the same one."""
     outbox, sending = _folder("outbox"), _folder("sending")
     for left in sending.glob("*.eml"):
-        if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+        if time.time() - left.lstat().st_mtime > LEFT_SECONDS:
             left.rename(outbox / left.name)
     taken = []
     for path in sorted(outbox.glob("*.eml"))[:AT_ONCE]:
@@ -99,7 +101,7 @@ def _take() -> list[Path]:
             claimed = path.rename(sending / path.name)
         except FileNotFoundError:
             continue
-        os.utime(claimed)
+        os.utime(claimed, follow_symlinks=False)
         taken.append(claimed)
     return taken
 
@@ -107,8 +109,9 @@ def _take() -> list[Path]:
 def _send(server: smtplib.SMTP | None, path: Path) -> bool:
     if server is not None:
         try:
-            server.send_message(BytesParser(policy=policy.SMTP).parsebytes(path.read_bytes()))
-        except smtplib.SMTPException as error:
+            with files.open_below(path.parent, path.name, follow_links=False) as file:
+                server.send_message(BytesParser(policy=policy.SMTP).parse(file))
+        except (smtplib.SMTPException, files.FileRefused) as error:
             log(f"{path.stem}: {error}", "warning")
             _put_back(path)
             return False
@@ -143,6 +146,4 @@ def _server() -> Iterator[smtplib.SMTP | None]:
 
 
 def _folder(name: str) -> Path:
-    folder = current_settings().data_dir / "mail" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return files.make_folder(current_settings().data_dir / "mail", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from workers.broker import outgoing
 from workers.domain.clock import rfc3339, utcnow
-from workers.services import statistics
+from workers.services import files, statistics
 from workers.services.statistics import minute_of
 from workers.task import current_settings, job_files, log, set_setting, step, task, the_yard
 
@@ -29,8 +30,8 @@ def daily_analytics(
     step("count")
     told = _told(now - timedelta(hours=hours), now)
     step("write")
-    (job_files() / "report.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
-    (job_files() / "report.html").write_text(_html(told), encoding="utf-8")
+    files.write_file(job_files(), "report.json", json.dumps(told, indent=2).encode())
+    files.write_file(job_files(), "report.html", _html(told).encode())
     set_setting("reports.daily_analytics", told)
     if slack_webhook:
         step("send")
@@ -48,12 +49,11 @@ def monthly_usage(
         first = (first - timedelta(days=1)).replace(day=1)
     following = (first + timedelta(days=32)).replace(day=1)
     told = _told(first, following, most=10_000)
-    with (job_files() / f"usage-{first:%Y-%m}.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("task", "completed", "failed", "run_seconds"))
-        writer.writerows(
-            (name, one["completed"], one["failed"], one["run_seconds"]) for name, one in told["tasks"].items()
-        )
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(("task", "completed", "failed", "run_seconds"))
+    writer.writerows((name, one["completed"], one["failed"], one["run_seconds"]) for name, one in told["tasks"].items())
+    files.write_file(job_files(), f"usage-{first:%Y-%m}.csv", table.getvalue().encode())
     return {**told, "month": f"{first:%Y-%m}", "tasks": dict(list(told["tasks"].items())[:MOST_TASKS])}
 
 
