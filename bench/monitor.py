@@ -19,6 +19,7 @@ from sqlalchemy import insert, text
 from bench._common import tell, yard
 from bench._history import fill
 from dashboard.factory import create_app
+from tests.support import sign_in
 from workers.domain import histograms
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
@@ -81,7 +82,7 @@ def retry_seconds(yard: Yard, count: int) -> tuple[float, float]:
     """Measure one bulk retry of so many failed jobs, and the slowest Jobs page meanwhile (milliseconds)."""
     add(yard, count, status="failed", task="samples.fail", failed_at=utcnow())
     client = create_app(yard.settings, yard).test_client()
-    client.post("/sign-in", data={"name": "ada", "password": PASSWORD})
+    sign_in(client, "ada", PASSWORD)
     wanted = JobFilter(status=("failed",), task=("samples.fail",))
     pages: list[float] = []
     over = threading.Event()

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from bench._common import tell, yard
 from bench._history import fill
 from dashboard.factory import create_app
+from tests.support import sign_in
 from workers.domain.actors import Actor
 from workers.services import tokens, users
 
@@ -67,7 +68,7 @@ def main() -> None:
         users.add(opened, "ada", "admin", PASSWORD, SYSTEM)
         header = {"Authorization": f"Bearer {tokens.create(opened, 'bench', 'admin', None, SYSTEM)}"}
         client = create_app(opened.settings, opened).test_client()
-        assert client.post("/sign-in", data={"name": "ada", "password": PASSWORD}).status_code == 303
+        assert sign_in(client, "ada", PASSWORD).status_code == 303
         for size in wanted.sizes:
             fill(opened, size)
             cursor = deep(client, header, size)

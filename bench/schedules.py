@@ -15,6 +15,7 @@ from sqlalchemy import insert
 from bench._common import ROOT, tell, yard
 from bench.pages import PASSWORD, SYSTEM, milliseconds
 from dashboard.factory import create_app
+from tests.support import sign_in
 from workers.broker.timers import Timers
 from workers.domain.clock import utcnow
 from workers.services import carrying, enqueueing, firing, schedule_load, schedules, users
@@ -99,7 +100,7 @@ def main() -> None:
     with yard() as opened:
         users.add(opened, "ada", "admin", PASSWORD, SYSTEM)
         client = create_app(opened.settings, opened).test_client()
-        assert client.post("/sign-in", data={"name": "ada", "password": PASSWORD}).status_code == 303
+        assert sign_in(client, "ada", PASSWORD).status_code == 303
         made = fill(opened)
         begun = time.perf_counter()
         while carrying.reconcile(opened, 5000):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from flask import flash, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
+
+from dashboard.redirects import path_on_host
 
 
 def done(message: str, location: str, *, kind: str = "success", stay: bool = False) -> ResponseReturnValue:
@@ -19,8 +19,5 @@ def done(message: str, location: str, *, kind: str = "success", stay: bool = Fal
 
 
 def came_from(default: str) -> str:
-    """Tell the page of ours from which this form was sent."""
-    there = urlsplit(request.referrer or "")
-    if there.netloc == request.host and there.path:
-        return there.path + (f"?{there.query}" if there.query else "")
-    return default
+    """Return the page of this site from which the form was sent."""
+    return path_on_host(request.referrer, request.host, default)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, Request
+from flask import Flask, Request, request
 from flask_login import UserMixin
 
 from dashboard.context import yard
@@ -51,7 +51,9 @@ def init(app: Flask) -> None:
 
 
 def find_person(kept: str) -> Person | None:
-    """Find the person of a session; None when the session was ended or the person locked out."""
+    """Return the user of a session; None when it was ended, the user is locked, or the request brings a credential itself."""
+    if "Authorization" in request.headers:
+        return None  # the credential that is sent with a request is the one that is checked, and no other
     user_id, _, epoch = kept.partition(":")
     with yard().database.read() as connection:
         row = users.by_id(connection, user_id)
@@ -60,14 +62,14 @@ def find_person(kept: str) -> Person | None:
     return Person(row)
 
 
-def find_program(request: Request) -> Program | None:
-    """Find the token of a request."""
-    secret = bearer(request)
+def find_program(sent: Request) -> Program | None:
+    """Return the token of a request."""
+    secret = bearer(sent)
     row = tokens.find(yard(), secret) if secret else None
     return Program(row) if row is not None else None
 
 
-def bearer(request: Request) -> str | None:
-    """Tell the bearer token that a request carries."""
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+def bearer(sent: Request) -> str | None:
+    """Return the bearer token that a request carries."""
+    scheme, _, secret = sent.headers.get("Authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" and secret else None

@@ -9,16 +9,28 @@ from flask import Flask, current_app, g
 from flask_login import current_user
 from sqlalchemy import Connection
 
+from dashboard.hashing import HashingPool
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Forbidden
 from workers.services import statistics
+from workers.services.throttling import Throttle
 from workers.yard import Yard
 
 
 def yard() -> Yard:
     """Tell the way into Taskyard."""
     return cast(Yard, current_app.extensions["yard"])
+
+
+def throttle() -> Throttle:
+    """Return the counters of attempts."""
+    return cast(Throttle, current_app.extensions["throttle"])
+
+
+def hashing() -> HashingPool:
+    """Return the threads that hash passwords."""
+    return cast(HashingPool, current_app.extensions["hashing"])
 
 
 def conn() -> Connection:

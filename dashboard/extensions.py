@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
@@ -13,4 +11,3 @@ from workers.store.models import Base
 db = SQLAlchemy(metadata=Base.metadata)
 login = LoginManager()
 csrf = CSRFProtect()
-limiter = Limiter(get_remote_address, default_limits=[], strategy="fixed-window")

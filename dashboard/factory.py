@@ -13,11 +13,13 @@ from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from dashboard import auth, body_limits, context, problems, routes, security, watchman
-from dashboard.extensions import db, limiter
+from dashboard.extensions import db
+from dashboard.hashing import HashingPool
 from dashboard.live import init_live
 from dashboard.presenters import words
 from workers.domain.states import Status
 from workers.services import own_changes
+from workers.services.throttling import Throttle
 from workers.settings import Settings
 from workers.store import alerts
 from workers.store.database import Database, engine_options
@@ -35,11 +37,12 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     with app.app_context():
         app.extensions["yard"] = yard or Yard.open(settings, Database(db.engine))
         own_changes.watch(app.extensions["yard"].database)
+    app.extensions["throttle"] = Throttle(app.extensions["yard"])
+    app.extensions["hashing"] = HashingPool()
     if settings.trusted_proxies:
         n = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
     body_limits.init(app)
-    limiter.init_app(app)
     context.init(app)
     auth.init(app)
     security.init(app)
@@ -66,16 +69,8 @@ def _configure(app: Flask, settings: Settings) -> None:
         WTF_CSRF_TIME_LIMIT=None,
         MAX_FORM_MEMORY_SIZE=2_000_000,
         SEND_FILE_MAX_AGE_DEFAULT=31_536_000,
-        RATELIMIT_STORAGE_URI=_limits(settings),
-        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
-        RATELIMIT_HEADERS_ENABLED=True,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-
-
-def _limits(settings: Settings) -> str:
-    url = settings.effective_redis_url
-    return "redis+" + url if url.startswith("unix://") else url
 
 
 def _kept_secret(settings: Settings) -> str:

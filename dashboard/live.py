@@ -19,13 +19,16 @@ from gevent.monkey import is_module_patched
 from redis.exceptions import RedisError
 
 from dashboard.auth import Person
+from dashboard.context import throttle
 from dashboard.live_gate import LiveGate
 from dashboard.relay import WINDOW_SECONDS, Coalescer
+from dashboard.security import WRONG_TOKENS_A_MINUTE
 from dashboard.websockets import MAX_MESSAGE_BYTES
 from workers.broker.live import CHANNEL
 from workers.domain.clock import utcnow
-from workers.domain.errors import TaskyardError
+from workers.domain.errors import TaskyardError, Throttled
 from workers.services import statistics, tokens
+from workers.services.throttling import Limit, network_of
 from workers.store import users
 from workers.yard import Yard
 
@@ -129,6 +132,8 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
     def _who(self, auth: Any) -> tuple[str, str] | None:
         if isinstance(auth, dict) and isinstance(auth.get("token"), str):
             row = tokens.find(self._yard, auth["token"])
+            if row is None:
+                self._count_wrong_token()
             return ("token", auth["token"]) if row is not None else None
         if not current_user.is_authenticated:
             return None
@@ -136,6 +141,12 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
             return "session", current_user.get_id()
         header = request.headers.get("Authorization", "").partition(" ")[2]
         return "token", header
+
+    def _count_wrong_token(self) -> None:
+        try:
+            throttle().count(Limit("token", network_of(request.remote_addr), WRONG_TOKENS_A_MINUTE))
+        except Throttled as error:
+            raise Refused(error.message) from error
 
     def _count(self, room: str, change: int) -> None:
         n = self._watching.get(room, 0) + change

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from flask import Flask, Response, json, make_response, render_template, request
-from flask_limiter import RateLimitExceeded
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from werkzeug.exceptions import HTTPException
@@ -23,6 +22,7 @@ _STATUS: list[tuple[type[errors.TaskyardError], int, str]] = [
     (errors.NotFound, 404, "There is nothing here"),
     (errors.Conflict, 409, "Its state forbids that"),
     (errors.Forbidden, 403, "You may not do that"),
+    (errors.Throttled, 429, "Too many attempts"),
     (errors.Unavailable, 503, "Not available now"),
 ]
 
@@ -61,7 +61,10 @@ def _ours(error: errors.TaskyardError) -> Response:
                 more["errors"] = error.errors
             if isinstance(error, errors.Conflict) and error.state:
                 more["state"] = error.state
-            return problem(status, title, error.message, **more)
+            answer = problem(status, title, error.message, **more)
+            if isinstance(error, errors.Throttled):
+                answer.headers["Retry-After"] = str(error.wait_seconds)
+            return answer
     return problem(500, "Something failed", error.message)
 
 
@@ -77,12 +80,11 @@ def _http(error: HTTPException) -> Response:
         405: ("Not this way", f"{request.method} is not possible here."),
         413: ("Too large", "What was sent is larger than the bound."),
         415: ("Not this form", "Send JSON with the header Content-Type: application/json."),
-        429: ("Too many tries", "Wait a little, then try again."),
     }
     title, detail = words.get(error.code or 500, (error.name, error.description or error.name))
     answer = problem(error.code or 500, title, detail)
     for name in ("Allow", "Retry-After"):
-        value = dict(error.get_headers()).get(name) if not isinstance(error, RateLimitExceeded) else None
+        value = dict(error.get_headers()).get(name)
         if value:
             answer.headers[name] = value
     return answer

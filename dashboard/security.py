@@ -8,12 +8,16 @@ from typing import Any, TypeVar
 from flask import Flask, Response, current_app, redirect, request, url_for
 from flask_login import current_user
 
-from dashboard.auth import bearer
+from dashboard.auth import Person
+from dashboard.context import throttle
 from dashboard.extensions import csrf
 from workers.domain.errors import Forbidden, TaskyardError
+from workers.services.throttling import Limit, network_of
 
+WRONG_TOKENS_A_MINUTE = 60
 F = TypeVar("F", bound=Callable[..., Any])
 PUBLIC = "public"
+_SAFE = {"GET", "HEAD", "OPTIONS"}
 CSP = {
     "default-src": "'self'",
     "img-src": "'self' data:",
@@ -51,13 +55,15 @@ def _guard() -> Any:
         return None  # no such page: the answer is 404 whoever asks
     role = _role_of(request.endpoint)
     if role == PUBLIC:
+        if request.method not in _SAFE:
+            csrf.protect()
         return None
     if not current_user.is_authenticated:
         return _ask_to_sign_in()
     if role is None or not current_user.actor.may(role):
         wanted = f"It needs the role {role}; yours is {current_user.role}." if role else "It is open to nobody."
         raise Forbidden(f"You may not do that. {wanted}")
-    if bearer(request) is None:
+    if isinstance(current_user._get_current_object(), Person) and request.method not in _SAFE:
         csrf.protect()
     return None
 
@@ -69,6 +75,9 @@ def _role_of(endpoint: str) -> str | None:
 
 
 def _ask_to_sign_in() -> Any:
+    if "Authorization" in request.headers:
+        throttle().count(Limit("token", network_of(request.remote_addr), WRONG_TOKENS_A_MINUTE))
+        raise NotSignedIn("This token is not valid. Send a current one as Authorization: Bearer <token>.")
     wants_page = request.method in {"GET", "HEAD"} and not request.path.startswith("/api/v1/")
     if wants_page and request.accept_mimetypes.accept_html and "X-Region" not in request.headers:
         target = request.full_path.rstrip("?")

@@ -19,7 +19,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.postgres import PostgresServer
-from tests.support import eventually
+from tests.support import eventually, sign_in
 from workers import registry
 from workers.broker.embedded import EmbeddedValkey
 from workers.domain.actors import Actor
@@ -176,7 +176,7 @@ class Auth:
         """Make a client that this person is signed in with, or nobody; it sends the CSRF token by itself."""
         client = self._app.test_client()
         if name is not None:
-            answer = client.post("/sign-in", data={"name": name, "password": PASSWORD})
+            answer = sign_in(client, name, PASSWORD)
             assert answer.status_code == 303, answer.text
         return client
 

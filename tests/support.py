@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 
 def eventually(assertion: Callable[[], object], within: float = 5.0, every: float = 0.05) -> None:
@@ -18,6 +19,13 @@ def eventually(assertion: Callable[[], object], within: float = 5.0, every: floa
             if time.monotonic() >= until:
                 raise
             time.sleep(every)
+
+
+def sign_in(client: Any, name: str, password: str, **fields: str) -> Any:
+    """Sign in with a Flask test client as a browser does: with the token of the form."""
+    page = client.get("/sign-in").text
+    token = page.split('name="csrf_token" value="', 1)[1].split('"', 1)[0]
+    return client.post("/sign-in", data={"name": name, "password": password, "csrf_token": token, **fields})
 
 
 def free_port() -> int:

@@ -239,7 +239,9 @@ def once(key: object, scope: str | None = None) -> bool:
         if job is not None:
             stale = (_MARKS.c.job_id == job.job_id, _MARKS.c.attempt < job.attempt)
             connection.execute(delete(_MARKS).where(_MARKS.c.scope == row["scope"], _MARKS.c.key == row["key"], *stale))
-        return connection.execute(insert_or_ignore(connection, _MARKS), row).rowcount == 1
+        # PostgreSQL counts no rows for this statement; the row that it returns says whether it was inserted.
+        inserted = insert_or_ignore(connection, _MARKS).returning(_MARKS.c.id)
+        return connection.execute(inserted, row).first() is not None
 
 
 def job_files() -> Path:

@@ -12,19 +12,21 @@ from sqlalchemy import select
 
 from dashboard.actions import done
 from dashboard.auth import Person
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, hashing, throttle, yard
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.services import callbacks
 from workers.services import tokens as token_service
 from workers.services import users as user_service
+from workers.services.throttling import Limit
 from workers.store import tokens, users
 from workers.store.models import AuditEntry
 
 bp = Blueprint("settings", __name__)
 _AUDIT = AuditEntry.__table__
 AUDIT_ROWS = 50
+PASSWORD_ATTEMPTS_A_MINUTE = 5
 
 
 @bp.get("/settings")
@@ -39,11 +41,15 @@ def page() -> ResponseReturnValue:
 def password() -> ResponseReturnValue:
     """Choose a new password; it ends every other session of mine."""
     me = actor()
-    if me.kind != "user" or user_service.check_password(yard(), me.name, request.form.get("present", "")) is None:
+    attempt = Limit("password", me.name, PASSWORD_ATTEMPTS_A_MINUTE)
+    throttle().count(attempt)
+    present = request.form.get("present", "")
+    if me.kind != "user" or user_service.check_password(yard(), me.name, present, hashing().run) is None:
         raise BadInput("The present password is not right.", field="present")
     if not request.form.get("password"):
         raise BadInput("Give the new password.", field="password")
-    user_service.set_password(yard(), me.name, request.form["password"], me)
+    user_service.set_password(yard(), me.name, request.form["password"], me, hashing().run)
+    throttle().refund(attempt)
     with yard().database.read() as connection:
         row = users.by_name(connection, me.name)
     login_user(Person(row))
@@ -55,7 +61,7 @@ def password() -> ResponseReturnValue:
 def add_user() -> ResponseReturnValue:
     """Add a person; the made-up password is shown once."""
     name = request.form.get("name", "")
-    made = user_service.add(yard(), name, request.form.get("role", "viewer"), None, actor())
+    made = user_service.add(yard(), name, request.form.get("role", "viewer"), None, actor(), hashing().run)
     return _page(secret=(f"The one-time password of {name}", made))
 
 
@@ -65,7 +71,7 @@ def change_user(name: str) -> ResponseReturnValue:
     """Change a person's role, lock them out or let them in, or make up a new password."""
     change = request.form.get("change", "")
     if change == "password":
-        made = user_service.set_password(yard(), name, None, actor())
+        made = user_service.set_password(yard(), name, None, actor(), hashing().run)
         return _page(secret=(f"The one-time password of {name}", made))
     if change in {"lock", "unlock"}:
         user_service.change(yard(), name, actor(), disabled=change == "lock")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.support import sign_in
 from workers.domain.actors import Actor
 from workers.services import execution, jobs
 from workers.services.enqueueing import NewJob
@@ -86,15 +87,15 @@ def test_a_write_without_its_csrf_token_is_refused(auth: Any, light_yard: Yard) 
 
 def test_a_wrong_password_and_an_unknown_name_look_the_same(app: Flask) -> None:
     client = app.test_client()
-    wrong = client.post("/sign-in", data={"name": "olga", "password": "wrong"})
-    unknown = client.post("/sign-in", data={"name": "otto", "password": "wrong"})
+    wrong = sign_in(client, "olga", "wrong")
+    unknown = sign_in(client, "otto", "wrong")
     assert (wrong.status_code, unknown.status_code) == (403, 403)
     assert wrong.text.replace("olga", "") == unknown.text.replace("otto", "")
 
 
 def test_many_tries_at_one_name_are_slowed_down(app: Flask) -> None:
     client = app.test_client()
-    codes = [client.post("/sign-in", data={"name": "olga", "password": "no"}).status_code for _ in range(7)]
+    codes = [sign_in(client, "olga", "no").status_code for _ in range(7)]
     assert codes[-1] == 429
 
 
@@ -102,9 +103,7 @@ def test_many_tries_at_one_name_are_slowed_down(app: Flask) -> None:
     "target", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"]
 )
 def test_sign_in_leads_to_nobody_elses_place(app: Flask, auth: Any, target: str) -> None:
-    answer = app.test_client().post(
-        "/sign-in", data={"name": "vera", "password": "correct horse battery", "next": target}
-    )
+    answer = sign_in(app.test_client(), "vera", "correct horse battery", next=target)
     assert answer.headers["Location"] == "/"
 
 

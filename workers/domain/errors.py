@@ -6,6 +6,7 @@ TaskyardError
 ├── NotFound            there is no such thing
 ├── Conflict            the thing is in a state that forbids it; `state` says which
 ├── Forbidden           this person or token may not do it
+├── Throttled           too many attempts; `wait_seconds` says for how long
 ├── Unavailable         the database or Redis cannot be reached now
 └── SettingsError       the environment holds a setting that cannot be used
 
@@ -14,6 +15,7 @@ The message is written for people: what happened, why, what to do. No HTTP here;
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -56,6 +58,14 @@ class Conflict(TaskyardError):
 
 class Forbidden(TaskyardError):
     """You may not do that."""
+
+
+class Throttled(TaskyardError):
+    """There were too many attempts."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        self.wait_seconds = max(1, math.ceil(wait_seconds))
+        super().__init__(f"There were too many attempts. Wait {self.wait_seconds} s, then try again.")
 
 
 class Unavailable(TaskyardError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -19,8 +21,15 @@ from workers.store.types import Row
 from workers.yard import Yard
 
 SHORTEST_PASSWORD = 8
+LONGEST_PASSWORD = 1_000
+Run = Callable[..., Any]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _hasher = PasswordHasher()
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function here and now."""
+    return function(*arguments)
 
 
 def ensure_admin(yard: Yard, password: str) -> str | None:
@@ -46,7 +55,7 @@ def ensure_admin(yard: Yard, password: str) -> str | None:
     return None if password else chosen
 
 
-def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor) -> str:
+def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor, run: Run = call) -> str:
     """Add a person; the password, made up when none is given. Raises BadInput, Conflict."""
     if not _NAME.fullmatch(name):
         raise BadInput("A name has 1 to 64 letters, digits, dots, dashes, underscores or @.", field="name")
@@ -55,7 +64,7 @@ def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor) ->
     row = {
         "id": new_id(),
         "name": name,
-        "password_hash": _hasher.hash(chosen),
+        "password_hash": run(_hasher.hash, chosen),
         "role": check_role(role),
         "epoch": 1,
         "must_change_password": password is None,
@@ -86,29 +95,41 @@ def change(yard: Yard, name: str, actor: Actor, *, role: str | None = None, disa
         audit.record(connection, actor, "user.changed", "user", name, now, {"role": row["role"]}, values)
 
 
-def set_password(yard: Yard, name: str, password: str | None, actor: Actor) -> str:
-    """Set a person's password, made up when none is given; it ends their sessions. Raises NotFound, BadInput."""
+def set_password(yard: Yard, name: str, password: str | None, actor: Actor, run: Run = call) -> str:
+    """Set a user's password, generated when none is given; it ends their sessions. Raises NotFound, BadInput."""
     chosen = _checked(password) if password else secrets.token_urlsafe(12)
+    password_hash = run(_hasher.hash, chosen)
     now = utcnow()
     with yard.database.write() as connection:
         row = users.by_name(connection, name)
         if row is None:
             raise NotFound(f"There is no user {name}.")
-        values = {"password_hash": _hasher.hash(chosen), "must_change_password": password is None}
+        values = {"password_hash": password_hash, "must_change_password": password is None}
         users.change(connection, row["id"], values, end_sessions=True)
         audit.record(connection, actor, "user.password_set", "user", name, now)
     return chosen
 
 
-def check_password(yard: Yard, name: str, password: str) -> Row | None:
-    """Tell whose name and password these are; None when they fit nobody. Takes as long for a name that does not exist."""
+def check_password(yard: Yard, name: str, password: str, run: Run = call) -> Row | None:
+    """Return the user with this name and password, or None. An unknown name takes as long as a known one.
+
+    `run` calls the hashing; a web process passes its pool of threads.
+    """
     with yard.database.read() as connection:
-        row = users.by_name(connection, name[:64])
-    try:
-        _hasher.verify(row["password_hash"] if row else _nobody(), password[:1000])
-    except (VerificationError, InvalidHashError):
+        row = users.by_name(connection, name) if _NAME.fullmatch(name) else None
+    stored = row["password_hash"] if row else None
+    if not run(_verify, stored, password) or row is None:
         return None
-    return row if row is not None and row["disabled_at"] is None else None
+    return row if row["disabled_at"] is None else None
+
+
+def _verify(stored: str | None, password: str) -> bool:
+    try:
+        # A password of another length than any that is accepted cannot be right; hashing it would only cost.
+        _hasher.verify(stored or _nobody(), password[: LONGEST_PASSWORD + 1])
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def check_role(role: str) -> str:
@@ -124,6 +145,6 @@ def _nobody() -> str:
 
 
 def _checked(password: str) -> str:
-    if not SHORTEST_PASSWORD <= len(password) <= 1000:
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise BadInput(f"A password has at least {SHORTEST_PASSWORD} characters.", field="password")
     return password

@@ -16,7 +16,9 @@ USERS = cast(Table, User.__table__)
 
 def add(connection: Connection, row: Row) -> bool:
     """Insert a user; False when the name is taken."""
-    return connection.execute(insert_or_ignore(connection, USERS), row).rowcount == 1
+    # PostgreSQL counts no rows for this statement; the row that it returns says whether it was inserted.
+    inserted = insert_or_ignore(connection, USERS).returning(USERS.c.id)
+    return connection.execute(inserted, row).first() is not None
 
 
 def by_name(connection: Connection, name: str) -> Row | None:

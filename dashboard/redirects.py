@@ -1,0 +1,35 @@
+"""Where a browser may be sent: to a path of this Taskyard and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+MAX_TARGET = 2_000
+# Browsers drop tabs and line ends, and read a backslash as a slash.
+_PATH = re.compile(r"/(?![/\\])[^\x00-\x20\\\x7f-\xa0\ud800-\udfff]*")
+
+
+def local_path(target: str | None, default: str = "/") -> str:
+    """Return the target when it is a path of this site, else the default."""
+    if not target or len(target) > MAX_TARGET or not _PATH.fullmatch(target):
+        return default
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return default
+    if parts.scheme or parts.netloc or parts.path.startswith("//"):
+        return default
+    return target
+
+
+def path_on_host(address: str | None, host: str, default: str = "/") -> str:
+    """Return the path of an address such as a referrer when it leads to this host, else the default."""
+    try:
+        parts = urlsplit(address or "")
+    except ValueError:
+        return default
+    if parts.netloc != host:
+        return default
+    query = f"?{parts.query}" if parts.query else ""
+    return local_path(f"{parts.path}{query}", default)
