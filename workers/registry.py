@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from workers.domain.cron import LONGEST_INTERVAL_SECONDS, check_cron, check_zone
 from workers.domain.errors import BadInput, SettingsError
-from workers.domain.names import check_priority, check_queue, check_task
+from workers.domain.names import check_priority, check_queue, check_task, is_reserved_queue
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class TaskDefinition:
         return asyncio.run(result) if inspect.iscoroutine(result) else result
 
 
+_OWN_MODULES = "workers.tasks."
 REGISTRY: dict[str, TaskDefinition] = {}
 
 
@@ -74,7 +75,7 @@ def define(function: Callable[..., Any], name: str | None = None, **options: Any
         doc=inspect.getdoc(function) or "",
         module=function.__module__,
         _names=names,
-        **_checked(options),
+        **_checked(full_name, function.__module__, options),
     )
     REGISTRY[full_name] = definition
     return definition
@@ -110,8 +111,12 @@ def _payload_model(name: str, function: Callable[..., Any]) -> tuple[tuple[str, 
     return tuple(fields), model
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    check_queue(options.get("queue", "default"))
+def _checked(name: str, module: str, options: dict[str, Any]) -> dict[str, Any]:
+    queue = check_queue(options.get("queue", "default"))
+    if is_reserved_queue(queue) and not module.startswith(_OWN_MODULES):
+        raise SettingsError(
+            f"Task {name} names the queue {queue}, which is reserved for Taskyard's own work. Choose another queue."
+        )
     check_priority(options.get("priority", "normal"))
     _check_schedule(options.get("schedule"), options.get("timezone", "UTC"))
     options["secret"] = tuple(options.get("secret") or ())

@@ -17,6 +17,7 @@ from dashboard.security import requires
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.masking import mask
+from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
 from workers.domain.states import WAITING, Status
 from workers.services import explanations, files, jobs, statistics
 from workers.store import attempts, logs
@@ -50,6 +51,8 @@ def page(job_id: str) -> Response:
         usual=statistics.usual(conn(), job["task"]),
         runs=statistics.recent_runs(conn(), job["task"], 30),
         explanation=explanations.explain(conn(), job, now, yard().settings.heartbeat_seconds) if waiting else None,
+        is_system_job=job["task"] in SYSTEM_TASKS,
+        is_system_queue=is_reserved_queue(job["queue"]),
         children=rows.children(conn(), job_id, 20),
         curl=_curl(job),
         now=now,

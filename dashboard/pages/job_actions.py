@@ -56,6 +56,7 @@ def cancel(job_id: str) -> ResponseReturnValue:
 def delete(job_id: str) -> ResponseReturnValue:
     """Delete, after a page that asks."""
     row = jobs.get(conn(), job_id)
+    jobs.refuse_system_job(row)
     if request.method == "GET":
         return render_template("job/delete.html", active_page="jobs", job=row)
     jobs.delete(yard(), job_id, actor())
@@ -68,6 +69,7 @@ def delete(job_id: str) -> ResponseReturnValue:
 def edit(job_id: str) -> ResponseReturnValue:
     """Retry, or run again, with another payload."""
     row = jobs.get(conn(), job_id)
+    jobs.refuse_system_queue(row)
     if row["status"] not in {"failed", "canceled", "completed"}:
         raise Conflict("Only a job that has ended can be edited and tried again.", state=row["status"])
     if request.method == "GET":
@@ -109,7 +111,7 @@ def selection() -> ResponseReturnValue:
             refused += 1
     words = f"{worked} job{'' if worked == 1 else 's'} {WORDS[action]}."
     if refused:
-        words += f" {refused} could not be: their state forbids it."
+        words += f" {refused} could not be: their state or their queue forbids it."
     return done(words, came_from("/jobs"), kind="success" if worked else "error", stay=True)
 
 

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from dashboard.context import actor, conn
 from dashboard.security import requires
 from workers.domain.ids import is_id
+from workers.domain.names import SYSTEM_TASKS
 from workers.services import catalogue
 from workers.store import jobs, queues, schedules
 
@@ -54,7 +55,11 @@ def find() -> ResponseReturnValue:
     if q and not is_id(q):
         go.append(_item(f"Jobs with “{q}”", "search", "search", f"/jobs?words={q}"))
     do = (
-        [_item(f"Run {name}…", "opens its form", "play", f"/tasks/{name}/run") for name in tasks]
+        [
+            _item(f"Run {name}…", "opens its form", "play", f"/tasks/{name}/run")
+            for name in tasks
+            if name not in SYSTEM_TASKS
+        ]
         if actor().may("operator")
         else []
     )

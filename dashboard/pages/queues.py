@@ -78,6 +78,7 @@ def resume(name: str) -> ResponseReturnValue:
 @requires("operator")
 def purge(name: str) -> ResponseReturnValue:
     """Cancel all that waits on a queue, after a page that asks."""
+    queues.refuse_reserved(name, "purged")
     queues.get(conn(), name)
     if request.method == "GET":
         waiting, capped = job_lists.count_matching(conn(), JobFilter(queue=(name,), status=(Status.PENDING,)))

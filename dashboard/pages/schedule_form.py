@@ -18,6 +18,7 @@ from dashboard.zones import from_form, local, viewer_zone
 from workers.domain import cron, payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
+from workers.domain.names import is_reserved_queue
 from workers.services import catalogue, schedules
 from workers.services.schedule_checks import DEFAULTS, RHYTHM
 from workers.store import queues
@@ -73,7 +74,7 @@ def _kept(schedule_id: str | None) -> ResponseReturnValue:
 
 def _form(schedule_id: str | None, given: Mapping[str, Any], error: BadInput | Conflict | None = None) -> str:
     connection = conn()
-    tasks = [row for row in catalogue.list_tasks(connection) if row["queue"] != "system"]
+    tasks = [row for row in catalogue.list_tasks(connection) if not is_reserved_queue(row["queue"])]
     row = schedules.get(connection, schedule_id) if schedule_id else None
     shown = {**{name: value for name, value in DEFAULTS.items() if value is not None}, "payload": "{}", **given}
     shown.setdefault("tags_text", "")
@@ -83,7 +84,7 @@ def _form(schedule_id: str | None, given: Mapping[str, Any], error: BadInput | C
         schedule=row,
         given=shown,
         tasks=tasks,
-        queues=[one["name"] for one in queues.all_queues(connection) if one["name"] != "system"],
+        queues=[one["name"] for one in queues.all_queues(connection) if not is_reserved_queue(one["name"])],
         zones=sorted(cron.zone_names()),
         units=UNITS,
         errors=_errors(error),

@@ -17,6 +17,7 @@ from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput, NotFound
+from workers.domain.names import SYSTEM_TASKS, check_open_task, is_reserved_queue
 from workers.services import catalogue, statistics
 from workers.services.enqueueing import NewJob, enqueue
 from workers.store import queues
@@ -47,6 +48,7 @@ def page() -> Response:
         families=families,
         count=len(tasks),
         totals=totals,
+        system_tasks=SYSTEM_TASKS,
         q=q,
         now=utcnow(),
     )
@@ -92,7 +94,7 @@ def _form(name: str, given: dict[str, str], errors: dict[str, str], status: int)
         fields=forms.fields(schema, values, errors),
         given=given,
         errors=errors,
-        queues=[row["name"] for row in queues.all_queues(conn()) if row["name"] != "system"],
+        queues=[row["name"] for row in queues.all_queues(conn()) if not is_reserved_queue(row["name"])],
         usual=statistics.usual(conn(), name),
         max_retries=task["max_retries"],
     )
@@ -100,6 +102,7 @@ def _form(name: str, given: dict[str, str], errors: dict[str, str], status: int)
 
 
 def _task(name: str) -> dict[str, Any]:
+    check_open_task(name)
     for row in catalogue.list_tasks(conn()):
         if row["name"] == name:
             return dict(row)

@@ -20,6 +20,7 @@ from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.ids import is_id
+from workers.domain.names import is_reserved_queue
 from workers.services import catalogue, events, triggers
 from workers.store import queues, trigger_rows
 
@@ -153,7 +154,7 @@ def _form(trigger_id: str | None, given: Mapping[str, Any], error: BadInput | Co
         active_page="triggers",
         trigger=triggers.get(connection, trigger_id) if trigger_id else None,
         given={"payload": "{}", "conditions": "{}", "cooldown_seconds": 60, "cap_per_hour": 60, **given},
-        tasks=[row["name"] for row in catalogue.list_tasks(connection) if row["queue"] != "system"],
+        tasks=[row["name"] for row in catalogue.list_tasks(connection) if not is_reserved_queue(row["queue"])],
         queues=[row["name"] for row in queues.all_queues(connection)],
         engine_events=events.ENGINE,
         errors=errors or ({"": error.message} if error else {}),

@@ -15,6 +15,7 @@ from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
+from workers.domain.names import SYSTEM_QUEUES
 from workers.services import pool
 from workers.services import workers as service
 from workers.store import jobs, workers
@@ -72,6 +73,7 @@ def stop(name: str) -> ResponseReturnValue:
 def _dress(row: dict[str, Any], running: dict[str, Any], now: Any) -> None:
     row["lost"] = workers.is_lost(row, now, yard().settings.heartbeat_seconds)
     row["listens"] = ["every queue" if name == "*" else name for name in json.loads(row["queues"])]
+    row["is_system"] = any(name in SYSTEM_QUEUES for name in json.loads(row["queues"]))
     job = running.get(row["job_id"] or "")
     row["job"] = job if job is not None and job["status"] == "processing" else None
     row["mark"] = "stuck" if row["lost"] else ("processing" if row["job"] else "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from dashboard.presenters import charts
 from workers.domain.clock import parse_instant
+from workers.domain.names import is_reserved_queue
 from workers.services.statistics import Minute, rate_per_minute
 from workers.store.types import Row
 
@@ -36,6 +37,11 @@ class QueueRow:
         return self.workers == 0 and self.waiting > 0 and self.paused_at is None
 
     @property
+    def is_reserved(self) -> bool:
+        """Whether it is a queue of Taskyard's own."""
+        return is_reserved_queue(self.name)
+
+    @property
     def state(self) -> str:
         """The state that its row is marked with; empty when there is nothing to say."""
         if self.paused_at is not None:
@@ -46,7 +52,7 @@ class QueueRow:
 def queue_rows(snapshot: Mapping[str, Any], histories: Mapping[str, Sequence[Minute]], now: datetime) -> list[QueueRow]:
     """Make the rows, those with trouble first, then those with most work."""
     rows = [_row(name, told, histories.get(name, ()), now) for name, told in snapshot["queues"].items()]
-    return sorted(rows, key=lambda row: (not row.has_no_worker, -row.waiting, row.name == "system", row.name))
+    return sorted(rows, key=lambda row: (not row.has_no_worker, -row.waiting, row.is_reserved, row.name))
 
 
 def _row(name: str, told: Row, history: Sequence[Minute], now: datetime) -> QueueRow:

@@ -25,7 +25,7 @@ from workers.yard import Yard
 def allowed(light_yard: Yard) -> Any:
     with (
         running_worker(light_yard, ALLOW_PRIVATE_HTTP="1"),
-        running_worker(light_yard, "system", ALLOW_PRIVATE_HTTP="1"),
+        running_worker(light_yard, "system-deliveries", ALLOW_PRIVATE_HTTP="1"),
     ):
         yield light_yard
 

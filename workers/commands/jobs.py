@@ -86,6 +86,7 @@ def purge(arguments: argparse.Namespace, settings: Settings) -> int:
     """Delete what ended long ago, or cancel what waits on a queue."""
     with closing(opened(settings)) as yard:
         if arguments.queue:
+            queues.refuse_reserved(arguments.queue, "purged")
             if arguments.dry_run:
                 with yard.database.read() as connection:
                     waiting = statistics.snapshot(connection, utcnow())["queues"]

@@ -76,16 +76,16 @@ def run(top: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
 def _add_processes(commands: Commands) -> None:
     worker = commands.add_parser("worker", help="run workers", description="Run workers that serve queues.")
-    worker.add_argument("--queues", type=_names, metavar="A,B", help="only these; default: all but `system`")
+    worker.add_argument("--queues", type=_names, metavar="A,B", help="only these; default: all but the system queues")
     worker.add_argument("--count", type=_count, default=1, metavar="N", help="how many (default 1)")
     worker.add_argument("--name", help="its name in the lists of workers; default: host and process id")
     worker.set_defaults(handler=f"{_PROCESSES}:worker", label="worker")
     scheduler = commands.add_parser(
-        "scheduler", help="bring due jobs to their queues; serves the system queue too (--alone: not)"
+        "scheduler", help="bring due jobs to their queues; serves the system queues too (--alone: not)"
     )
-    scheduler.add_argument("--alone", action="store_true", help="without a worker for the system queue")
+    scheduler.add_argument("--alone", action="store_true", help="without workers for the system queues")
     scheduler.set_defaults(handler=f"{_PROCESSES}:scheduler", label="scheduler")
-    pool = commands.add_parser("pool", help="scheduler, system worker and WORKERS workers, sharing memory")
+    pool = commands.add_parser("pool", help="scheduler, system workers and WORKERS workers, sharing memory")
     pool.add_argument("--supervised", action="store_true", help=SUPERVISED_HELP)
     pool.set_defaults(handler=f"{_PROCESSES}:pool", label="pool")
     migrate = commands.add_parser("migrate", help="bring the tables up to date, make the first admin")

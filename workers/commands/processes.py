@@ -21,12 +21,11 @@ def everything(_arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def pool(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run a scheduler, a worker for the system queue and WORKERS workers."""
+    """Run a scheduler, workers for the system queues and WORKERS workers."""
     from workers.processes.kin import Supervised
 
     supervised = Supervised() if arguments.supervised else None
-    from workers.domain.names import SYSTEM_QUEUE
-    from workers.processes.pool import run_pool, scheduler_member, worker_crew, worker_members
+    from workers.processes.pool import run_pool, scheduler_member, system_members, worker_crew
     from workers.processes.preparing import prepare
     from workers.registry import load_modules
 
@@ -39,7 +38,7 @@ def pool(arguments: argparse.Namespace, settings: Settings) -> int:
     else:
         _show(password)
     crew = worker_crew(settings)
-    members = [scheduler_member(settings, crew), *worker_members(settings, 1, (SYSTEM_QUEUE,), label="system")]
+    members = [scheduler_member(settings, crew), *system_members(settings)]
     return run_pool(settings, members, supervised, crew)
 
 
@@ -58,9 +57,8 @@ def worker(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def scheduler(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run a scheduler, with a worker for the system queue unless alone."""
-    from workers.domain.names import SYSTEM_QUEUE
-    from workers.processes.pool import run_pool, scheduler_member, worker_members
+    """Run a scheduler, with workers for the system queues unless alone."""
+    from workers.processes.pool import run_pool, scheduler_member, system_members
     from workers.processes.preparing import prepare
     from workers.registry import load_modules
 
@@ -68,7 +66,7 @@ def scheduler(arguments: argparse.Namespace, settings: Settings) -> int:
     forget_secrets()
     load_modules(settings.task_modules)
     _show(prepare(settings))
-    system = [] if arguments.alone else worker_members(settings, 1, (SYSTEM_QUEUE,), label="system")
+    system = [] if arguments.alone else system_members(settings)
     return run_pool(settings, [scheduler_member(settings), *system])
 
 

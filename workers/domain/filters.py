@@ -33,6 +33,7 @@ class JobFilter:
     schedule: str | None = None
     batch: str | None = None
     parent: str | None = None
+    without_tasks: tuple[str, ...] = ()  # set by the code alone, never by a query string
 
     @classmethod
     def from_args(cls, args: Mapping[str, str], now: datetime | None = None) -> JobFilter:
@@ -58,7 +59,7 @@ class JobFilter:
     def to_args(self) -> dict[str, str]:
         """Write the filter as it stands in an address; `from_args` reads it back."""
         args: dict[str, str] = {}
-        for name in (one.name for one in fields(self)):
+        for name in (one.name for one in fields(self) if one.name != "without_tasks"):
             value = getattr(self, name)
             if isinstance(value, tuple):
                 value = ",".join(map(str, value))

@@ -11,9 +11,14 @@ DEFAULT_MAX_RETRIES = {"high": 5, "normal": 3, "low": 2}
 DEFAULT_TIMEOUT_SECONDS = 1800
 MAX_TIMEOUT_SECONDS = 7 * 24 * 3600
 MAX_RETRIES = 100
-SYSTEM_QUEUE = "system"
+# The queues of Taskyard's own work, each with a worker of its own: the monitor, what goes out, long bulk actions.
+SYSTEM_QUEUE, DELIVERY_QUEUE, BULK_QUEUE = SYSTEM_QUEUES = ("system", "system-deliveries", "system-bulk")
+# Only Taskyard itself enqueues these tasks.
+SYSTEM_TASKS = ("monitor.sweep", "system.bulk_action", "system.callback", "system.deliver")
+SYSTEM_KEY = "system:"  # how the idempotency keys of Taskyard's own jobs begin
 
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_RESERVED = re.compile(r"system([-._].*)?", re.IGNORECASE | re.DOTALL)
 _TASK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}")
 
 
@@ -24,6 +29,27 @@ def check_queue(name: str) -> str:
             "A queue's name has 1 to 64 letters, digits, dots, dashes or underscores and starts with a letter or digit.",
             field="queue",
         )
+    return name
+
+
+def is_reserved_queue(name: str) -> bool:
+    """Return whether a queue is Taskyard's own: `system`, alone or followed by a dash, dot or underscore, in any case."""
+    return _RESERVED.fullmatch(name) is not None
+
+
+def check_open_queue(name: str) -> str:
+    """Return the name of a queue that people may use, or refuse it with BadInput."""
+    if is_reserved_queue(check_queue(name)):
+        raise BadInput(
+            f"The queue {name} is reserved for Taskyard's own work, such as the monitor. Choose another queue.", "queue"
+        )
+    return name
+
+
+def check_open_task(name: str) -> str:
+    """Return the name of a task that people may run, or refuse it with BadInput."""
+    if name in SYSTEM_TASKS:
+        raise BadInput(f"Only Taskyard itself runs {name}. Choose another task.", field="task")
     return name
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from workers import logs
+from workers.domain.names import BULK_QUEUE, DELIVERY_QUEUE, SYSTEM_QUEUE
 from workers.processes.crew import Crew, Member
 from workers.processes.keeper import Keeper, Kept
 from workers.processes.kin import Supervised, die_with_parent, end_with_parent, fork, outlive_parent
@@ -26,18 +27,24 @@ def scheduler_member(settings: Settings, crew: Crew | None = None) -> Member:
 
 
 def worker_crew(settings: Settings) -> Crew:
-    """Describe workers that serve all queues but `system`, as many as are wished for."""
+    """Describe workers that serve all queues of people, as many as are wished for."""
     return Crew(lambda number: Member(f"worker-{number}", partial(_work, settings, None, None, number, 1), 1))
 
 
 def worker_members(
     settings: Settings, count: int, queues: Sequence[str] | None = None, name: str | None = None, label: str = "worker"
 ) -> list[Member]:
-    """Describe workers that serve these queues, or all but `system`; with a name, each carries it with its number."""
+    """Describe workers that serve these queues, or all of people; with a name, each carries it with its number."""
     return [
         Member(f"{label}-{number}" if count > 1 else label, partial(_work, settings, queues, name, number, count), 1)
         for number in range(1, count + 1)
     ]
+
+
+def system_members(settings: Settings) -> list[Member]:
+    """Describe a worker for each queue of Taskyard's own, so that none of its work waits for another kind."""
+    labels = {SYSTEM_QUEUE: "system", DELIVERY_QUEUE: "deliveries", BULK_QUEUE: "bulk"}
+    return [one for queue, label in labels.items() for one in worker_members(settings, 1, (queue,), label=label)]
 
 
 def run_pool(

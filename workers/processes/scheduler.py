@@ -26,7 +26,7 @@ from workers.services import (
     private_files,
     retention,
 )
-from workers.services.enqueueing import NewJob, enqueue
+from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
 from workers.yard import Yard
 
@@ -133,7 +133,7 @@ class Scheduler:
         try:
             # All schedulers know the moment by the same name, so it becomes one job.
             key = f"{monitoring.TASK}:{int(at.timestamp())}"
-            enqueue(self._yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
+            enqueue_system(self._yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
         except BadInput as error:
             log.warning("the sweep waits for a worker that knows it: %s", error)
 

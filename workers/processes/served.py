@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from workers.broker import queues as carriers
 from workers.domain.errors import Unavailable
-from workers.domain.names import SYSTEM_QUEUE
+from workers.domain.names import SYSTEM_QUEUES
 from workers.store import queues as queue_rows
 from workers.yard import Yard
 
@@ -16,7 +16,7 @@ LOOK_SECONDS = 1.0  # new and paused queues are noticed after it
 
 
 class ServedQueues:
-    """The queues that were asked for, or all that Taskyard knows but `system`; those that are paused are left out."""
+    """The queues that were asked for, or all that people use; those that are paused are left out."""
 
     def __init__(self, yard: Yard, wanted: Sequence[str] | None) -> None:
         self._yard = yard
@@ -39,7 +39,7 @@ class ServedQueues:
         self._looked_at = time.monotonic()
         with contextlib.suppress(Unavailable), self._yard.database.read() as connection:
             rows = queue_rows.all_queues(connection)
-            known = [row["name"] for row in rows if row["name"] != SYSTEM_QUEUE] or ["default"]
+            known = [row["name"] for row in rows if row["name"] not in SYSTEM_QUEUES] or ["default"]
             paused = {row["name"] for row in rows if row["paused_at"] is not None}
             # The first of equals changes, so that one that is never empty does not starve the others.
             start = int(self._looked_at) % len(known)

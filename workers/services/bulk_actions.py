@@ -22,9 +22,10 @@ from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound, Unavailable
 from workers.domain.filters import JobFilter
 from workers.domain.ids import new_id
+from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
 from workers.domain.states import FINAL, WAITING, Status
 from workers.services import audit, files
-from workers.services.enqueueing import NewJob, enqueue
+from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.jobs import FRESH, released
 from workers.services.telling import push, tell, tell_kind
 from workers.store import bulk_actions, job_lists, jobs
@@ -75,7 +76,7 @@ def create(yard: Yard, action: str, wanted: JobFilter, rate_per_second: float | 
         bulk_actions.add(connection, row)
         told = {"action": action, "filter": narrowed.to_args(), "total": total}
         audit.record(connection, actor, "bulk_action.created", "bulk_action", row["id"], now, None, told)
-    made = enqueue(yard, NewJob(TASK, {"bulk_action_id": row["id"]}, created_by=str(actor)))
+    made = enqueue_system(yard, NewJob(TASK, {"bulk_action_id": row["id"]}, created_by=str(actor)))
     with yard.database.write() as connection:
         bulk_actions.change(connection, row["id"], {"job_id": made.job_id}, before=bulk_actions.UNFINISHED)
         return get(connection, row["id"])
@@ -123,7 +124,7 @@ def step(yard: Yard, action_id: str) -> Row:
         action = get(connection, action_id)
         if action["status"] not in bulk_actions.UNFINISHED:
             return action
-        wanted = JobFilter.from_args(json.loads(action["selection"]), now)
+        wanted = replace(JobFilter.from_args(json.loads(action["selection"]), now), without_tasks=SYSTEM_TASKS)
         ids, cursor = job_lists.ids_matching(connection, wanted, action["cursor"], _size(action))
         done, refused = _apply(connection, action, jobs.locked(connection, ids), now)
         bulk_actions.refuse(connection, action_id, refused)
@@ -142,14 +143,24 @@ def _apply(
     connection: Connection, action: Row, rows: Sequence[Row], now: datetime
 ) -> tuple[list[Row], list[tuple[str, str]]]:
     kind, actor = action["action"], action["created_by"]
-    allowed = [row for row in rows if Status(row["status"]) in ALLOWED[kind]]
+    allowed = [row for row in rows if _refusal(kind, row) is None]
     if kind == "delete":
         jobs.remove(connection, [row["id"] for row in allowed])
         done = allowed
     else:
         done = [row for status in Status for row in _move(connection, kind, status, allowed, now, actor)]
     moved = {row["id"] for row in done}
-    return done, [(row["id"], f"it is {row['status']}") for row in rows if row["id"] not in moved]
+    refused = [row for row in rows if row["id"] not in moved]
+    return done, [(row["id"], _refusal(kind, row) or f"it is {row['status']}") for row in refused]
+
+
+def _refusal(kind: str, row: Row) -> str | None:
+    """Return why an action leaves a job as it is, or None."""
+    if Status(row["status"]) not in ALLOWED[kind]:
+        return f"it is {row['status']}"
+    if kind in {"retry", "run_now"} and is_reserved_queue(row["queue"]):
+        return f"its queue {row['queue']} is reserved for Taskyard's own work"
+    return "it is a job of Taskyard's own" if row["task"] in SYSTEM_TASKS else None
 
 
 def _move(
@@ -196,11 +207,23 @@ def _carry_out(yard: Yard, action: str, done: Sequence[Row]) -> None:
 def _narrowed(action: str, wanted: JobFilter, now: datetime) -> JobFilter:
     if action not in ALLOWED:
         raise BadInput("An action is retry, run_now, cancel or delete.", field="action")
+    _refuse_reserved(wanted)
     chosen = tuple(sorted(set(wanted.status) & ALLOWED[action] if wanted.status else ALLOWED[action]))
     if not chosen:
         raise BadInput(f"Nothing that is {', '.join(wanted.status)} can be: {action}.", field="filter")
     until = min(wanted.until, now) if wanted.until else now
-    return replace(wanted, status=chosen, until=until)
+    return replace(wanted, status=chosen, until=until, without_tasks=SYSTEM_TASKS)
+
+
+def _refuse_reserved(wanted: JobFilter) -> None:
+    reserved = next((queue for queue in wanted.queue if is_reserved_queue(queue)), None)
+    if reserved:
+        raise BadInput(
+            f"The queue {reserved} is reserved for Taskyard's own work: its jobs cannot be changed.", field="queue"
+        )
+    own = [task for task in wanted.task if task in SYSTEM_TASKS or task.startswith("system.")]
+    if own:
+        raise BadInput(f"{own[0]} is Taskyard's own work: its jobs cannot be changed.", field="task")
 
 
 def _size(action: Row) -> int:

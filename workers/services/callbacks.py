@@ -14,7 +14,7 @@ from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError
 from workers.services import audit
-from workers.services.enqueueing import NewJob, enqueue
+from workers.services.enqueueing import NewJob, enqueue_system
 from workers.store import settings
 from workers.store.types import Row
 from workers.yard import Yard
@@ -29,7 +29,9 @@ def job_ended(yard: Yard, row: Row) -> None:
     """Enqueue the call to `callback_url`, once for each ended attempt. Never raises: the job has ended all the same."""
     key = f"callback:{row['id']}:{row['attempt']}"
     try:
-        enqueue(yard, NewJob(TASK, {"job_id": row["id"]}, idempotency_key=key, parent=row["id"], created_by="system"))
+        enqueue_system(
+            yard, NewJob(TASK, {"job_id": row["id"]}, idempotency_key=key, parent=row["id"], created_by="system")
+        )
     except TaskyardError as error:
         log.error("callback of job %s could not be enqueued: %s", row["id"], error)
 

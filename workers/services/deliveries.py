@@ -12,7 +12,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import NotFound, TaskyardError
 from workers.domain.ids import new_id
 from workers.services import channels
-from workers.services.enqueueing import NewJob, enqueue
+from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
 from workers.store import alerts
 from workers.store.types import Row
@@ -61,7 +61,7 @@ def enqueue_due(yard: Yard) -> int:
         for row in due:
             if not row["tries"] or now - row["due_at"] > OVERDUE:
                 key = f"deliver:{row['id']}:{row['tries']}"
-                enqueue(yard, NewJob(TASK, {"delivery_id": row["id"]}, idempotency_key=key, created_by="system"))
+                enqueue_system(yard, NewJob(TASK, {"delivery_id": row["id"]}, idempotency_key=key, created_by="system"))
     except TaskyardError as error:
         log.warning("alerts are sent later: %s", error)
         return 0

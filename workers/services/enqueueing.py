@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -66,7 +66,20 @@ def enqueue(yard: Yard, new: NewJob) -> Enqueued:
     Unavailable (database).
     """
     now = utcnow()
-    row = row_of(yard, new, now)
+    return _enqueue(yard, row_of(yard, new, now), now)
+
+
+def enqueue_system(yard: Yard, new: NewJob) -> Enqueued:
+    """Make a job of Taskyard's own, on its reserved queue; its key is put apart from those of people. Raises Unavailable.
+
+    BadInput when no worker has published the task yet.
+    """
+    now = utcnow()
+    key = names.SYSTEM_KEY + new.idempotency_key if new.idempotency_key is not None else None
+    return _enqueue(yard, row_of(yard, replace(new, idempotency_key=key), now, is_system=True), now)
+
+
+def _enqueue(yard: Yard, row: dict[str, Any], now: datetime) -> Enqueued:
     with yard.database.write() as connection:
         know_queues(yard, connection, [row], now)
         holder = insert(connection, row)
@@ -122,9 +135,12 @@ def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, 
     return rows
 
 
-def row_of(yard: Yard, new: NewJob, now: datetime) -> dict[str, Any]:
+def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -> dict[str, Any]:
     """Check a request and make its row, to be put in by `insert` within a transaction. Raises as `enqueue` does."""
     task = catalogue.get_task(yard, new.task)
+    queue = new.queue or task.row["queue"]
+    if not is_system:
+        check_open(new.task, queue, new.idempotency_key)
     if not isinstance(new.payload, Mapping):
         raise BadInput("The payload must be a JSON object.", field="payload")
     payload = payloads.dump(new.payload)
@@ -136,7 +152,7 @@ def row_of(yard: Yard, new: NewJob, now: datetime) -> dict[str, Any]:
     row.update(
         id=new_id(now),
         task=new.task,
-        queue=names.check_queue(new.queue or defaults["queue"]),
+        queue=names.check_queue(queue),
         priority=priority,
         payload=payload,
         status=str(Status.SCHEDULED if scheduled_for and scheduled_for > now else Status.PENDING),
@@ -159,6 +175,14 @@ def row_of(yard: Yard, new: NewJob, now: datetime) -> dict[str, Any]:
     if row["pending_at"] is not None:
         row["pending_at"] = now
     return row
+
+
+def check_open(task: str, queue: str, key: str | None = None) -> None:
+    """Raise BadInput for a task, queue or idempotency key that only Taskyard itself uses."""
+    names.check_open_task(task)
+    names.check_open_queue(queue)
+    if key is not None and key.startswith(names.SYSTEM_KEY):
+        raise BadInput(f"Keys that begin with {names.SYSTEM_KEY} are Taskyard's own.", field="idempotency_key")
 
 
 def _moment(new: NewJob, now: datetime) -> datetime | None:

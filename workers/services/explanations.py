@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from workers.domain.clock import rfc3339
 from workers.domain.explain import WaitFacts, sentence
-from workers.domain.names import SYSTEM_QUEUE
+from workers.domain.names import SYSTEM_QUEUES
 from workers.domain.states import Status
 from workers.services import statistics
 from workers.store import queues, workers
@@ -60,7 +60,7 @@ def _facts(connection: Connection, job: Row, now: datetime, heartbeat_seconds: f
 
 def _listens(row: Row, queue: str, now: datetime, heartbeat_seconds: float) -> bool:
     names = json.loads(row["queues"])
-    return (queue in names or ("*" in names and queue != SYSTEM_QUEUE)) and not workers.is_lost(
+    return (queue in names or ("*" in names and queue not in SYSTEM_QUEUES)) and not workers.is_lost(
         row, now, heartbeat_seconds
     )
 

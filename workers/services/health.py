@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError
+from workers.domain.names import SYSTEM_QUEUES
 from workers.store import workers as worker_rows
 from workers.store.migrate import current_revision, newest_revision
 from workers.yard import Yard
@@ -23,6 +25,7 @@ def check(yard: Yard) -> dict[str, str | None]:
         "migrations": _trouble(lambda: _migrations(yard)),
         "redis": _trouble(lambda: yard.redis.ping()),
         "workers": _trouble(lambda: _workers(yard)),
+        "own queues": _trouble(lambda: _system_queues(yard)),
     }
 
 
@@ -50,6 +53,23 @@ def _workers(yard: Yard) -> str | None:
     if len(lost) == len(rows):
         return "no worker runs" + (f"; {len(lost)} went silent" if lost else "")
     return None
+
+
+def unserved_system_queues(yard: Yard) -> list[str]:
+    """List the queues of Taskyard's own work that no worker serves now. Raises Unavailable."""
+    now = utcnow()
+    with yard.database.read() as connection:
+        rows = worker_rows.present(connection)
+    alive = [row for row in rows if not worker_rows.is_lost(row, now, yard.settings.heartbeat_seconds)]
+    served = {queue for row in alive for queue in json.loads(row["queues"])}
+    return [queue for queue in SYSTEM_QUEUES if queue not in served]
+
+
+def _system_queues(yard: Yard) -> str | None:
+    unserved = unserved_system_queues(yard)
+    if not unserved:
+        return None
+    return f"no worker serves {', '.join(unserved)}; start `python app.py scheduler`, or a worker with --queues"
 
 
 def _trouble(part: Callable[[], Any]) -> str | None:

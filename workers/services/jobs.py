@@ -18,7 +18,7 @@ from workers.domain import payloads
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
-from workers.domain.names import rq_id
+from workers.domain.names import SYSTEM_TASKS, is_reserved_queue, rq_id
 from workers.domain.states import FINAL, WAITING, Status
 from workers.services import audit, catalogue, files
 from workers.services.enqueueing import (
@@ -59,6 +59,7 @@ def retry(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | No
     now = utcnow()
     with yard.database.write() as connection:
         row = get(connection, job_id)
+        refuse_system_queue(row)
         _require(row, {Status.FAILED, Status.CANCELED}, "Only failed and canceled jobs can be retried")
         after = _moved(connection, row, Status.PENDING, "retried", now, actor, _next_attempt(yard, row, payload, now))
         if payload is not None:
@@ -72,6 +73,7 @@ def run_now(yard: Yard, job_id: str, actor: Actor) -> Row:
     now = utcnow()
     with yard.database.write() as connection:
         row = get(connection, job_id)
+        refuse_system_queue(row)
         _require(row, {Status.SCHEDULED, Status.RETRY_SCHEDULED}, "Only jobs that wait for their time can be run now")
         after = _moved(connection, row, Status.PENDING, "run_now", now, actor, released(row, now))
         _audit(connection, actor, "job.run_now", row, after, now)
@@ -93,6 +95,7 @@ def cancel(yard: Yard, job_id: str, actor: Actor) -> Row:
     now = utcnow()
     with yard.database.write() as connection:
         row = get(connection, job_id)
+        refuse_system_job(row)
         if Status(row["status"]) in WAITING:
             values = {"canceled_at": now, "due_at": None, "next_retry_at": None}
             after = _moved(connection, row, Status.CANCELED, "canceled", now, actor, values)
@@ -113,6 +116,7 @@ def run_again(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] 
     """Make a new job like a completed one, linked to it. Raises NotFound, BadInput, Conflict."""
     with yard.database.read() as connection:
         row = get(connection, job_id)
+    refuse_system_queue(row)
     _require(row, FINAL, "It has not ended yet")
     new = NewJob(
         task=row["task"],
@@ -133,6 +137,7 @@ def delete(yard: Yard, job_id: str, actor: Actor) -> None:
     now = utcnow()
     with yard.database.write() as connection:
         row = get(connection, job_id)
+        refuse_system_job(row)
         _require(row, FINAL | WAITING, "It runs; cancel it first")
         if not jobs.remove(connection, [job_id]):
             raise _lost_race(row)
@@ -141,6 +146,23 @@ def delete(yard: Yard, job_id: str, actor: Actor) -> None:
     with suppress(Unavailable):
         queues.remove(yard.redis, [queues.PushRef.of(row)])
     tell(yard, row, status="deleted")
+
+
+def refuse_system_job(row: Row) -> None:
+    """Raise Conflict for a job of Taskyard's own: people may look at it, nobody but Taskyard changes it."""
+    if row["task"] in SYSTEM_TASKS:
+        advice = "Abort the bulk action instead." if row["task"] == "system.bulk_action" else "Retention deletes it."
+        raise Conflict(f"{row['task']} is a job of Taskyard's own, which cannot be changed. {advice}", row["status"])
+
+
+def refuse_system_queue(row: Row) -> None:
+    """Raise Conflict for a job that would go to a queue of Taskyard's own, and for one of its own jobs."""
+    refuse_system_job(row)
+    if is_reserved_queue(row["queue"]):
+        raise Conflict(
+            f"The queue {row['queue']} is reserved for Taskyard's own work. Enqueue a new job on another queue.",
+            row["status"],
+        )
 
 
 def _next_attempt(yard: Yard, row: Row, payload: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:

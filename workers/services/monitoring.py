@@ -19,7 +19,7 @@ from workers.domain.actors import SYSTEM, Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
 from workers.services import alerting, audit, carrying, delivery, events, measuring, stuck
-from workers.services.enqueueing import NewJob, enqueue
+from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.telling import tell_kind
 from workers.settings import Settings
 from workers.store import sweeps
@@ -77,7 +77,7 @@ def sweep_soon(yard: Yard, actor: Actor) -> str:
     """Enqueue a sweep beside the monitor's own rhythm; the job's id. Many wishes within a second are one sweep."""
     now = utcnow()
     key = f"{TASK}:{actor}:{int(now.timestamp())}"
-    return enqueue(yard, NewJob(TASK, idempotency_key=key, created_by=str(actor))).job_id
+    return enqueue_system(yard, NewJob(TASK, idempotency_key=key, created_by=str(actor))).job_id
 
 
 def would_do(yard: Yard, now: datetime | None = None) -> list[stuck.Stuck]:

@@ -11,7 +11,7 @@ from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.filters import JobFilter
-from workers.domain.names import SYSTEM_QUEUE, check_queue
+from workers.domain.names import check_queue, is_reserved_queue
 from workers.domain.states import Status
 from workers.services import audit
 from workers.services.telling import tell_kind
@@ -32,8 +32,7 @@ def get(connection: Connection, name: str) -> Row:
 
 def pause(yard: Yard, name: str, actor: Actor) -> Row:
     """Stop workers from taking jobs of a queue; it keeps accepting them. Twice is the same as once. NotFound, Conflict."""
-    if name == SYSTEM_QUEUE:
-        raise Conflict("The system queue cannot be paused: the monitor and bulk actions run on it.")
+    refuse_reserved(name, "paused")
     return _set_paused(yard, name, actor, paused=True)
 
 
@@ -43,7 +42,8 @@ def resume(yard: Yard, name: str, actor: Actor) -> Row:
 
 
 def purge(yard: Yard, name: str, actor: Actor) -> int:
-    """Cancel every job that waits on a queue, in small steps; tells how many. What runs goes on. NotFound."""
+    """Cancel every job that waits on a queue, in small steps; tells how many. What runs goes on. NotFound, Conflict."""
+    refuse_reserved(name, "purged")
     with yard.database.read() as connection:
         get(connection, name)
     purged = 0
@@ -53,6 +53,15 @@ def purge(yard: Yard, name: str, actor: Actor) -> int:
         audit.record(connection, actor, "queue.purged", "queue", name, utcnow(), None, {"canceled": purged})
     tell_kind(yard, "queue", name, "purged")
     return purged
+
+
+def refuse_reserved(name: str, act: str) -> None:
+    """Raise Conflict for a queue of Taskyard's own."""
+    if is_reserved_queue(name):
+        raise Conflict(
+            f"The queue {name} cannot be {act}: it is reserved for Taskyard's own work, such as the monitor, alert "
+            "deliveries and bulk actions."
+        )
 
 
 def _set_paused(yard: Yard, name: str, actor: Actor, *, paused: bool) -> Row:

@@ -13,6 +13,7 @@ from workers.domain.cron import Rhythm
 from workers.domain.errors import BadInput
 from workers.domain.firing import MISSED, MOST_CAUGHT_UP, OVERLAPS
 from workers.services import catalogue
+from workers.services.enqueueing import check_open
 from workers.yard import Yard
 
 LONGEST_JITTER_SECONDS = 3600
@@ -41,8 +42,11 @@ FIELDS = ("name", "task", *DEFAULTS)
 RHYTHM = ("cron", "interval_seconds", "once_at")
 
 
-def checked(yard: Yard, values: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Make the columns that people set out of every field of FIELDS. Raises BadInput for the first that cannot be used."""
+def checked(yard: Yard, values: Mapping[str, Any], now: datetime, *, may_be_reserved: bool = False) -> dict[str, Any]:
+    """Make the columns that people set out of every field of FIELDS. Raises BadInput for the first that cannot be used.
+
+    One from before queues were reserved can still be disabled: then it `may_be_reserved`.
+    """
     name = str(values.get("name") or "").strip()
     if not 1 <= len(name) <= 100 or "\x00" in name:
         raise BadInput("A name has 1 to 100 characters.", field="name")
@@ -53,7 +57,10 @@ def checked(yard: Yard, values: Mapping[str, Any], now: datetime) -> dict[str, A
         raise BadInput("This moment is over; choose one that comes.", field="once_at")
     if not isinstance(values["payload"], Mapping):
         raise BadInput("The payload must be a JSON object.", field="payload")
-    catalogue.get_task(yard, str(values.get("task") or "")).check(dict(values["payload"]))
+    task = catalogue.get_task(yard, str(values.get("task") or ""))
+    task.check(dict(values["payload"]))
+    if not may_be_reserved:
+        check_open(task.row["name"], names.check_queue(values["queue"] or task.row["queue"]))
     jitter = _whole("jitter_seconds", values["jitter_seconds"], 0, LONGEST_JITTER_SECONDS) or 0
     if rhythm.interval_seconds is not None and jitter > rhythm.interval_seconds:
         raise BadInput("The jitter is longer than the interval.", field="jitter_seconds")

@@ -85,7 +85,8 @@ def change(yard: Yard, schedule_id: str, values: Mapping[str, Any], actor: Actor
     wanted = {**_given(before), **values}
     if set(values) & set(RHYTHM):
         wanted |= {name: values.get(name) for name in RHYTHM}
-    sound = checked(yard, wanted, before["created_at"] if "once_at" not in values else now)
+    moment = before["created_at"] if "once_at" not in values else now
+    sound = checked(yard, wanted, moment, may_be_reserved=_only_disables(values))
     changed = {name: value for name, value in sound.items() if value != before[name]}
     _refuse_what_code_says(before, changed)
     if not changed:
@@ -193,6 +194,10 @@ def _next(row: Row, now: datetime) -> dict[str, Any]:
     since = max(now, row["last_fire_at"] or now)
     fire_at = rhythm_of(row).next(since) if row["enabled"] else None
     return {"next_fire_at": fire_at, "next_due_at": with_jitter(row, fire_at)}
+
+
+def _only_disables(values: Mapping[str, Any]) -> bool:
+    return set(values) == {"enabled"} and not values["enabled"]
 
 
 def _given(row: Row) -> dict[str, Any]:

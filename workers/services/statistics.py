@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Table, func, select, union_all
 
 from workers.domain.clock import rfc3339
 from workers.domain.filters import JobFilter
-from workers.domain.names import SYSTEM_QUEUE
+from workers.domain.names import SYSTEM_QUEUES
 from workers.domain.staleness import heartbeat_limit
 from workers.domain.states import FINAL, Status
 from workers.settings import Settings
@@ -249,10 +249,10 @@ def _workers_into(
             numbers["lost"] += 1
             continue
         listens = json.loads(row["queues"])
-        names = [name for name in queues if name in listens or ("*" in listens and name != SYSTEM_QUEUE)]
+        names = [name for name in queues if name in listens or ("*" in listens and name not in SYSTEM_QUEUES)]
         for name in names:
             queues[name]["workers"] += 1
-        if listens == [SYSTEM_QUEUE]:
+        if set(listens) <= set(SYSTEM_QUEUES):
             continue
         numbers["total"] += 1
         numbers["busy" if row["state"] == "busy" else "idle"] += 1

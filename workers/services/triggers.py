@@ -18,6 +18,7 @@ from workers.domain.ids import new_id
 from workers.domain.mapping import check_conditions, fill, hears, holds
 from workers.domain.masking import mask
 from workers.services import audit, catalogue, events
+from workers.services.enqueueing import check_open
 from workers.services.telling import tell_kind
 from workers.store import trigger_rows
 from workers.store.types import Row
@@ -77,7 +78,8 @@ def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor)
         before = get(connection, trigger_id)
     given = {name: before[name] for name in FIELDS}
     given |= {"conditions": json.loads(before["conditions"]), "payload": payloads.load(before["payload"])}
-    sound = _checked(yard, {**given, **values})
+    only_disables = set(values) == {"enabled"} and not values["enabled"]
+    sound = _checked(yard, {**given, **values}, may_be_reserved=only_disables)
     changed = {name: value for name, value in sound.items() if before[name] != value}
     if not changed:
         return before
@@ -123,7 +125,7 @@ def as_json(row: Row) -> dict[str, Any]:
     return told | {"conditions": json.loads(row["conditions"]), "payload": mask(payloads.load(row["payload"]))}
 
 
-def _checked(yard: Yard, values: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(yard: Yard, values: Mapping[str, Any], *, may_be_reserved: bool = False) -> dict[str, Any]:
     name = str(values.get("name") or "").strip()
     if not 1 <= len(name) <= 100 or "\x00" in name:
         raise BadInput("A name has 1 to 100 characters.", field="name")
@@ -131,7 +133,9 @@ def _checked(yard: Yard, values: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput(f"A kind is one of {', '.join(KINDS)}.", field="kind")
     if not isinstance(values["payload"], Mapping):
         raise BadInput("The mapping must be a JSON object.", field="payload")
-    catalogue.get_task(yard, str(values.get("task") or ""))
+    task = catalogue.get_task(yard, str(values.get("task") or ""))
+    if not may_be_reserved:
+        check_open(task.row["name"], task.row["queue"])
     fill(values["payload"], _Anything())
     cap = _number("cap_per_hour", values["cap_per_hour"], 1, MOST_AN_HOUR)
     about = _of_queue(values) if values["kind"] == "queue" else _of_event(values)

@@ -1,14 +1,15 @@
-"""Who watches the monitor: the web process looks at the age of its last sweep, raises the alert, and sends it itself.
+"""The watch over the monitor: the web process looks at the age of its last sweep and raises the alert.
 
-When the monitor is silent the worker that sends alerts is likely to be gone with it.
+It sends alerts itself while the monitor is silent or no worker serves the queue of deliveries.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from workers.domain.names import DELIVERY_QUEUE
 from workers.domain.staleness import spoken
-from workers.services import alerting, deliveries, monitoring
+from workers.services import alerting, deliveries, health, monitoring
 from workers.services.conditions import Found
 from workers.store import alerts, sweeps
 from workers.yard import Yard
@@ -27,6 +28,8 @@ def watch(yard: Yard, since: datetime, now: datetime) -> float | None:
         rule = alerts.rule(connection, RULE) if silent is not None else None
         last = sweeps.last(connection) if silent is not None else None
     if silent is None:
+        if DELIVERY_QUEUE in health.unserved_system_queues(yard):
+            deliveries.send_due(yard, SEND_AFTER_SECONDS)
         return None
     if rule is not None and rule["is_enabled"]:
         detail = (

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from workers.broker import queues
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound
+from workers.domain.names import SYSTEM_QUEUES
 from workers.services import audit
 from workers.store import workers
 from workers.store.types import Row
@@ -24,6 +27,12 @@ def stop(yard: Yard, name: str, actor: Actor) -> Row:
             raise NotFound(f"There is no worker {name}.")
         if row["stopped_at"] is not None:
             raise Conflict(f"{name} has already stopped.", state="stopped")
+        own = [queue for queue in json.loads(row["queues"]) if queue in SYSTEM_QUEUES]
+        if own:
+            raise Conflict(
+                f"{name} serves {own[0]}, the queue of Taskyard's own work. Stop it on its machine, with SIGTERM.",
+                state=row["state"],
+            )
         audit.record(connection, actor, "worker.stopped", "worker", name, now)
     queues.shutdown(yard.redis, name)
     return row

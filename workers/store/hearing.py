@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-_ENDED = "OLD.status <> NEW.status AND NEW.status IN ('completed', 'failed', 'canceled') AND NEW.queue <> 'system'"
+from workers.domain.names import SYSTEM_QUEUES
+
+_OWN = ", ".join(f"'{name}'" for name in SYSTEM_QUEUES)
+_ENDED = f"OLD.status <> NEW.status AND NEW.status IN ('completed', 'failed', 'canceled') AND NEW.queue NOT IN ({_OWN})"
 _NOTE = """INSERT INTO events (at, name, payload, actor, job_id)
   SELECT NEW.updated_at, 'job.' || NEW.status, '{}', '', NEW.id
   WHERE EXISTS (SELECT 1 FROM triggers WHERE hears_jobs AND enabled)"""

@@ -154,6 +154,8 @@ def _bounds(wanted: JobFilter) -> list[ColumnElement[bool]]:
         conditions.append(JOBS.c.id >= first_id(wanted.since))
     if wanted.until:
         conditions.append(JOBS.c.id < first_id(wanted.until))
+    if wanted.without_tasks:
+        conditions.append(JOBS.c.task.not_in(wanted.without_tasks))
     if wanted.q and is_id(wanted.q.lower()):
         conditions.append(JOBS.c.id == wanted.q.lower())
     return conditions

@@ -241,7 +241,7 @@ class Worker(Base):
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
     host: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int] = mapped_column(Integer)
-    queues: Mapped[str]  # JSON list; ["*"] = every queue but system
+    queues: Mapped[str]  # JSON list; ["*"] = every queue but those of SYSTEM_QUEUES
     state: Mapped[str] = mapped_column(String(16))  # starting, idle, busy, stopping, stopped
     job_id: Mapped[str | None] = mapped_column(String(36))
     started_at: Mapped[datetime]

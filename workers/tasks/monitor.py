@@ -1,4 +1,4 @@
-"""The monitor's own tasks; they run on the system queue."""
+"""The monitor's sweep, on the system queue, and the probe, which people may run too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sweep() -> dict[str, Any]:
     return asdict(done)
 
 
-@task(queue=SYSTEM_QUEUE, max_retries=0, timeout_seconds=30)
+@task(max_retries=0, timeout_seconds=30)
 def probe() -> dict[str, Any]:
     """Call PROBE_URL and tell how long its answer took."""
     if not current_settings().probe_url:

@@ -1,4 +1,4 @@
-"""Taskyard's own errands; they run on the system queue."""
+"""Taskyard's own errands; they run on reserved queues, apart from the monitor."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 
 from workers.broker import outgoing
 from workers.domain.clock import rfc3339
-from workers.domain.names import SYSTEM_QUEUE
+from workers.domain.names import BULK_QUEUE, DELIVERY_QUEUE
 from workers.services import bulk_actions, callbacks, deliveries
 from workers.services.jobs import get
 from workers.task import Reject, log, progress, task, the_yard
 
 
-@task(queue=SYSTEM_QUEUE, max_retries=8, retry_delays=(5, 30, 120, 300, 900, 3600), timeout_seconds=60)
+@task(queue=DELIVERY_QUEUE, max_retries=8, retry_delays=(5, 30, 120, 300, 900, 3600), timeout_seconds=60)
 def callback(job_id: str) -> dict[str, int]:
     """Tell the address that a job's maker gave that the job has ended, signed as Standard Webhooks want it."""
     yard = the_yard()
@@ -36,7 +36,7 @@ def callback(job_id: str) -> dict[str, int]:
 
 
 @task(
-    queue=SYSTEM_QUEUE,
+    queue=DELIVERY_QUEUE,
     priority="high",
     max_retries=len(deliveries.DELAYS_SECONDS),
     retry_delays=deliveries.DELAYS_SECONDS,
@@ -50,7 +50,7 @@ def deliver(delivery_id: str) -> dict[str, str]:
     return {"answer": answer}
 
 
-@task(queue=SYSTEM_QUEUE, max_retries=5, retry_delays=(5, 30, 60), timeout_seconds=6 * 3600)
+@task(queue=BULK_QUEUE, max_retries=5, retry_delays=(5, 30, 60), timeout_seconds=6 * 3600)
 def bulk_action(bulk_action_id: str) -> dict[str, int]:
     """Do one thing with every job that a filter matches."""
     return bulk_actions.work(the_yard(), bulk_action_id, progress)
