@@ -15,6 +15,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import Forbidden
 from workers.services import statistics
 from workers.services.throttling import Throttle
+from workers.store import secret_fields
 from workers.yard import Yard
 
 
@@ -40,6 +41,14 @@ def conn() -> Connection:
         g.taskyard_connection = stack.enter_context(yard().database.read())
         g.taskyard_stack = stack
     return cast(Connection, g.taskyard_connection)
+
+
+def secret_names(task: str) -> tuple[str, ...]:
+    """Return the fields that a task has declared as secret, read once a request for all tasks."""
+    if "taskyard_secret_names" not in g:
+        g.taskyard_secret_names = secret_fields.secret_names(conn())
+    names: dict[str, tuple[str, ...]] = g.taskyard_secret_names
+    return names.get(task, ())
 
 
 def nav_counts() -> dict[str, int]:

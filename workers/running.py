@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from workers.domain import payloads
 from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import Unavailable
-from workers.domain.masking import mask_text
+from workers.domain.masking import mask_text, mask_values, secret_values
 from workers.services import execution, files
 from workers.store import logs
 from workers.yard import Yard
@@ -62,11 +63,12 @@ class Fenced(BaseException):
 class RunningJob:
     """One attempt in the making; used by the task's thread and the child's flushing thread."""
 
-    def __init__(self, yard: Yard, row: Any, wake: Callable[[], None]) -> None:
+    def __init__(self, yard: Yard, row: Any, wake: Callable[[], None], secret: Sequence[str] = ()) -> None:
         self.yard, self.row, self._wake = yard, row, wake
         self.job_id: str = row["id"]
         self.attempt: int = row["attempt"]
         self.cancel_requested = self._fenced = False
+        self._secrets = secret_values(payloads.load(row["payload"]), secret)
         self.progress: dict[str, Any] = {}
         self._version: int = row["version"]
         self._lock = threading.RLock()
@@ -82,6 +84,10 @@ class RunningJob:
         """The folder for files that the job makes, made on first use."""
         return files.make_folder(self.yard.settings.files_dir, self.job_id)
 
+    def mask(self, text: str) -> str:
+        """Return text of this job without secrets, neither known shapes nor the very values of its payload."""
+        return mask_text(mask_values(text, self._secrets))
+
     def check_canceled(self) -> None:
         """Raise Canceled when somebody has asked for it, Fenced when the attempt is no longer this one's."""
         if self.cancel_requested:
@@ -95,7 +101,7 @@ class RunningJob:
         with self._lock:
             self.progress.update(done=_whole(done), total=None if total is None else _whole(total))
             if message is not None:
-                self.progress["message"] = mask_text(_text(message, MAX_MESSAGE))
+                self.progress["message"] = self.mask(_text(message, MAX_MESSAGE))
             if total:
                 self.progress["progress"] = round(min(100.0, max(0.0, 100.0 * done / total)), 2)
             self._rate.add(done)
@@ -105,7 +111,7 @@ class RunningJob:
         """Take note of the step that the job is in. Raises Canceled."""
         self.check_canceled()
         with self._lock:
-            self.progress["step"] = _text(name, 200)
+            self.progress["step"] = self.mask(_text(name, 200))
             self._changed()
 
     def add_line(self, text: str, level: str) -> None:
@@ -115,7 +121,7 @@ class RunningJob:
         with self._lock:
             if self._line_count >= MAX_LINES or self._byte_count >= MAX_LOG_BYTES:
                 return
-            line = mask_text(_text(text, MAX_LINE))
+            line = self.mask(_text(text, MAX_LINE))
             self._line_count += 1
             self._byte_count += len(line)
             self._lines.append({"at": utcnow(), "level": level, "line": line})

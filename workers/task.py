@@ -29,6 +29,7 @@ from sqlalchemy import Table, delete
 from workers import registry
 from workers.domain import payloads
 from workers.domain.clock import utcnow
+from workers.domain.masking import mask
 from workers.running import Canceled, RunningJob, current
 from workers.services import events
 from workers.services.enqueueing import Enqueued, NewJob
@@ -156,7 +157,7 @@ def check_canceled() -> None:
 def publish(channel: str, event: str, data: Any = None) -> None:
     """Publish to browsers and others that watch `channel:<name>`; data is JSON."""
     payloads.dump(data, "data")
-    the_yard().live.publish({"type": "published", "channel": channel, "event": event, "data": data})
+    the_yard().live.publish({"type": "published", "channel": channel, "event": event, "data": mask(data)})
 
 
 def enqueue(

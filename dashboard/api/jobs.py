@@ -17,7 +17,7 @@ from dashboard.api.contract import (
     read_body,
     read_query,
 )
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
@@ -161,8 +161,10 @@ def attempts_of(job_id: str) -> ResponseReturnValue:
 @operation("What happened to a job, oldest first", tag="jobs", answer="Events")
 def events_of(job_id: str) -> ResponseReturnValue:
     """Answer the events."""
-    found = rows.events(conn(), jobs.get(conn(), job_id))
-    told = [{**plain(row), "detail": mask(payloads.load(row["detail"]))} for row in found]
+    job = jobs.get(conn(), job_id)
+    secret = secret_names(job["task"])
+    found = rows.events(conn(), job)
+    told = [{**plain(row), "detail": mask(payloads.load(row["detail"]), secret)} for row in found]
     return jsonify(events=told, next_cursor=None)
 
 

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 
 from dashboard.api.answers import accepted
 from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
 from workers.domain.clock import parse_instant, rfc3339
@@ -22,6 +22,7 @@ from workers.domain.names import MAX_RETRIES, MAX_TIMEOUT_SECONDS
 from workers.services import firing, schedules
 from workers.services.schedule_checks import LONGEST_FINISH_SECONDS, LONGEST_JITTER_SECONDS
 from workers.store import schedules as rows
+from workers.store.types import Row
 
 bp = Blueprint("schedules_api", __name__, url_prefix="/api/v1")
 
@@ -95,7 +96,9 @@ def page() -> ResponseReturnValue:
     found = rows.page(conn(), asked.q, asked.tag, asked.cursor, asked.limit + 1)
     shown = found[: asked.limit]
     following = shown[-1]["name"] if len(found) > asked.limit else None
-    return jsonify(schedules=[schedules.as_json(row) for row in shown], next_cursor=following)
+    return jsonify(
+        schedules=[schedules.as_json(row, secret_names(row["task"])) for row in shown], next_cursor=following
+    )
 
 
 @bp.post("/schedules")
@@ -104,7 +107,7 @@ def page() -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Make a schedule."""
     row = schedules.create(yard(), _given(read_body(NewSchedule)), actor())
-    answer = make_response(jsonify(schedules.as_json(row)), 201)
+    answer = make_response(jsonify(schedules.as_json(row, secret_names(row["task"]))), 201)
     answer.headers["Location"] = f"/api/v1/schedules/{row['id']}"
     return answer
 
@@ -131,7 +134,7 @@ def preview() -> ResponseReturnValue:
 def one(schedule_id: str) -> ResponseReturnValue:
     """Answer a schedule."""
     read_query(NoQuery)
-    return jsonify(schedules.as_json(schedules.get(conn(), schedule_id)))
+    return jsonify(_shown(schedules.get(conn(), schedule_id)))
 
 
 @bp.patch("/schedules/<schedule_id>")
@@ -140,7 +143,7 @@ def one(schedule_id: str) -> ResponseReturnValue:
 def change(schedule_id: str) -> ResponseReturnValue:
     """Change a schedule."""
     given = _given(read_body(ScheduleChange))
-    return jsonify(schedules.as_json(schedules.change(yard(), schedule_id, given, actor())))
+    return jsonify(_shown(schedules.change(yard(), schedule_id, given, actor())))
 
 
 @bp.delete("/schedules/<schedule_id>")
@@ -179,3 +182,7 @@ def fires(schedule_id: str) -> ResponseReturnValue:
 
 def _given(model: Strict) -> dict[str, Any]:
     return model.model_dump(exclude_unset=True)
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    return schedules.as_json(row, secret_names(row["task"]))

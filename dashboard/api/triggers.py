@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
 from workers.domain import payloads
@@ -18,6 +18,7 @@ from workers.domain.ids import is_id
 from workers.services import events, triggers
 from workers.services.triggers import LONGEST_COOLDOWN_SECONDS, MOST_AN_HOUR
 from workers.store import trigger_rows
+from workers.store.types import Row
 
 bp = Blueprint("triggers_api", __name__, url_prefix="/api/v1")
 
@@ -83,7 +84,7 @@ def page() -> ResponseReturnValue:
     found = trigger_rows.page(conn(), asked.cursor, asked.limit + 1)
     shown = found[: asked.limit]
     following = shown[-1]["name"] if len(found) > asked.limit else None
-    return jsonify(triggers=[triggers.as_json(row) for row in shown], next_cursor=following)
+    return jsonify(triggers=[triggers.as_json(row, secret_names(row["task"])) for row in shown], next_cursor=following)
 
 
 @bp.post("/triggers")
@@ -92,7 +93,7 @@ def page() -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Make a trigger."""
     row = triggers.create(yard(), read_body(NewTrigger).model_dump(exclude_unset=True), actor())
-    answer = make_response(jsonify(triggers.as_json(row)), 201)
+    answer = make_response(jsonify(triggers.as_json(row, secret_names(row["task"]))), 201)
     answer.headers["Location"] = f"/api/v1/triggers/{row['id']}"
     return answer
 
@@ -103,7 +104,7 @@ def create() -> ResponseReturnValue:
 def one(trigger_id: str) -> ResponseReturnValue:
     """Answer a trigger."""
     read_query(NoQuery)
-    return jsonify(triggers.as_json(triggers.get(conn(), trigger_id)))
+    return jsonify(_shown(triggers.get(conn(), trigger_id)))
 
 
 @bp.patch("/triggers/<trigger_id>")
@@ -112,7 +113,7 @@ def one(trigger_id: str) -> ResponseReturnValue:
 def change(trigger_id: str) -> ResponseReturnValue:
     """Change a trigger."""
     given = read_body(TriggerChange).model_dump(exclude_unset=True)
-    return jsonify(triggers.as_json(triggers.change(yard(), trigger_id, given, actor())))
+    return jsonify(_shown(triggers.change(yard(), trigger_id, given, actor())))
 
 
 @bp.delete("/triggers/<trigger_id>")
@@ -146,3 +147,7 @@ def firings(trigger_id: str) -> ResponseReturnValue:
     shown = found[: asked.limit]
     told = [{**plain(row), "facts": payloads.load(row["facts"])} for row in shown]
     return jsonify(firings=told, next_cursor=shown[-1]["id"] if len(found) > asked.limit else None)
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    return triggers.as_json(row, secret_names(row["task"]))

@@ -9,14 +9,14 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from dashboard.context import conn, yard
+from dashboard.context import conn, secret_names, yard
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import says
 from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain import payloads
 from workers.domain.clock import utcnow
-from workers.domain.masking import mask
+from workers.domain.masking import mask, mask_result
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
 from workers.domain.states import WAITING, Status
 from workers.services import explanations, files, jobs, statistics
@@ -95,9 +95,9 @@ def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
 
 def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
     if tab == "payload":
-        return {"shown": _json(job["payload"])}
+        return {"shown": _json(job)}
     if tab == "result":
-        result = mask(payloads.load(job["result"]))
+        result = mask_result(payloads.load(job["result"]), secret_names(job["task"]))
         return {
             "shown": json.dumps(result, indent=2, ensure_ascii=False) if job["result"] else None,
             "files": files.list_files(yard().settings.files_dir / job["id"]),
@@ -109,14 +109,25 @@ def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
         return {"lines": logs.newest(conn(), job["id"], LINES)}
     if tab == "attempts":
         return {"attempts": attempts.of_job(conn(), job["id"])}
-    return {"events": [{**one, "told": mask(payloads.load(one["detail"]))} for one in reversed(events)]}
+    return {
+        "events": [
+            {**one, "told": mask(payloads.load(one["detail"]), secret_names(job["task"]))} for one in reversed(events)
+        ]
+    }
 
 
-def _json(text: str | None) -> str | None:
-    return None if text is None else json.dumps(mask(payloads.load(text)), indent=2, ensure_ascii=False)
+def _json(job: Any) -> str:
+    payload = mask(payloads.load(job["payload"]), secret_names(job["task"]))
+    return json.dumps(payload, indent=2, ensure_ascii=False)
 
 
 def _curl(job: Any) -> str:
-    body = json.dumps({"task": job["task"], "queue": job["queue"], "payload": mask(payloads.load(job["payload"]))})
+    body = json.dumps(
+        {
+            "task": job["task"],
+            "queue": job["queue"],
+            "payload": mask(payloads.load(job["payload"]), secret_names(job["task"])),
+        }
+    )
     quoted = body.replace("'", "'\\''")
     return f"curl -X POST {request.host_url}api/v1/jobs -H \"Authorization: Bearer $TASKYARD_TOKEN\" --json '{quoted}'"

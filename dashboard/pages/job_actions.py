@@ -11,10 +11,11 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import came_from, done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, secret_names, yard
 from dashboard.security import requires
 from workers.domain import payloads
 from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.masking import mask
 from workers.services import jobs
 
 bp = Blueprint("job_actions", __name__)
@@ -73,7 +74,7 @@ def edit(job_id: str) -> ResponseReturnValue:
     if row["status"] not in {"failed", "canceled", "completed"}:
         raise Conflict("Only a job that has ended can be edited and tried again.", state=row["status"])
     if request.method == "GET":
-        return _edit(row, _pretty(row["payload"]), "")
+        return _edit(row, _pretty(row), "")
     try:
         payload = payloads.parse(request.form.get("payload", "").encode())
         if not isinstance(payload, dict):
@@ -116,10 +117,9 @@ def selection() -> ResponseReturnValue:
 
 
 def _edit(row: Any, text: str, error: str) -> str:
-    return render_template(
-        "job/edit.html", active_page="jobs", job=row, text=text, before=_pretty(row["payload"]), error=error
-    )
+    return render_template("job/edit.html", active_page="jobs", job=row, text=text, before=_pretty(row), error=error)
 
 
-def _pretty(text: str) -> str:
-    return json.dumps(payloads.load(text), indent=2, ensure_ascii=False)
+def _pretty(row: Any) -> str:
+    payload = mask(payloads.load(row["payload"]), secret_names(row["task"]))
+    return json.dumps(payload, indent=2, ensure_ascii=False)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,7 +22,7 @@ from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
 from workers.domain.states import Status
 from workers.services import statistics
-from workers.store import job_lists
+from workers.store import job_lists, secret_fields
 
 bp = Blueprint("jobs", __name__)
 ROWS, MOST_ROWS = 50, 200
@@ -74,16 +74,13 @@ def export() -> ResponseReturnValue:
     if form not in {"csv", "ndjson"}:
         raise BadInput("An export is csv or ndjson.", field="format")
     wanted = JobFilter.from_args({name: request.args.get(name, "") for name in KEYS})
-    lines = _csv(wanted) if form == "csv" else (json.dumps(as_json(row)) + "\n" for row in _all(wanted))
+    secret = secret_fields.secret_names(conn())
+    shown = (as_json(row, secret.get(row["task"], ())) for row in _slices(wanted, yard().database))
+    lines = _csv(shown) if form == "csv" else (json.dumps(values) + "\n" for values in shown)
     mimetype = "text/csv" if form == "csv" else "application/x-ndjson"
     answer = Response(lines, mimetype=mimetype)
     answer.headers["Content-Disposition"] = f"attachment; filename=jobs.{form}"
     return answer
-
-
-def _all(wanted: JobFilter, database: Any = None) -> Iterator[Any]:
-    database = database or yard().database
-    return _slices(wanted, database)
 
 
 def _slices(wanted: JobFilter, database: Any) -> Iterator[Any]:
@@ -98,19 +95,13 @@ def _slices(wanted: JobFilter, database: Any) -> Iterator[Any]:
             return
 
 
-def _csv(wanted: JobFilter) -> Iterator[str]:
-    rows = _all(wanted)
-
-    def lines() -> Iterator[str]:
-        names: list[str] = []
-        for row in rows:
-            told = as_json(row)
-            if not names:
-                names = list(told)
-                yield _line(names)
-            yield _line([_cell(told[name]) for name in names])
-
-    return lines()
+def _csv(jobs: Iterable[dict[str, Any]]) -> Iterator[str]:
+    names: list[str] = []
+    for job in jobs:
+        if not names:
+            names = list(job)
+            yield _line(names)
+        yield _line([_cell(job[name]) for name in names])
 
 
 def _line(cells: list[str]) -> str:

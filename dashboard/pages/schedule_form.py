@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters import schedules as presenter
 from dashboard.security import requires
 from dashboard.zones import from_form, local, viewer_zone
@@ -19,6 +19,7 @@ from workers.domain import cron, payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.names import is_reserved_queue
+from workers.domain.masking import mask
 from workers.services import catalogue, schedules
 from workers.services.schedule_checks import DEFAULTS, RHYTHM
 from workers.store import queues
@@ -159,7 +160,12 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     told = schedules.as_json(row)
     kind = next((kind for name, kind in zip(RHYTHM, ("cron", "interval", "once"), strict=True) if row[name]), "cron")
     shown = {name: value for name, value in told.items() if value is not None}
-    shown |= {"kind": kind, "payload": json.dumps(payloads.load(row["payload"]), indent=2, ensure_ascii=False)}
+    shown |= {
+        "kind": kind,
+        "payload": json.dumps(
+            mask(payloads.load(row["payload"]), secret_names(row["task"])), indent=2, ensure_ascii=False
+        ),
+    }
     shown["tags_text"] = ", ".join(told["tags"])
     for name in _MOMENTS:
         if row[name] is not None:

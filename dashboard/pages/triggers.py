@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters import triggers as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
@@ -21,6 +21,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.ids import is_id
 from workers.domain.names import is_reserved_queue
+from workers.domain.masking import mask
 from workers.services import catalogue, events, triggers
 from workers.store import queues, trigger_rows
 
@@ -65,7 +66,7 @@ def one(trigger_id: str) -> Response:
         {"trigger": "triggers/_one.html"},
         active_page="triggers",
         trigger=shown,
-        told=triggers.as_json(row),
+        told=triggers.as_json(row, secret_names(row["task"])),
         firings=[presenter.firing(one) for one in found[:FIRINGS]],
         older=found[FIRINGS - 1]["id"] if len(found) > FIRINGS else None,
         now=now,
@@ -89,7 +90,7 @@ def edit(trigger_id: str) -> ResponseReturnValue:
     """Change a trigger."""
     if request.method == "GET":
         row = triggers.get(conn(), trigger_id)
-        shown = {**row, "payload": _pretty(payloads.load(row["payload"]))}
+        shown = {**row, "payload": _pretty(mask(payloads.load(row["payload"]), secret_names(row["task"])))}
         return _form(trigger_id, shown | {"conditions": _pretty(json.loads(row["conditions"]))})
     return _kept(trigger_id)
 

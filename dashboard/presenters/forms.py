@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.domain.errors import BadInput
-from workers.domain.masking import is_secret
+from workers.domain.secret_names import is_secret
 
 PREFIX = "payload."
 _SIMPLE = {"string": "text", "integer": "integer", "number": "number", "boolean": "checkbox"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from dashboard.context import secret_names
 from workers.domain import payloads
 from workers.domain.clock import rfc3339
-from workers.domain.masking import mask
+from workers.domain.masking import mask, mask_result, mask_text
 from workers.store.job_lists import SHORT_PAYLOAD
 from workers.store.types import Row
 
@@ -14,18 +16,26 @@ _PLAIN = (
     "id task queue priority status progress done total step message attempt max_retries timeout_seconds idempotency_key "
     "parent batch schedule rerun_of worker wait_ms run_ms error traceback skipped_reason callback_url created_by version"
 ).split()
+_TEXTS = ("callback_url", "idempotency_key")
 _TIMES = (
     "scheduled_for next_retry_at heartbeat_at created_at started_at completed_at failed_at canceled_at cancel_requested_at"
 ).split()
-_JSON = ("payload", "result")
 
 
-def as_json(row: Row) -> dict[str, Any]:
-    """Tell a row of `jobs` with the names of its columns; instants in RFC 3339, secrets masked."""
-    told = {name: row[name] for name in _PLAIN if name in row}
-    told |= {name: rfc3339(row[name]) for name in _TIMES}
-    told |= {name: mask(payloads.load(row[name])) for name in _JSON if name in row}
-    return told
+def as_json(row: Row, secret: Collection[str] | None = None) -> dict[str, Any]:
+    """Return a row of `jobs` with the names of its columns; instants in RFC 3339, secrets masked.
+
+    `secret` names the fields that the job's task has declared as secret; within a request they are looked up.
+    """
+    secret = secret_names(row["task"]) if secret is None else secret
+    shown = {name: row[name] for name in _PLAIN if name in row}
+    shown |= {name: mask_text(row[name]) for name in _TEXTS if row.get(name)}
+    shown |= {name: rfc3339(row[name]) for name in _TIMES}
+    if "payload" in row:
+        shown["payload"] = mask(payloads.load(row["payload"]), secret)
+    if "result" in row:
+        shown["result"] = mask_result(payloads.load(row["result"]), secret)
+    return shown
 
 
 def says(row: Row) -> str:
@@ -43,7 +53,7 @@ def says(row: Row) -> str:
 def _payload(row: Row) -> str:
     # The list carries short payloads only; a long one is for its own page.
     text = row.get("short_payload") or row.get("payload") or ""
-    given = mask(payloads.load(text)) if 0 < len(text) <= SHORT_PAYLOAD else {}
+    given = mask(payloads.load(text), secret_names(row["task"])) if 0 < len(text) <= SHORT_PAYLOAD else {}
     return " · ".join(f"{name} {_value(value)}" for name, value in given.items() if value is not None)[:300]
 
 

@@ -80,7 +80,9 @@ class Child:
         row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
-        job = self._job = RunningJob(self._yard, row, self._wake.set)
+        definition = REGISTRY.get(row["task"])
+        secret = definition.secret if definition is not None else ()
+        job = self._job = RunningJob(self._yard, row, self._wake.set, secret)
         current.set(job)
         ending = self._attempt(row)
         current.set(None)
@@ -128,6 +130,8 @@ class Child:
         peak = _peak_bytes()
         full = replace(
             ending,
+            error=None if ending.error is None else job.mask(ending.error),
+            traceback=None if ending.traceback is None else job.mask(ending.traceback),
             progress={**job.progress},
             peak_memory_bytes=peak if peak > self._memory_bytes else None,
         )

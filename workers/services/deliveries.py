@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from workers.domain.clock import utcnow
 from workers.domain.errors import NotFound, TaskyardError
 from workers.domain.ids import new_id
+from workers.domain.masking import mask_text
 from workers.services import channels
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
@@ -78,6 +79,7 @@ def send(yard: Yard, delivery_id: str) -> tuple[bool, str]:
         alert = alerts.get(connection, row["alert_id"])
     severity = "resolved" if row["about"] == "resolved" or alert is None else alert["severity"]
     taken, answer = _sent(yard, row, severity)
+    answer = mask_text(answer)
     with yard.database.write() as connection:
         alerts.settle(connection, delivery_id, row["tries"], _outcome(row, taken, answer, utcnow()))
     return taken, answer

@@ -16,6 +16,7 @@ from workers.domain import names, payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge, Unavailable
 from workers.domain.ids import new_id
+from workers.domain.masking import MASK, restore
 from workers.domain.states import Status
 from workers.services import catalogue
 from workers.services.catalogue import CataloguedTask
@@ -144,6 +145,8 @@ def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -
     if not isinstance(new.payload, Mapping):
         raise BadInput("The payload must be a JSON object.", field="payload")
     payload = payloads.dump(new.payload)
+    if MASK in payload:
+        restore(new.payload, {})  # dots that stand for a hidden value were copied from a screen
     task.check(cast(dict[str, Any], new.payload))
     defaults = task.row
     priority = names.check_priority(new.priority or defaults["priority"])

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from workers.domain import payloads
 from workers.domain.clock import utcnow
+from workers.domain.masking import mask_text
 from workers.domain.retrying import delay_seconds, tries_left
 from workers.domain.states import Status
 from workers.services.callbacks import job_ended
@@ -174,7 +175,7 @@ def _skipped(ending: Ending) -> dict[str, Any]:
 def _cut(text: str | None, longest: int) -> str | None:
     if text is None:
         return None
-    text = text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+    text = mask_text(text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode())
     if len(text) <= longest:
         return text
     return f"{text[: longest // 2]}\n… {len(text) - longest:,} characters left out …\n{text[-longest // 2 :]}"

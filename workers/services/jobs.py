@@ -19,6 +19,7 @@ from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue, rq_id
+from workers.domain.masking import restore
 from workers.domain.states import FINAL, WAITING, Status
 from workers.services import audit, catalogue, files
 from workers.services.enqueueing import (
@@ -30,6 +31,7 @@ from workers.services.enqueueing import (
 )
 from workers.services.telling import push, tell
 from workers.store import jobs
+from workers.store.secret_fields import secret_names
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -120,7 +122,7 @@ def run_again(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] 
     _require(row, FINAL, "It has not ended yet")
     new = NewJob(
         task=row["task"],
-        payload=payload if payload is not None else payloads.load(row["payload"]),
+        payload=_restored(yard, row, payload) if payload is not None else payloads.load(row["payload"]),
         queue=row["queue"],
         priority=row["priority"],
         max_retries=row["max_retries"],
@@ -169,11 +171,20 @@ def _next_attempt(yard: Yard, row: Row, payload: Mapping[str, Any] | None, now: 
     values = {**FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
     text = row["payload"]
     if payload is not None:
+        payload = _restored(yard, row, payload)
         catalogue.get_task(yard, row["task"]).check(dict(payload))
         text = values["payload"] = payloads.dump(dict(payload))
     with suppress(Exception):  # a task that is gone has no unique rule any more
         values["unique_key"] = unique_key(catalogue.get_task(yard, row["task"]), text)
     return values
+
+
+def _restored(yard: Yard, row: Row, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an edited payload with the secrets that were shown as dots and left so."""
+    with yard.database.read() as connection:
+        secret = secret_names(connection).get(row["task"], ())
+    restored: dict[str, Any] = restore(dict(payload), payloads.load(row["payload"]), secret)
+    return restored
 
 
 def _note_edit(connection: Connection, row: Row, after: Row, now: datetime, actor: Actor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,12 +16,13 @@ from workers.domain.clock import rfc3339, utcnow
 from workers.domain.cron import Rhythm
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
-from workers.domain.masking import mask
+from workers.domain.masking import mask, restore
 from workers.registry import TaskDefinition
 from workers.services import audit, carrying
 from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, checked, checked_rhythm
 from workers.services.telling import tell_kind
 from workers.store import schedules
+from workers.store.secret_fields import secret_names
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -82,6 +83,8 @@ def change(yard: Yard, schedule_id: str, values: Mapping[str, Any], actor: Actor
     now = utcnow()
     with yard.database.read() as connection:
         before = get(connection, schedule_id)
+        secret = secret_names(connection).get(before["task"], ())
+    values = _with_secrets(values, before, secret)
     wanted = {**_given(before), **values}
     if set(values) & set(RHYTHM):
         wanted |= {name: values.get(name) for name in RHYTHM}
@@ -98,8 +101,8 @@ def change(yard: Yard, schedule_id: str, values: Mapping[str, Any], actor: Actor
         if "name" in changed and schedules.name_is_taken(connection, changed["name"], schedule_id):
             raise Conflict(f"There is a schedule {changed['name']!r} already.", state="taken")
         _keep(connection, before, after)
-        shown = as_json(before), as_json(after)
-        differing = [name for name in shown[1] if shown[0][name] != shown[1][name]]
+        shown = as_json(before, secret), as_json(after, secret)
+        differing = [name for name in shown[1] if before.get(name) != after.get(name)]
         told = ({name: one[name] for name in differing} for one in shown)
         audit.record(connection, actor, "schedule.changed", "schedule", schedule_id, now, *told)
     _carry_and_tell(yard, after)
@@ -170,10 +173,17 @@ def declare(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
     return changed
 
 
-def as_json(row: Row) -> dict[str, Any]:
-    """Make a schedule JSON-ready, with the secrets of its payload masked."""
+def _with_secrets(values: Mapping[str, Any], before: Row, secret: Collection[str]) -> dict[str, Any]:
+    """Return changes in which masks that were left as they were shown stand for what is stored."""
+    if "payload" not in values:
+        return dict(values)
+    return {**values, "payload": restore(values["payload"], payloads.load(before["payload"]), secret)}
+
+
+def as_json(row: Row, secret: Collection[str] = ()) -> dict[str, Any]:
+    """Return a schedule JSON-ready, with the secrets of its payload masked; `secret` are those its task declares."""
     told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
-    told |= {"payload": mask(payloads.load(row["payload"])), "tags": json.loads(row["tags"])}
+    told |= {"payload": mask(payloads.load(row["payload"]), secret), "tags": json.loads(row["tags"])}
     told["description"] = cron.describe(rhythm_of(row))
     del told["declared_hash"]
     return told

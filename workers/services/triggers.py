@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +16,12 @@ from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
 from workers.domain.mapping import check_conditions, fill, hears, holds
-from workers.domain.masking import mask
+from workers.domain.masking import mask, restore
 from workers.services import audit, catalogue, events
 from workers.services.enqueueing import check_open
 from workers.services.telling import tell_kind
 from workers.store import trigger_rows
+from workers.store.secret_fields import secret_names
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -76,6 +77,9 @@ def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor)
     now = utcnow()
     with yard.database.read() as connection:
         before = get(connection, trigger_id)
+        secret = secret_names(connection).get(before["task"], ())
+    if "payload" in values:
+        values = {**values, "payload": restore(values["payload"], payloads.load(before["payload"]), secret)}
     given = {name: before[name] for name in FIELDS}
     given |= {"conditions": json.loads(before["conditions"]), "payload": payloads.load(before["payload"])}
     only_disables = set(values) == {"enabled"} and not values["enabled"]
@@ -88,9 +92,11 @@ def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor)
         if "name" in changed and trigger_rows.name_is_taken(connection, changed["name"], trigger_id):
             raise Conflict(f"There is a trigger {changed['name']!r} already.", state="taken")
         trigger_rows.change(connection, trigger_id, changed)
-        shown = {name: before[name] for name in changed}
-        audit.record(connection, actor, "trigger.changed", "trigger", trigger_id, now, shown, changed)
         after = get(connection, trigger_id)
+        shown = [
+            {name: value for name, value in as_json(row, secret).items() if name in changed} for row in (before, after)
+        ]
+        audit.record(connection, actor, "trigger.changed", "trigger", trigger_id, now, *shown)
     tell_kind(yard, "trigger", trigger_id, "changed")
     return after
 
@@ -115,14 +121,14 @@ def attempt(yard: Yard, row: Row, facts: Mapping[str, Any]) -> dict[str, Any]:
         catalogue.get_task(yard, row["task"]).check(payload)
     except BadInput as error:
         return {"fires": False, "why": error.message, "payload": None}
-    return {"fires": True, "why": f"It would run {row['task']}.", "payload": payload}
+    return {"fires": True, "why": f"It would run {row['task']}.", "payload": mask(payload)}
 
 
-def as_json(row: Row) -> dict[str, Any]:
-    """Make a trigger JSON-ready, with the secrets of its mapping masked."""
+def as_json(row: Row, secret: Collection[str] = ()) -> dict[str, Any]:
+    """Return a trigger JSON-ready, with the secrets of its mapping masked; `secret` are those its task declares."""
     told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
     del told["hears_jobs"]
-    return told | {"conditions": json.loads(row["conditions"]), "payload": mask(payloads.load(row["payload"]))}
+    return told | {"conditions": json.loads(row["conditions"]), "payload": mask(payloads.load(row["payload"]), secret)}
 
 
 def _checked(yard: Yard, values: Mapping[str, Any], *, may_be_reserved: bool = False) -> dict[str, Any]:

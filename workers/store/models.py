@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from workers.store.types import BigId, UtcDateTime
+from workers.store.types import BigId, MaskedText, UtcDateTime
 
 # A transition raises the version to the next whole step, so it outranks all progress told before it.
 VERSION_STEP = 1_000_000
@@ -48,8 +48,8 @@ class Job(Base):
     progress: Mapped[float] = mapped_column(Float, default=0.0)  # 0 to 100
     done: Mapped[int | None] = mapped_column(BigInteger)
     total: Mapped[int | None] = mapped_column(BigInteger)
-    step: Mapped[str | None]
-    message: Mapped[str | None]
+    step: Mapped[str | None] = mapped_column(MaskedText)
+    message: Mapped[str | None] = mapped_column(MaskedText)
     scheduled_for: Mapped[datetime | None]
     due_at: Mapped[datetime | None]  # when a scheduled or retry_scheduled row goes on
     attempt: Mapped[int] = mapped_column(Integer, default=1)
@@ -78,10 +78,10 @@ class Job(Base):
     updated_at: Mapped[datetime]
     wait_ms: Mapped[int | None] = mapped_column(BigInteger)  # the last attempt's wait on the queue
     run_ms: Mapped[int | None] = mapped_column(BigInteger)  # the last attempt's run
-    error: Mapped[str | None]
-    traceback: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(MaskedText)
+    traceback: Mapped[str | None] = mapped_column(MaskedText)
     result: Mapped[str | None]  # JSON
-    skipped_reason: Mapped[str | None]
+    skipped_reason: Mapped[str | None] = mapped_column(MaskedText)
     callback_url: Mapped[str | None]
     created_by: Mapped[str] = mapped_column(String(200), default="")
     version: Mapped[int] = mapped_column(BigInteger, default=VERSION_STEP)
@@ -162,8 +162,8 @@ class Attempt(Base):
     ended_at: Mapped[datetime | None]
     # completed, skipped, failed, timed_out, lost, canceled, reset; none while it runs
     outcome: Mapped[str | None] = mapped_column(String(16))
-    error: Mapped[str | None]
-    traceback: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(MaskedText)
+    traceback: Mapped[str | None] = mapped_column(MaskedText)
     wait_ms: Mapped[int | None] = mapped_column(BigInteger)
     run_ms: Mapped[int | None] = mapped_column(BigInteger)
     peak_memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -197,7 +197,7 @@ class JobLog(Base):
     attempt: Mapped[int] = mapped_column(Integer)
     at: Mapped[datetime]
     level: Mapped[str] = mapped_column(String(16))  # debug, info, warning, error, print
-    line: Mapped[str]
+    line: Mapped[str] = mapped_column(MaskedText)
 
     __table_args__ = (Index("ix_job_logs_job", "job_id", "id"),)
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator
+
+from workers.domain.masking import mask_text
 
 # A row by the names of its columns, from SQLAlchemy or from the driver.
 Row = Mapping[Any, Any]
@@ -37,3 +39,22 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         moment: datetime = value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+class MaskedText(TypeDecorator[str]):
+    """Text that jobs write about themselves: secrets in it are masked when it is written, and in old rows when it is read."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Mask and write."""
+        return None if value is None else mask_text(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """Read and mask."""
+        return None if value is None else mask_text(value)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        """Compare with plain text: a search is not masked."""
+        return self.impl_instance
