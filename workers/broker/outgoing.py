@@ -6,33 +6,25 @@ mind between the check and the connection reaches nothing. Every redirect goes t
 
 from __future__ import annotations
 
-import ipaddress
 import socket
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 
-from workers.domain.errors import BadInput
+from workers.broker.connect_guard import public_only
+from workers.domain.addresses import Refused, check_address, check_url
+
+__all__ = ["Refused", "check_address", "public_only", "read_bounded", "resolve", "stream"]
 
 MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
-_SECRETS = {"authorization", "cookie", "proxy-authorization"}
-
-
-class Refused(BadInput):
-    """This address must not be called."""
-
-
-def check_address(text: str) -> None:
-    """Refuse an address that is not on the open Internet. Raises Refused."""
-    address = ipaddress.ip_address(text)
-    inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
-    if not inner.is_global or inner.is_multicast or inner.is_reserved or inner.is_unspecified:
-        raise Refused(f"{text} is a private or loopback address. ALLOW_PRIVATE_HTTP=1 allows it.", field="url")
+# What may be sent on to another host; any other header may carry a credential, whatever its name.
+_NEUTRAL = {"accept", "accept-encoding", "accept-language", "content-type", "user-agent"}
+_READ_SECONDS = 120.0
 
 
 def resolve(url: httpx.URL, *, allow_private: bool) -> str:
@@ -52,39 +44,6 @@ def resolve(url: httpx.URL, *, allow_private: bool) -> str:
     return addresses[0]
 
 
-_refused: ContextVar[list[str] | None] = ContextVar("refused", default=None)
-_resolve = socket.getaddrinfo
-
-
-def _resolve_public(*args: Any, **options: Any) -> Any:
-    found = _resolve(*args, **options)
-    refused = _refused.get()
-    if refused is None:
-        return found
-    for one in found:
-        try:
-            check_address(str(one[4][0]).partition("%")[0])
-        except (Refused, ValueError) as error:
-            refused.append(str(error))
-            raise socket.gaierror(str(error)) from error
-    return found
-
-
-@contextmanager
-def public_only() -> Iterator[list[str]]:
-    """Let other libraries connect to public addresses only while this lasts, in this thread; lends what was refused.
-
-    It stands where every library asks for addresses, so what was checked is what is connected to.
-    """
-    socket.getaddrinfo = _resolve_public  # stays; without a guard it changes nothing
-    refused: list[str] = []
-    token = _refused.set(refused)
-    try:
-        yield refused
-    finally:
-        _refused.reset(token)
-
-
 @contextmanager
 def stream(
     method: str,
@@ -96,8 +55,11 @@ def stream(
     content: bytes | None = None,
 ) -> Iterator[httpx.Response]:
     """Make a call and lend its answer unread; redirects are followed, five at most. Raises Refused, httpx.HTTPError."""
-    target, sent = httpx.URL(url), dict(headers or {})
-    with httpx.Client(timeout=timeout_seconds, trust_env=False, follow_redirects=False) as client:
+    target, sent = httpx.URL(check_url(url, allow_private=allow_private)), dict(headers or {})
+    # A body that is small on the wire and huge when it is unpacked would only cost.
+    sent.setdefault("Accept-Encoding", "identity")
+    guard = nullcontext() if allow_private else public_only()
+    with guard, httpx.Client(timeout=timeout_seconds, trust_env=False, follow_redirects=False) as client:
         for _ in range(MAX_REDIRECTS + 1):
             answer = client.send(_request(client, method, target, sent, content, allow_private), stream=True)
             try:
@@ -108,10 +70,12 @@ def stream(
             finally:
                 answer.close()
             following = httpx.URL(urljoin(str(target), location))
-            if (following.scheme, following.host, following.port) != (target.scheme, target.host, target.port):
-                sent = {name: value for name, value in sent.items() if name.lower() not in _SECRETS}
             if answer.status_code == 303 or (answer.status_code in {301, 302} and method == "POST"):
                 method, content = "GET", None
+            if (following.scheme, following.host, following.port) != (target.scheme, target.host, target.port):
+                sent = {name: value for name, value in sent.items() if name.lower() in _NEUTRAL}
+                if content is not None:
+                    raise Refused("The address redirects the request with its body to another host.", field="url")
             target = following
     raise httpx.TooManyRedirects(f"More than {MAX_REDIRECTS} redirects.")
 
@@ -130,10 +94,13 @@ def _request(
     )
 
 
-def read_bounded(answer: httpx.Response, limit: int) -> tuple[bytes, bool]:
-    """Read a body up to a bound; whether there was more."""
+def read_bounded(answer: httpx.Response, limit: int, within_seconds: float = _READ_SECONDS) -> tuple[bytes, bool]:
+    """Read a body up to a bound; whether there was more. Raises httpx.ReadTimeout for one that only trickles."""
     body = bytearray()
+    until = time.monotonic() + within_seconds
     for chunk in answer.iter_bytes():
+        if time.monotonic() > until:
+            raise httpx.ReadTimeout(f"The answer was not complete after {within_seconds:.0f} s.")
         body += chunk
         if len(body) > limit:
             return bytes(body[:limit]), True

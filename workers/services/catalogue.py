@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import jsonschema_rs
 from sqlalchemy import Connection, Table, select
 
+from workers.domain.addresses import check_url
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
 from workers.store.database import Database
@@ -20,6 +21,7 @@ from workers.yard import Yard
 
 _TASKS = cast(Table, Task.__table__)
 _FRESH_SECONDS = 2.0
+URL_FORMATS = {"taskyard-url", "taskyard-source"}
 _LONGEST_MESSAGE = 300
 
 
@@ -29,13 +31,22 @@ class CataloguedTask:
 
     row: Row
     validator: Any
+    url_fields: tuple[str, ...] = ()
+    allows_private: bool = False
 
     def check(self, payload: dict[str, Any]) -> None:
-        """Hold a payload against the task's schema; BadInput names every wrong field."""
+        """Check a payload against the task's schema and the addresses in it; BadInput names every wrong field."""
         if self.validator.is_valid(payload):
+            self._check_urls(payload)
             return
         errors = [_sentence(error) for error in self.validator.iter_errors(payload)][:20]
         raise BadInput(f"The payload does not fit {self.row['name']}: {errors[0]['message']}", errors=errors)
+
+    def _check_urls(self, payload: dict[str, Any]) -> None:
+        for name in self.url_fields:
+            url = payload.get(name)
+            if isinstance(url, str) and "://" in url:
+                check_url(url, allow_private=self.allows_private, field=f"payload.{name}")
 
 
 class _Cache:
@@ -51,7 +62,8 @@ class _Cache:
             known = self.tasks.get(row["name"])
             same = known is not None and known.row["payload_schema"] == row["payload_schema"]
             validator = known.validator if known and same else compile_schema(row["payload_schema"])
-            found[row["name"]] = CataloguedTask(row, validator)
+            urls = known.url_fields if known and same else _url_fields(row["payload_schema"])
+            found[row["name"]] = CataloguedTask(row, validator, urls)
         self.tasks, self.read_at = found, time.monotonic()
 
 
@@ -69,12 +81,21 @@ def get_task(yard: Yard, name: str) -> CataloguedTask:
         raise BadInput(
             f"There is no task {name}. Workers publish their tasks when they start; see the Tasks page.", field="task"
         )
-    return cache.tasks[name]
+    task = cache.tasks[name]
+    if task.allows_private != yard.settings.allow_private_http:
+        task = cache.tasks[name] = replace(task, allows_private=yard.settings.allow_private_http)
+    return task
 
 
 def list_tasks(connection: Connection) -> Sequence[Row]:
     """List the catalogue by name."""
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()
+
+
+def _url_fields(schema: str) -> tuple[str, ...]:
+    """Return the fields whose value is, or may be, an address that the task calls."""
+    properties = json.loads(schema).get("properties", {})
+    return tuple(name for name, part in properties.items() if part.get("format") in URL_FORMATS)
 
 
 def compile_schema(schema: str) -> Any:

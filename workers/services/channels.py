@@ -6,11 +6,13 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import Connection
 
 from workers.broker import outgoing
 from workers.domain.actors import Actor
+from workers.domain.addresses import check_host
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
@@ -20,6 +22,13 @@ from workers.store import alerts
 from workers.yard import Yard
 
 LONGEST_ANSWER = 2_000
+# Schemes of Apprise that users may add: services that are reached over HTTPS, webhooks and mail. What acts on this machine
+# or speaks another protocol (syslog, dbus, mqtt …) is left to ALERT_URLS, which the operator of the machine sets.
+SCHEMES = frozenset(
+    "apprise apprises bark barks discord form forms gchat gotify gotifys ifttt json jsons line mailgun mailto mailtos "
+    "matrix matrixs mmost mmosts msteams ntfy ntfys opsgenie pagerduty pbul pover prowl rocket rockets sendgrid signal "
+    "signals slack sparkpost splunk teams tgram twilio victorops webex workflow workflows wxteams xml xmls zulip".split()
+)
 _SEVERITIES = {"critical": "failure", "warning": "warning", "info": "info", "resolved": "success"}
 
 
@@ -59,6 +68,7 @@ def create(yard: Yard, name: str, url: str, actor: Actor) -> Channel:
     name = name.strip()
     if not 1 <= len(name) <= 100:
         raise BadInput("A channel's name has 1 to 100 characters.", field="name")
+    _check_target(yard.settings, url)
     if len(url) > 2000 or not _understood(url):
         raise BadInput(
             "Apprise does not understand this address. It looks like slack://… or mailto://…: see appriseit.com/services",
@@ -107,12 +117,33 @@ def send(settings: Settings, channel: Channel, title: str, body: str, severity: 
     if not to.add(channel.url):
         return False, "Apprise does not understand this address."
     must_be_public = channel.is_ours and not settings.allow_private_http
+    if must_be_public and channel.url.partition(":")[0].lower() not in SCHEMES:
+        return False, "This kind of channel can only be set in ALERT_URLS, by whoever runs Taskyard."
     guard: Any = outgoing.public_only() if must_be_public else nullcontext([])
     with guard as refused, apprise.LogCapture(level=logging.INFO, fmt="%(message)s") as captured:  # type: ignore[no-untyped-call]
         taken = bool(to.notify(body=body, title=title, notify_type=_SEVERITIES.get(severity, "info")))
         answer = captured.getvalue().strip()
     answer = " ".join([*refused, answer]).strip() or ("taken" if taken else "not taken, without a word")
     return taken, answer.replace(channel.url, "…")[-LONGEST_ANSWER:]
+
+
+def _check_target(settings: Settings, url: str) -> None:
+    """Refuse a channel that acts on this machine or leads to a private address, as far as its URL shows it."""
+    scheme = url.partition(":")[0].lower()
+    if scheme not in SCHEMES:
+        raise BadInput(
+            f"Channels of the kind {scheme[:30]!r} cannot be added here. Whoever runs Taskyard can set one in ALERT_URLS.",
+            field="url",
+        )
+    if settings.allow_private_http:
+        return
+    try:
+        parts = urlsplit(url)
+        hosts = [parts.hostname or "", *(value for values in parse_qs(parts.query).values() for value in values)]
+    except ValueError as error:
+        raise BadInput(f"This is not a valid address: {error}.", field="url") from error
+    for host in hosts:
+        check_host(host.rpartition("@")[2].partition(":")[0] if host.count(":") == 1 else host)
 
 
 def _understood(url: str) -> bool:

@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
 from workers.domain import names, payloads
+from workers.domain.addresses import check_url
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge, Unavailable
 from workers.domain.ids import new_id
@@ -171,7 +171,7 @@ def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -
         rerun_of=new.rerun_of,
         created_at=now,
         updated_at=now,
-        callback_url=_url(new.callback_url),
+        callback_url=_url(yard, new.callback_url),
         created_by=new.created_by,
     )
     row["due_at" if row["status"] == Status.SCHEDULED else "pending_at"] = scheduled_for or now
@@ -226,14 +226,10 @@ def _key(key: str | None) -> str | None:
     return key
 
 
-def _url(url: str | None) -> str | None:
+def _url(yard: Yard, url: str | None) -> str | None:
     if url is None:
         return None
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        if len(url) <= 2000 and parts.scheme in {"http", "https"} and parts.hostname:
-            return url
-    raise BadInput("callback_url must be an http or https address.", field="callback_url")
+    return check_url(url, allow_private=yard.settings.allow_private_http, field="callback_url")
 
 
 def insert(connection: Connection, row: dict[str, Any]) -> str | None:

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email import policy
 from email.message import EmailMessage
-from email.parser import BytesParser
-from email.utils import formatdate, make_msgid
+from email.utils import formatdate, make_msgid, parseaddr
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -21,12 +20,14 @@ from pydantic import Field
 from workers.domain.ids import new_id
 from workers.services import files
 from workers.task import Reject, Skipped, current_settings, log, progress, task
+from workers.tasks import _mail_headers as mail_headers
 from workers.tasks.reports import numbers_of_a_day
 
 AT_ONCE = 50
 # A mail that somebody began to send this long ago, and died, is tried again.
 LEFT_SECONDS = 600.0
 MOST_TRIES = 5
+MAX_MAIL_BYTES = 2_000_000
 Address = Annotated[str, Field(min_length=3, max_length=320, pattern=r"^[^\s@<>,]+@[^\s@<>,]+$")]
 
 
@@ -74,6 +75,8 @@ def digest(
 
 def put(to: str, subject: str, body: str) -> str:
     """Write a mail to the outbox, whole or not at all; its id."""
+    for name, value in (("to", to), ("subject", subject)):
+        mail_headers.check_value(name, value)
     mail = EmailMessage(policy=policy.SMTP)
     try:
         mail["From"], mail["To"], mail["Subject"] = current_settings().mail_from, to, subject
@@ -81,10 +84,12 @@ def put(to: str, subject: str, body: str) -> str:
         raise Reject(f"This cannot be a mail: {error}.") from error
     mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="taskyard")
     mail.set_content(body)
+    raw = mail.as_bytes()
+    mail_headers.check_message(raw)
     mail_id = new_id()
     draft = _folder("drafts") / f"{mail_id}.eml"
     with files.create_file(draft.parent, draft.name) as file:
-        file.write(mail.as_bytes())
+        file.write(raw)
     draft.rename(_folder("outbox") / draft.name)
     return mail_id
 
@@ -110,8 +115,11 @@ def _send(server: smtplib.SMTP | None, path: Path) -> bool:
     if server is not None:
         try:
             with files.open_below(path.parent, path.name, follow_links=False) as file:
-                server.send_message(BytesParser(policy=policy.SMTP).parse(file))
-        except (smtplib.SMTPException, files.FileRefused) as error:
+                raw = file.read(MAX_MAIL_BYTES)
+            # A file in the outbox may have been put there by anybody's job: its headers name no further recipients.
+            recipient = mail_headers.check_message(raw)
+            server.sendmail(parseaddr(current_settings().mail_from)[1], [recipient], raw)
+        except (smtplib.SMTPException, files.FileRefused, Reject) as error:
             log(f"{path.stem}: {error}", "warning")
             _put_back(path)
             return False
@@ -138,8 +146,10 @@ def _server() -> Iterator[smtplib.SMTP | None]:
         server = smtplib.SMTP(address.hostname, address.port or 25, timeout=30)
     with server:
         server.ehlo()
-        if address.scheme == "smtp" and server.has_extn("starttls"):
+        if address.scheme == "smtp" and not mail_headers.may_be_plain(address):
+            # Raises SMTPNotSupportedError when the server does not offer it: nothing is sent in clear.
             server.starttls(context=context)
+            server.ehlo()
         if address.username:
             server.login(unquote(address.username), unquote(address.password or ""))
         yield server

@@ -18,7 +18,15 @@ KEPT_BYTES = 500_000
 
 @task(queue="default", max_retries=3)
 def request(
-    url: Annotated[str, Field(min_length=8, max_length=2000, description="Where to: http or https.")],
+    url: Annotated[
+        str,
+        Field(
+            min_length=8,
+            max_length=2000,
+            description="The address to call: http or https.",
+            json_schema_extra={"format": "taskyard-url"},
+        ),
+    ],
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] = "GET",
     headers: dict[str, str] | None = None,
     body: Any = None,
