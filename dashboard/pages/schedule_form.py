@@ -18,8 +18,8 @@ from dashboard.zones import from_form, local, viewer_zone
 from workers.domain import cron, payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
-from workers.domain.names import is_reserved_queue
 from workers.domain.masking import mask
+from workers.domain.names import is_reserved_queue
 from workers.services import catalogue, schedules
 from workers.services.schedule_checks import DEFAULTS, RHYTHM
 from workers.store import queues

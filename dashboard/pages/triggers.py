@@ -20,8 +20,8 @@ from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.ids import is_id
-from workers.domain.names import is_reserved_queue
 from workers.domain.masking import mask
+from workers.domain.names import is_reserved_queue
 from workers.services import catalogue, events, triggers
 from workers.store import queues, trigger_rows
 

@@ -18,8 +18,8 @@ from workers.domain import payloads
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
-from workers.domain.names import SYSTEM_TASKS, is_reserved_queue, rq_id
 from workers.domain.masking import restore
+from workers.domain.names import SYSTEM_TASKS, is_reserved_queue, rq_id
 from workers.domain.states import FINAL, WAITING, Status
 from workers.services import audit, catalogue, files
 from workers.services.enqueueing import (
