@@ -12,11 +12,13 @@ from flask import Flask, url_for
 from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from dashboard import auth, body_limits, context, problems, routes, security, watchman
+from dashboard import auth, body_limits, context, converters, problems, request_input, routes, security, watchman
+from dashboard.api import contract
 from dashboard.extensions import db
 from dashboard.hashing import HashingPool
 from dashboard.live import init_live
 from dashboard.presenters import words
+from dashboard.request_check import RequestCheck
 from workers.domain.states import Status
 from workers.services import own_changes
 from workers.services.throttling import Throttle
@@ -41,17 +43,23 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     app.extensions["hashing"] = HashingPool()
     if settings.trusted_proxies:
         n = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+        # What the proxy forwards as the host and scheme is checked like what it sends itself.
+        checked = RequestCheck(app.wsgi_app)
+        app.wsgi_app = ProxyFix(checked, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+    request_input.init(app)
+    converters.init(app)
     body_limits.init(app)
     context.init(app)
     auth.init(app)
     security.init(app)
+    contract.init(app)
     problems.init(app)
     words.init(app.jinja_env)
     _add_globals(app)
     routes.register(app)
     init_live(app)
     watchman.init(app)
+    app.wsgi_app = RequestCheck(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

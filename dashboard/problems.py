@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, json, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from dashboard.security import NotSignedIn
@@ -18,6 +18,7 @@ log = logging.getLogger("taskyard.web")
 _STATUS: list[tuple[type[errors.TaskyardError], int, str]] = [
     (NotSignedIn, 401, "Not signed in"),
     (errors.TooLarge, 413, "Too large"),
+    (errors.Malformed, 400, "Bad request"),
     (errors.BadInput, 422, "This cannot be used"),
     (errors.NotFound, 404, "There is nothing here"),
     (errors.Conflict, 409, "Its state forbids that"),
@@ -34,6 +35,7 @@ def init(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(OperationalError, _database)
     app.register_error_handler(InterfaceError, _database)
+    app.register_error_handler(DataError, _refused_by_database)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -77,13 +79,15 @@ def _http(error: HTTPException) -> Response:
         return error.get_response()  # type: ignore[return-value]
     words = {
         404: ("There is nothing here", "The address may be mistyped, or what was here has been removed."),
-        405: ("Not this way", f"{request.method} is not possible here."),
+        405: ("Method not allowed", f"{request.method} is not possible here. {_methods(error)}"),
+        406: ("Not acceptable", error.description or ""),
         413: ("Too large", "What was sent is larger than the bound."),
-        415: ("Not this form", "Send JSON with the header Content-Type: application/json."),
+        415: ("Unsupported media type", error.description or ""),
+        416: ("Range not satisfiable", "The file has no such range. Ask for it without the Range header."),
     }
     title, detail = words.get(error.code or 500, (error.name, error.description or error.name))
     answer = problem(error.code or 500, title, detail)
-    for name in ("Allow", "Retry-After"):
+    for name in ("Allow", "Retry-After", "Content-Range"):
         value = dict(error.get_headers()).get(name)
         if value:
             answer.headers[name] = value
@@ -94,12 +98,25 @@ def _database(_error: Exception) -> Response:
     return problem(503, "Not available now", "The database cannot be used now. Try again in a moment.")
 
 
+def _refused_by_database(error: DataError) -> Response:
+    # The database says itself that a value is the reason. The check at the entry should have named the field.
+    log.exception("%s %s: a value got as far as the database", request.method, request.path, exc_info=error)
+    return problem(422, "This cannot be used", "The database cannot store one of the values.")
+
+
+def _methods(error: HTTPException) -> str:
+    methods = sorted(getattr(error, "valid_methods", None) or ())
+    return f"Use {', '.join(methods)}." if methods else ""
+
+
 def _unexpected(error: Exception) -> Response:
     log.exception("%s %s failed", request.method, request.path, exc_info=error)
     return problem(500, "Something failed", "That is a fault in Taskyard; its log says more.")
 
 
 def _wants_json() -> bool:
-    if request.path.startswith("/api/v1/") or request.headers.get("X-Requested-With") == "fetch":
+    if request.path.startswith("/api/") or request.path in {"/metrics", "/healthz", "/readyz"}:
+        return True
+    if "Authorization" in request.headers or request.headers.get("X-Requested-With") == "fetch":
         return True
     return request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json"

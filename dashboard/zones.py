@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from flask import request
 
 from workers.domain import cron
+from workers.domain.clock import parse_local_time, within_range
 
 COOKIE = "zone"
 
@@ -19,10 +20,9 @@ def viewer_zone() -> str:
 
 def local(moment: datetime, name: str) -> datetime:
     """Write an instant on the clocks of a zone."""
-    return moment.astimezone(cron.zone(name))
+    return within_range(moment).astimezone(cron.zone(name))
 
 
 def from_form(text: str, name: str) -> datetime:
-    """Read what a field of date and time holds, on the clocks of a zone; ValueError when it is none."""
-    moment = datetime.fromisoformat(text.strip())
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=cron.zone(name)).astimezone(UTC)
+    """Read what a field of date and time holds, on the clocks of a zone; ValueError when it is none or out of range."""
+    return parse_local_time(text, cron.zone(name))

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from flask import Blueprint, jsonify, make_response
 from flask.typing import ResponseReturnValue
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
+from dashboard.api.contract import Instant, Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, yard
 from dashboard.presenters.alerts import as_json
 from dashboard.presenters.plain import plain
@@ -44,7 +44,7 @@ class Silence(Strict):
     """For how long nothing is sent about it: seconds, or until an instant."""
 
     seconds: float | None = Field(None, ge=60, le=alerting.LONGEST_SILENCE_SECONDS)
-    until: AwareDatetime | None = None
+    until: Instant | None = None
 
 
 class RuleChange(Strict):
@@ -88,7 +88,7 @@ def page() -> ResponseReturnValue:
     return jsonify(alerts=[as_json(row) for row in shown], next_cursor=following)
 
 
-@bp.get("/alerts/<alert_id>")
+@bp.get("/alerts/<id:alert_id>")
 @requires("viewer")
 @operation("One alert with its deliveries", tag="alerts", answer="Alert")
 def one(alert_id: str) -> ResponseReturnValue:
@@ -98,7 +98,7 @@ def one(alert_id: str) -> ResponseReturnValue:
     return jsonify(**as_json(row), deliveries=[plain(delivery) for delivery in sent])
 
 
-@bp.put("/alerts/<alert_id>/acknowledgement")
+@bp.put("/alerts/<id:alert_id>/acknowledgement")
 @requires("operator")
 @operation("Say that somebody looks after an alert", tag="alerts", body=Acknowledgement, answer="Alert")
 def acknowledge(alert_id: str) -> ResponseReturnValue:
@@ -106,7 +106,7 @@ def acknowledge(alert_id: str) -> ResponseReturnValue:
     return jsonify(as_json(alerting.acknowledge(yard(), alert_id, read_body(Acknowledgement).note, actor())))
 
 
-@bp.put("/alerts/<alert_id>/silence")
+@bp.put("/alerts/<id:alert_id>/silence")
 @requires("operator")
 @operation("Send nothing about an alert for a while", tag="alerts", body=Silence, answer="Alert")
 def silence(alert_id: str) -> ResponseReturnValue:
@@ -114,7 +114,7 @@ def silence(alert_id: str) -> ResponseReturnValue:
     return jsonify(as_json(alerting.silence(yard(), alert_id, _seconds(read_body(Silence)), actor())))
 
 
-@bp.delete("/alerts/<alert_id>/silence")
+@bp.delete("/alerts/<id:alert_id>/silence")
 @requires("operator")
 @operation("End a silence", tag="alerts", answer="Alert")
 def unsilence(alert_id: str) -> ResponseReturnValue:
@@ -127,7 +127,6 @@ def unsilence(alert_id: str) -> ResponseReturnValue:
 @operation("List the rules that raise alerts", tag="alerts", answer="AlertRules")
 def rule_page() -> ResponseReturnValue:
     """Answer every rule."""
-    read_query(NoQuery)
     return jsonify(alert_rules=[plain(rules.as_json(row)) for row in alerts.rules(conn())], next_cursor=None)
 
 
@@ -143,7 +142,7 @@ def create_rule() -> ResponseReturnValue:
     return answer
 
 
-@bp.get("/alert-rules/<rule_id>")
+@bp.get("/alert-rules/<rule:rule_id>")
 @requires("viewer")
 @operation("One rule", tag="alerts", answer="AlertRule")
 def rule(rule_id: str) -> ResponseReturnValue:
@@ -151,7 +150,7 @@ def rule(rule_id: str) -> ResponseReturnValue:
     return jsonify(plain(rules.as_json(rules.get(conn(), rule_id))))
 
 
-@bp.patch("/alert-rules/<rule_id>")
+@bp.patch("/alert-rules/<rule:rule_id>")
 @requires("admin")
 @operation("Change a rule", tag="alerts", body=RuleChange, answer="AlertRule")
 def change_rule(rule_id: str) -> ResponseReturnValue:
@@ -159,7 +158,7 @@ def change_rule(rule_id: str) -> ResponseReturnValue:
     return jsonify(plain(rules.as_json(rules.change(yard(), rule_id, _given(read_body(RuleChange)), actor()))))
 
 
-@bp.delete("/alert-rules/<rule_id>")
+@bp.delete("/alert-rules/<rule:rule_id>")
 @requires("admin")
 @operation("Delete a rule that people made", tag="alerts", status=204)
 def remove_rule(rule_id: str) -> ResponseReturnValue:
@@ -168,7 +167,7 @@ def remove_rule(rule_id: str) -> ResponseReturnValue:
     return "", 204
 
 
-@bp.post("/alert-rules/<rule_id>/tests")
+@bp.post("/alert-rules/<rule:rule_id>/tests")
 @requires("admin")
 @operation("Send a test message to the channels of a rule; it answers what they said", tag="alerts", answer="Tests")
 def test_rule(rule_id: str) -> ResponseReturnValue:
@@ -181,7 +180,6 @@ def test_rule(rule_id: str) -> ResponseReturnValue:
 @operation("List where alerts go", tag="alerts", answer="AlertChannels")
 def channel_page() -> ResponseReturnValue:
     """Answer every channel, without its secrets."""
-    read_query(NoQuery)
     told = [one.shown() for one in channels.every(conn(), yard().settings)]
     return jsonify(alert_channels=told, next_cursor=None)
 
@@ -195,7 +193,7 @@ def create_channel() -> ResponseReturnValue:
     return jsonify(channels.create(yard(), given.name, given.url, actor()).shown()), 201
 
 
-@bp.delete("/alert-channels/<channel_id>")
+@bp.delete("/alert-channels/<channel:channel_id>")
 @requires("admin")
 @operation("Delete a channel", tag="alerts", status=204)
 def remove_channel(channel_id: str) -> ResponseReturnValue:
@@ -204,7 +202,7 @@ def remove_channel(channel_id: str) -> ResponseReturnValue:
     return "", 204
 
 
-@bp.post("/alert-channels/<channel_id>/tests")
+@bp.post("/alert-channels/<channel:channel_id>/tests")
 @requires("admin")
 @operation("Send a test message to a channel; it answers what that said", tag="alerts", answer="Test")
 def test_channel(channel_id: str) -> ResponseReturnValue:

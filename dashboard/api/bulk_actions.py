@@ -25,7 +25,7 @@ class BulkActionRequest(Strict):
 
     action: Literal["retry", "run_now", "cancel", "delete"]
     filter: dict[str, str] = Field(default_factory=dict, examples=[{"status": "failed", "task": "reports.*"}])
-    rate_per_second: float | None = Field(None, gt=0, le=100_000)
+    rate_per_second: float | None = Field(None, ge=bulk_actions.LOWEST_RATE, le=bulk_actions.HIGHEST_RATE)
     preview: bool = False
 
 
@@ -54,7 +54,7 @@ def create() -> ResponseReturnValue:
     return answer
 
 
-@bp.get("/bulk-actions/<action_id>")
+@bp.get("/bulk-actions/<id:action_id>")
 @requires("viewer")
 @operation("One bulk action and how far it is", tag="bulk actions", answer="BulkAction")
 def one(action_id: str) -> ResponseReturnValue:
@@ -63,7 +63,7 @@ def one(action_id: str) -> ResponseReturnValue:
     return jsonify(**told, refusals=bulk_actions.refusals(conn(), action_id))
 
 
-@bp.delete("/bulk-actions/<action_id>")
+@bp.delete("/bulk-actions/<id:action_id>")
 @requires("operator")
 @operation("Abort a bulk action; what it has done stays done", tag="bulk actions", answer="BulkAction")
 def abort(action_id: str) -> ResponseReturnValue:

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from dashboard.api.answers import accepted, enqueued
 from dashboard.api.contract import (
-    NoQuery,
+    Instant,
     Strict,
+    describe_errors,
     json_body,
     operation,
     read_body,
@@ -26,8 +27,9 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge
 from workers.domain.filters import JobFilter
 from workers.domain.masking import mask
+from workers.domain.names import MAX_RETRIES, MAX_TIMEOUT_SECONDS
 from workers.services import explanations, jobs
-from workers.services.enqueueing import MAX_BULK, Enqueued, NewJob
+from workers.services.enqueueing import MAX_BULK, MAX_DELAY_SECONDS, Enqueued, NewJob
 from workers.store import attempts, job_lists, logs
 from workers.store import jobs as rows
 
@@ -42,11 +44,11 @@ class JobRequest(Strict):
     payload: dict[str, Any] = Field(default_factory=dict, examples=[{"seconds": 5, "steps": 50}])
     queue: str | None = Field(None, max_length=64)
     priority: Literal["high", "normal", "low"] | None = None
-    delay_seconds: float | None = Field(None, allow_inf_nan=False)
-    scheduled_for: AwareDatetime | None = None
+    delay_seconds: float | None = Field(None, ge=0, le=MAX_DELAY_SECONDS)
+    scheduled_for: Instant | None = None
     idempotency_key: str | None = Field(None, min_length=1, max_length=255)
-    max_retries: int | None = None
-    timeout_seconds: float | None = Field(None, allow_inf_nan=False)
+    max_retries: int | None = Field(None, ge=0, le=MAX_RETRIES)
+    timeout_seconds: float | None = Field(None, gt=0, le=MAX_TIMEOUT_SECONDS)
     callback_url: str | None = Field(None, max_length=2000)
 
 
@@ -129,16 +131,15 @@ def page() -> ResponseReturnValue:
     return jsonify(jobs=[as_json(row) for row in found.rows], next_cursor=found.next_cursor)
 
 
-@bp.get("/jobs/<job_id>")
+@bp.get("/jobs/<id:job_id>")
 @requires("viewer")
 @operation("One job", tag="jobs", answer="Job")
 def one(job_id: str) -> ResponseReturnValue:
     """Answer one job."""
-    read_query(NoQuery)
     return jsonify(as_json(jobs.get(conn(), job_id)))
 
 
-@bp.delete("/jobs/<job_id>")
+@bp.delete("/jobs/<id:job_id>")
 @requires("operator")
 @operation("Delete a job that does not run", tag="jobs", status=204)
 def delete(job_id: str) -> ResponseReturnValue:
@@ -147,7 +148,7 @@ def delete(job_id: str) -> ResponseReturnValue:
     return "", 204
 
 
-@bp.get("/jobs/<job_id>/attempts")
+@bp.get("/jobs/<id:job_id>/attempts")
 @requires("viewer")
 @operation("The attempts at a job, newest first", tag="jobs", answer="Attempts")
 def attempts_of(job_id: str) -> ResponseReturnValue:
@@ -156,7 +157,7 @@ def attempts_of(job_id: str) -> ResponseReturnValue:
     return jsonify(attempts=[plain(row) for row in attempts.of_job(conn(), job_id)], next_cursor=None)
 
 
-@bp.get("/jobs/<job_id>/events")
+@bp.get("/jobs/<id:job_id>/events")
 @requires("viewer")
 @operation("What happened to a job, oldest first", tag="jobs", answer="Events")
 def events_of(job_id: str) -> ResponseReturnValue:
@@ -168,7 +169,7 @@ def events_of(job_id: str) -> ResponseReturnValue:
     return jsonify(events=told, next_cursor=None)
 
 
-@bp.get("/jobs/<job_id>/logs")
+@bp.get("/jobs/<id:job_id>/logs")
 @requires("viewer")
 @operation("What a job logged and printed, oldest first", tag="jobs", query=LogQuery, answer="Logs")
 def logs_of(job_id: str) -> ResponseReturnValue:
@@ -183,7 +184,7 @@ def logs_of(job_id: str) -> ResponseReturnValue:
     return jsonify(logs=[plain(row) for row in lines], next_cursor=following)
 
 
-@bp.get("/jobs/<job_id>/explanation")
+@bp.get("/jobs/<id:job_id>/explanation")
 @requires("viewer")
 @operation("Why is it not running?", tag="jobs", answer="Explanation")
 def explanation(job_id: str) -> ResponseReturnValue:
@@ -192,7 +193,7 @@ def explanation(job_id: str) -> ResponseReturnValue:
     return jsonify(explanations.explain(conn(), row, utcnow(), yard().settings.heartbeat_seconds))
 
 
-@bp.post("/jobs/<job_id>/retries")
+@bp.post("/jobs/<id:job_id>/retries")
 @requires("operator")
 @operation("Retry a failed or canceled job", tag="jobs", body=RetryRequest, answer="Enqueued", status=202)
 def retry(job_id: str) -> ResponseReturnValue:
@@ -201,7 +202,7 @@ def retry(job_id: str) -> ResponseReturnValue:
     return accepted(Enqueued(row["id"], row["status"]))
 
 
-@bp.post("/jobs/<job_id>/runs")
+@bp.post("/jobs/<id:job_id>/runs")
 @requires("operator")
 @operation("Run a waiting job now; of a completed one, a new job", tag="jobs", answer="Enqueued", status=202)
 def run(job_id: str) -> ResponseReturnValue:
@@ -213,7 +214,7 @@ def run(job_id: str) -> ResponseReturnValue:
     return accepted(Enqueued(row["id"], row["status"]))
 
 
-@bp.post("/jobs/<job_id>/cancellations")
+@bp.post("/jobs/<id:job_id>/cancellations")
 @requires("operator")
 @operation(
     "Cancel a job: at once while it waits, told and then killed while it runs",
@@ -239,9 +240,7 @@ def _new_many(given: list[Any]) -> list[NewJob]:
         try:
             made.append(_new(JobRequest.model_validate(one)))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            field = ".".join(map(str, first["loc"])) or "job"
-            errors.append({"index": index, "field": field, "message": first["msg"]})
+            errors.append({"index": index, **describe_errors(error, 1)[0]})
             if len(errors) >= 1000:
                 break
     if errors:

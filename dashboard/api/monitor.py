@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
+from dashboard.api.contract import Instant, Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.presenters.plain import plain
@@ -34,7 +34,7 @@ class Leave(Strict):
 class Since(Strict):
     """From when on, in buckets of how many seconds (a multiple of 60)."""
 
-    since: AwareDatetime | None = None
+    since: Instant | None = None
     step: int = Field(60, ge=60, le=86400, multiple_of=60)
     queue: str = Field("", max_length=64)
     task: str = Field("", max_length=200)
@@ -45,7 +45,6 @@ class Since(Strict):
 @operation("List stuck jobs with the evidence and what the monitor will do", tag="monitor", answer="StuckJobs")
 def stuck_jobs() -> ResponseReturnValue:
     """Answer what is stuck now."""
-    read_query(NoQuery)
     found = stuck.look(conn(), yard().settings, utcnow())[:200]
     told = [
         {
@@ -60,7 +59,7 @@ def stuck_jobs() -> ResponseReturnValue:
     return jsonify(stuck_jobs=told, next_cursor=None)
 
 
-@bp.post("/jobs/<job_id>/resets")
+@bp.post("/jobs/<id:job_id>/resets")
 @requires("operator")
 @operation("Put a stuck job back on its queue now", tag="monitor", answer="Job", status=202)
 def reset(job_id: str) -> ResponseReturnValue:
@@ -68,7 +67,7 @@ def reset(job_id: str) -> ResponseReturnValue:
     return jsonify(as_json(stuck.reset(yard(), job_id, actor()))), 202
 
 
-@bp.post("/jobs/<job_id>/failures")
+@bp.post("/jobs/<id:job_id>/failures")
 @requires("operator")
 @operation("Fail a stuck job now", tag="monitor", answer="Job", status=202)
 def fail(job_id: str) -> ResponseReturnValue:
@@ -76,7 +75,7 @@ def fail(job_id: str) -> ResponseReturnValue:
     return jsonify(as_json(stuck.fail(yard(), job_id, actor()))), 202
 
 
-@bp.put("/jobs/<job_id>/leave")
+@bp.put("/jobs/<id:job_id>/leave")
 @requires("operator")
 @operation("Keep the monitor from a running job for a while", tag="monitor", body=Leave, answer="Job")
 def leave(job_id: str) -> ResponseReturnValue:
@@ -90,7 +89,6 @@ def leave(job_id: str) -> ResponseReturnValue:
 @operation("List the sweeps of the last hour and what they did", tag="monitor", answer="Sweeps")
 def sweep_page() -> ResponseReturnValue:
     """Answer the newest sweeps."""
-    read_query(NoQuery)
     since = utcnow() - timedelta(hours=1)
     found = sweeps.recent(conn(), since, 200)
     return jsonify(sweeps=[plain(row) for row in reversed(found)], next_cursor=None)

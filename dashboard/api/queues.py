@@ -9,7 +9,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
-from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
+from dashboard.api.contract import Strict, operation, read_body
 from dashboard.context import actor, conn, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
@@ -26,12 +26,11 @@ bp = Blueprint("queues_api", __name__, url_prefix="/api/v1")
 @operation("List queues with what waits and runs on them", tag="queues", answer="Queues")
 def page() -> ResponseReturnValue:
     """Answer every queue."""
-    read_query(NoQuery)
     told = statistics.snapshot(conn(), utcnow(), yard().settings.heartbeat_seconds)["queues"]
     return jsonify(queues=[{"name": name, **one} for name, one in told.items()], next_cursor=None)
 
 
-@bp.get("/queues/<name>")
+@bp.get("/queues/<queue:name>")
 @requires("viewer")
 @operation("One queue", tag="queues", answer="Queue")
 def one(name: str) -> ResponseReturnValue:
@@ -39,7 +38,7 @@ def one(name: str) -> ResponseReturnValue:
     return jsonify(_one(name))
 
 
-@bp.put("/queues/<name>/pause")
+@bp.put("/queues/<queue:name>/pause")
 @requires("operator")
 @operation("Pause a queue; it keeps accepting jobs", tag="queues", answer="Queue")
 def pause(name: str) -> ResponseReturnValue:
@@ -48,7 +47,7 @@ def pause(name: str) -> ResponseReturnValue:
     return jsonify(_one(name))
 
 
-@bp.delete("/queues/<name>/pause")
+@bp.delete("/queues/<queue:name>/pause")
 @requires("operator")
 @operation("Resume a queue", tag="queues", answer="Queue")
 def resume(name: str) -> ResponseReturnValue:
@@ -57,7 +56,7 @@ def resume(name: str) -> ResponseReturnValue:
     return jsonify(_one(name))
 
 
-@bp.post("/queues/<name>/purges")
+@bp.post("/queues/<queue:name>/purges")
 @requires("operator")
 @operation("Cancel every job that waits on a queue", tag="queues", answer="Purge", status=202)
 def purge(name: str) -> ResponseReturnValue:
@@ -89,7 +88,7 @@ def workers() -> ResponseReturnValue:
     return jsonify(workers=told, next_cursor=None)
 
 
-@bp.post("/workers/<name>/stops")
+@bp.post("/workers/<name:name>/stops")
 @requires("operator")
 @operation("Tell a worker to end after its present job", tag="workers", answer="Worker", status=202)
 def stop(name: str) -> ResponseReturnValue:

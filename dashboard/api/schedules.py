@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from flask import Blueprint, jsonify, make_response
 from flask.typing import ResponseReturnValue
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from dashboard.api.answers import accepted
-from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
+from dashboard.api.contract import Instant, Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
@@ -48,16 +48,16 @@ class RhythmFields(Strict):
 
     cron: str | None = Field(None, max_length=LONGEST_EXPRESSION, examples=["30 2 * * MON-FRI", "@daily"])
     interval_seconds: int | None = Field(None, ge=1, le=LONGEST_INTERVAL_SECONDS)
-    once_at: AwareDatetime | None = None
+    once_at: Instant | None = None
     timezone: str = Field("UTC", max_length=64, examples=["Europe/Berlin"])
-    starts_at: AwareDatetime | None = None
-    ends_at: AwareDatetime | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
 
 
 class PreviewRequest(RhythmFields):
     """A rhythm, and from when on how many fires of it are told."""
 
-    after: AwareDatetime | None = None
+    after: Instant | None = None
     count: int = Field(10, ge=1, le=schedules.MOST_PREVIEWED)
 
 
@@ -128,16 +128,15 @@ def preview() -> ResponseReturnValue:
     return jsonify(description=told["description"], fires=fires)
 
 
-@bp.get("/schedules/<schedule_id>")
+@bp.get("/schedules/<id:schedule_id>")
 @requires("viewer")
 @operation("One schedule", tag="schedules", answer="Schedule")
 def one(schedule_id: str) -> ResponseReturnValue:
     """Answer a schedule."""
-    read_query(NoQuery)
     return jsonify(_shown(schedules.get(conn(), schedule_id)))
 
 
-@bp.patch("/schedules/<schedule_id>")
+@bp.patch("/schedules/<id:schedule_id>")
 @requires("operator")
 @operation("Change a schedule", tag="schedules", body=ScheduleChange, answer="Schedule")
 def change(schedule_id: str) -> ResponseReturnValue:
@@ -146,7 +145,7 @@ def change(schedule_id: str) -> ResponseReturnValue:
     return jsonify(_shown(schedules.change(yard(), schedule_id, given, actor())))
 
 
-@bp.delete("/schedules/<schedule_id>")
+@bp.delete("/schedules/<id:schedule_id>")
 @requires("operator")
 @operation("Delete a schedule with its history; its jobs stay", tag="schedules", status=204)
 def delete(schedule_id: str) -> ResponseReturnValue:
@@ -155,7 +154,7 @@ def delete(schedule_id: str) -> ResponseReturnValue:
     return "", 204
 
 
-@bp.post("/schedules/<schedule_id>/runs")
+@bp.post("/schedules/<id:schedule_id>/runs")
 @requires("operator")
 @operation("Run a schedule's task once now", tag="schedules", answer="Enqueued", status=202)
 def run(schedule_id: str) -> ResponseReturnValue:
@@ -163,7 +162,7 @@ def run(schedule_id: str) -> ResponseReturnValue:
     return accepted(firing.run_now(yard(), schedule_id, actor()))
 
 
-@bp.get("/schedules/<schedule_id>/fires")
+@bp.get("/schedules/<id:schedule_id>/fires")
 @requires("viewer")
 @operation("The fires of a schedule, the newest first", tag="schedules", query=FireQuery, answer="Fires")
 def fires(schedule_id: str) -> ResponseReturnValue:

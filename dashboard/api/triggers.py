@@ -8,7 +8,7 @@ from flask import Blueprint, jsonify, make_response
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
-from dashboard.api.contract import NoQuery, Strict, operation, read_body, read_query
+from dashboard.api.contract import Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
@@ -98,16 +98,15 @@ def create() -> ResponseReturnValue:
     return answer
 
 
-@bp.get("/triggers/<trigger_id>")
+@bp.get("/triggers/<id:trigger_id>")
 @requires("viewer")
 @operation("One trigger", tag="triggers", answer="Trigger")
 def one(trigger_id: str) -> ResponseReturnValue:
     """Answer a trigger."""
-    read_query(NoQuery)
     return jsonify(_shown(triggers.get(conn(), trigger_id)))
 
 
-@bp.patch("/triggers/<trigger_id>")
+@bp.patch("/triggers/<id:trigger_id>")
 @requires("operator")
 @operation("Change a trigger", tag="triggers", body=TriggerChange, answer="Trigger")
 def change(trigger_id: str) -> ResponseReturnValue:
@@ -116,7 +115,7 @@ def change(trigger_id: str) -> ResponseReturnValue:
     return jsonify(_shown(triggers.change(yard(), trigger_id, given, actor())))
 
 
-@bp.delete("/triggers/<trigger_id>")
+@bp.delete("/triggers/<id:trigger_id>")
 @requires("operator")
 @operation("Delete a trigger with its firings; its jobs stay", tag="triggers", status=204)
 def delete(trigger_id: str) -> ResponseReturnValue:
@@ -125,7 +124,7 @@ def delete(trigger_id: str) -> ResponseReturnValue:
     return "", 204
 
 
-@bp.post("/triggers/<trigger_id>/tests")
+@bp.post("/triggers/<id:trigger_id>/tests")
 @requires("operator")
 @operation("What a trigger would do with an event; nothing is run", tag="triggers", body=Trial, answer="Trial")
 def test(trigger_id: str) -> ResponseReturnValue:
@@ -134,7 +133,7 @@ def test(trigger_id: str) -> ResponseReturnValue:
     return jsonify(triggers.attempt(yard(), triggers.get(conn(), trigger_id), given.model_dump()))
 
 
-@bp.get("/triggers/<trigger_id>/firings")
+@bp.get("/triggers/<id:trigger_id>/firings")
 @requires("viewer")
 @operation("The firings of a trigger, the newest first", tag="triggers", query=PageQuery, answer="Firings")
 def firings(trigger_id: str) -> ResponseReturnValue:

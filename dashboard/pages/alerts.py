@@ -16,6 +16,7 @@ from workers.domain.alarms import ACKNOWLEDGED, FIRING, KINDS, RESOLVED, SEVERIT
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, NotFound
 from workers.domain.ids import is_id
+from workers.domain.numbers import parse_number
 from workers.services import alerting, channels, rules
 from workers.store import alerts
 
@@ -63,7 +64,7 @@ def bell() -> str:
     return render_template("alerts/_bell.html")
 
 
-@bp.get("/alerts/<alert_id>")
+@bp.get("/alerts/<id:alert_id>")
 @requires("viewer")
 def one(alert_id: str) -> str:
     """Show an alert with its messages."""
@@ -83,7 +84,7 @@ def one(alert_id: str) -> str:
     )
 
 
-@bp.post("/alerts/<alert_id>/acknowledgements")
+@bp.post("/alerts/<id:alert_id>/acknowledgements")
 @requires("operator")
 def acknowledge(alert_id: str) -> ResponseReturnValue:
     """Say that I look after it."""
@@ -91,7 +92,7 @@ def acknowledge(alert_id: str) -> ResponseReturnValue:
     return done("You look after it.", "/alerts", stay=True)
 
 
-@bp.post("/alerts/<alert_id>/silences")
+@bp.post("/alerts/<id:alert_id>/silences")
 @requires("operator")
 def silence(alert_id: str) -> ResponseReturnValue:
     """Send nothing about it for a while."""
@@ -99,7 +100,7 @@ def silence(alert_id: str) -> ResponseReturnValue:
     return done("Nothing is sent about it meanwhile.", "/alerts", stay=True)
 
 
-@bp.post("/alerts/<alert_id>/unsilences")
+@bp.post("/alerts/<id:alert_id>/unsilences")
 @requires("operator")
 def unsilence(alert_id: str) -> ResponseReturnValue:
     """End a silence."""
@@ -107,7 +108,7 @@ def unsilence(alert_id: str) -> ResponseReturnValue:
     return done("The alert speaks again.", "/alerts", stay=True)
 
 
-@bp.route("/alert-rules/<rule_id>", methods=["GET", "POST"])
+@bp.route("/alert-rules/<rule:rule_id>", methods=["GET", "POST"])
 @requires("admin")
 def rule(rule_id: str) -> ResponseReturnValue:
     """Show the form of a rule, or change it. `new` with a kind makes one."""
@@ -124,7 +125,7 @@ def rule(rule_id: str) -> ResponseReturnValue:
     return done("The rule is kept.", "/alerts")
 
 
-@bp.post("/alert-rules/<rule_id>/deletions")
+@bp.post("/alert-rules/<rule:rule_id>/deletions")
 @requires("admin")
 def remove_rule(rule_id: str) -> ResponseReturnValue:
     """Delete a rule."""
@@ -132,7 +133,7 @@ def remove_rule(rule_id: str) -> ResponseReturnValue:
     return done("The rule is deleted.", "/alerts")
 
 
-@bp.post("/alert-rules/<rule_id>/tests")
+@bp.post("/alert-rules/<rule:rule_id>/tests")
 @requires("admin")
 def test_rule(rule_id: str) -> ResponseReturnValue:
     """Try a rule's channels and say what they answered."""
@@ -147,14 +148,14 @@ def create_channel() -> ResponseReturnValue:
     return done(f"Alerts go to {made.name} too.", "/alerts#channels")
 
 
-@bp.post("/alert-channels/<channel_id>/tests")
+@bp.post("/alert-channels/<channel:channel_id>/tests")
 @requires("admin")
 def test_channel(channel_id: str) -> ResponseReturnValue:
     """Try a channel and say what it answered."""
     return _told([channels.test(yard(), channel_id, actor())])
 
 
-@bp.post("/alert-channels/<channel_id>/deletions")
+@bp.post("/alert-channels/<channel:channel_id>/deletions")
 @requires("admin")
 def remove_channel(channel_id: str) -> ResponseReturnValue:
     """Delete a channel."""
@@ -216,6 +217,6 @@ def _rule_values() -> dict[str, Any]:
 
 def _number(name: str) -> float:
     try:
-        return float(request.form.get(name, ""))
-    except ValueError:
-        raise BadInput(f"{name.replace('_', ' ')} must be a number.", field=name) from None
+        return parse_number(request.form.get(name, ""))
+    except ValueError as error:
+        raise BadInput(f"{name.replace('_', ' ')} {error}.", field=name) from error

@@ -13,6 +13,7 @@ from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
+from workers.domain.numbers import parse_number
 from workers.services import bulk_actions
 
 bp = Blueprint("bulk_actions", __name__)
@@ -45,15 +46,15 @@ def create() -> ResponseReturnValue:
     """Make it."""
     rate = request.form.get("rate_per_second", "")
     try:
-        per_second = float(rate) if rate else None
-    except ValueError:
-        raise BadInput("rate_per_second is a number.", field="rate_per_second") from None
+        per_second = parse_number(rate) if rate else None
+    except ValueError as error:
+        raise BadInput(f"rate_per_second {error}.", field="rate_per_second") from error
     wanted = JobFilter.from_args(_args(request.form))
     row = bulk_actions.create(yard(), request.form.get("action", ""), wanted, per_second, actor())
     return done("It is under way.", f"/bulk-actions/{row['id']}")
 
 
-@bp.get("/bulk-actions/<action_id>")
+@bp.get("/bulk-actions/<id:action_id>")
 @requires("viewer")
 def one(action_id: str) -> Response:
     """Show how far it is."""
@@ -70,7 +71,7 @@ def one(action_id: str) -> Response:
     )
 
 
-@bp.post("/bulk-actions/<action_id>/aborts")
+@bp.post("/bulk-actions/<id:action_id>/aborts")
 @requires("operator")
 def abort(action_id: str) -> ResponseReturnValue:
     """Abort it."""

@@ -29,7 +29,7 @@ _TYPES = _IMAGES | dict.fromkeys((".txt", ".log", ".csv", ".tsv", ".json", ".ndj
 _CHUNK = 1 << 16
 
 
-@bp.get("/jobs/<job_id>/files/<name>")
+@bp.get("/jobs/<id:job_id>/files/<name:name>")
 @requires("viewer")
 def file(job_id: str, name: str) -> ResponseReturnValue:
     """Send a file of a job: plain images and text are shown, HTML only with `view=1`, everything else is a download."""

@@ -29,7 +29,7 @@ OPENS = {"failed": "error", "retry_scheduled": "error", "processing": "logs", "c
 LINES = 500
 
 
-@bp.get("/jobs/<job_id>")
+@bp.get("/jobs/<id:job_id>")
 @requires("viewer")
 def page(job_id: str) -> Response:
     """Show a job."""
@@ -60,7 +60,7 @@ def page(job_id: str) -> Response:
     )
 
 
-@bp.get("/jobs/<job_id>/logs.txt")
+@bp.get("/jobs/<id:job_id>/logs.txt")
 @requires("viewer")
 def log_file(job_id: str) -> ResponseReturnValue:
     """Stream the whole log as text."""

@@ -16,6 +16,7 @@ from dashboard.security import requires
 from workers.domain import payloads
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.masking import mask
+from workers.domain.strict_json import parse_object
 from workers.services import jobs
 
 bp = Blueprint("job_actions", __name__)
@@ -23,7 +24,7 @@ MOST_TICKED = 200
 WORDS = {"retry": "retried", "run_now": "run now", "cancel": "canceled", "delete": "deleted"}
 
 
-@bp.post("/jobs/<job_id>/retries")
+@bp.post("/jobs/<id:job_id>/retries")
 @requires("operator")
 def retry(job_id: str) -> ResponseReturnValue:
     """Retry."""
@@ -31,7 +32,7 @@ def retry(job_id: str) -> ResponseReturnValue:
     return done(f"{row['task']} is back on {row['queue']}, try {row['attempt']}.", f"/jobs/{job_id}", stay=True)
 
 
-@bp.post("/jobs/<job_id>/runs")
+@bp.post("/jobs/<id:job_id>/runs")
 @requires("operator")
 def run(job_id: str) -> ResponseReturnValue:
     """Run now, or a completed one again as a new job."""
@@ -43,7 +44,7 @@ def run(job_id: str) -> ResponseReturnValue:
     return done(f"{row['task']} goes to {row['queue']} now.", f"/jobs/{job_id}", stay=True)
 
 
-@bp.post("/jobs/<job_id>/cancellations")
+@bp.post("/jobs/<id:job_id>/cancellations")
 @requires("operator")
 def cancel(job_id: str) -> ResponseReturnValue:
     """Cancel."""
@@ -52,7 +53,7 @@ def cancel(job_id: str) -> ResponseReturnValue:
     return done(words, f"/jobs/{job_id}", stay=True)
 
 
-@bp.route("/jobs/<job_id>/deletions", methods=["GET", "POST"])
+@bp.route("/jobs/<id:job_id>/deletions", methods=["GET", "POST"])
 @requires("operator")
 def delete(job_id: str) -> ResponseReturnValue:
     """Delete, after a page that asks."""
@@ -64,7 +65,7 @@ def delete(job_id: str) -> ResponseReturnValue:
     return done(f"{row['task']} {job_id} is deleted.", "/jobs")
 
 
-@bp.route("/jobs/<job_id>/edit", methods=["GET", "POST"])
+@bp.route("/jobs/<id:job_id>/edit", methods=["GET", "POST"])
 @requires("operator")
 @accepts_body(PAYLOAD_FORM_BYTES)
 def edit(job_id: str) -> ResponseReturnValue:
@@ -76,14 +77,12 @@ def edit(job_id: str) -> ResponseReturnValue:
     if request.method == "GET":
         return _edit(row, _pretty(row), "")
     try:
-        payload = payloads.parse(request.form.get("payload", "").encode())
-        if not isinstance(payload, dict):
-            raise BadInput("The payload is a JSON object: {…}.")
+        payload = parse_object(request.form.get("payload", ""), "payload")
         if row["status"] == "completed":
             location = jobs.run_again(yard(), job_id, actor(), payload).job_id
         else:
             location = jobs.retry(yard(), job_id, actor(), payload)["id"]
-    except (BadInput, ValueError) as error:
+    except BadInput as error:
         return make_response(_edit(row, request.form.get("payload", ""), str(error)), 422)
     return done("It is back on its queue with the new payload.", f"/jobs/{location}")
 

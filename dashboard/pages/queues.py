@@ -33,7 +33,7 @@ def page() -> Response:
     return render("queues/page.html", {"queues": "queues/_table.html"}, active_page="queues", queues=rows, now=now)
 
 
-@bp.get("/queues/<name>")
+@bp.get("/queues/<queue:name>")
 @requires("viewer")
 def one(name: str) -> Response:
     """Show one queue: who works it, what waits, what ended."""
@@ -56,7 +56,7 @@ def one(name: str) -> Response:
     )
 
 
-@bp.post("/queues/<name>/pauses")
+@bp.post("/queues/<queue:name>/pauses")
 @requires("operator")
 def pause(name: str) -> ResponseReturnValue:
     """Pause a queue."""
@@ -66,7 +66,7 @@ def pause(name: str) -> ResponseReturnValue:
     )
 
 
-@bp.post("/queues/<name>/resumes")
+@bp.post("/queues/<queue:name>/resumes")
 @requires("operator")
 def resume(name: str) -> ResponseReturnValue:
     """Resume a queue."""
@@ -74,7 +74,7 @@ def resume(name: str) -> ResponseReturnValue:
     return done(f"{name} goes on.", _back(name), stay=True)
 
 
-@bp.route("/queues/<name>/purges", methods=["GET", "POST"])
+@bp.route("/queues/<queue:name>/purges", methods=["GET", "POST"])
 @requires("operator")
 def purge(name: str) -> ResponseReturnValue:
     """Cancel all that waits on a queue, after a page that asks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, render_template, request
@@ -20,6 +20,8 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.masking import mask
 from workers.domain.names import is_reserved_queue
+from workers.domain.numbers import parse_number, parse_whole
+from workers.domain.strict_json import parse_object
 from workers.services import catalogue, schedules
 from workers.services.schedule_checks import DEFAULTS, RHYTHM
 from workers.store import queues
@@ -43,7 +45,7 @@ def new() -> ResponseReturnValue:
     return _kept(None)
 
 
-@bp.route("/schedules/<schedule_id>/edit", methods=["GET", "POST"])
+@bp.route("/schedules/<id:schedule_id>/edit", methods=["GET", "POST"])
 @requires("operator")
 @accepts_body(PAYLOAD_FORM_BYTES)
 def edit(schedule_id: str) -> ResponseReturnValue:
@@ -108,18 +110,15 @@ def _preview(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _values(given: Mapping[str, str]) -> dict[str, Any]:
     values = {**_rhythm(given), "name": given.get("name", ""), "task": given.get("task", "")}
-    try:
-        values["payload"] = json.loads(given.get("payload") or "{}")
-    except ValueError as error:
-        raise BadInput(f"The payload is no JSON: {error}", field="payload") from error
+    values["payload"] = parse_object(given.get("payload", ""), "payload")
     for name in ("overlap", "missed"):
         values[name] = given.get(name, DEFAULTS[name])
     for name in ("jitter_seconds", "catch_up_max", "max_retries"):
-        values[name] = _number(given, name, int)
+        values[name] = _number(given, name, parse_whole)
     values["jitter_seconds"] = values["jitter_seconds"] or 0
     values["catch_up_max"] = values["catch_up_max"] or DEFAULTS["catch_up_max"]
-    values["timeout_seconds"] = _number(given, "timeout_seconds", float)
-    finish = _number(given, "finish_within_minutes", float)
+    values["timeout_seconds"] = _number(given, "timeout_seconds", parse_number)
+    finish = _number(given, "finish_within_minutes", parse_number)
     values["finish_within_seconds"] = finish * 60 if finish else None
     values["queue"], values["priority"] = given.get("queue") or None, given.get("priority") or None
     values["tags"] = [one.strip() for one in given.get("tags_text", "").split(",") if one.strip()]
@@ -135,24 +134,24 @@ def _rhythm(given: Mapping[str, Any]) -> dict[str, Any]:
         values["cron"] = given.get("cron") or ""
     elif kind == "interval":
         size = UNITS.get(str(given.get("every_unit")), 1)
-        values["interval_seconds"] = (_number(given, "every", int) or 0) * size
+        values["interval_seconds"] = (_number(given, "every", parse_whole) or 0) * size
     for name in _MOMENTS:
         if given.get(name) and (name != "once_at" or kind == "once"):
             try:
                 values[name] = from_form(str(given[name]), zone)
             except ValueError as error:
-                raise BadInput(f"{name.replace('_', ' ')} is no time.", field=name) from error
+                raise BadInput(f"{name.replace('_', ' ')} cannot be used: {error}.", field=name) from error
     if kind == "once" and values["once_at"] is None:
         raise BadInput("Say when it shall fire.", field="once_at")
     return values
 
 
-def _number(given: Mapping[str, Any], name: str, kind: type) -> Any:
+def _number(given: Mapping[str, Any], name: str, parse: Callable[[str], Any]) -> Any:
     text = str(given.get(name) or "").strip()
     try:
-        return kind(text) if text else None
+        return parse(text) if text else None
     except ValueError as error:
-        raise BadInput(f"{name.replace('_', ' ')} must be a number.", field=name) from error
+        raise BadInput(f"{name.replace('_', ' ')} {error}.", field=name) from error
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

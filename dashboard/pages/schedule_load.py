@@ -48,7 +48,7 @@ def page() -> str:
     )
 
 
-@bp.route("/schedules/crowds/<index>", methods=["GET", "POST"])
+@bp.route("/schedules/crowds/<number:index>", methods=["GET", "POST"])
 @requires("operator")
 def stagger(index: str) -> ResponseReturnValue:
     """Show how to spread a crowd, then do it."""

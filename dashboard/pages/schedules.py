@@ -55,7 +55,7 @@ def page() -> Response:
     )
 
 
-@bp.get("/schedules/<schedule_id>")
+@bp.get("/schedules/<id:schedule_id>")
 @requires("viewer")
 def one(schedule_id: str) -> Response:
     """Show a schedule: its last runs, its next fires, its policies."""
@@ -87,7 +87,7 @@ def one(schedule_id: str) -> Response:
     )
 
 
-@bp.post("/schedules/<schedule_id>/runs")
+@bp.post("/schedules/<id:schedule_id>/runs")
 @requires("operator")
 def run(schedule_id: str) -> ResponseReturnValue:
     """Run its task once now."""
@@ -95,7 +95,7 @@ def run(schedule_id: str) -> ResponseReturnValue:
     return done("It runs now.", f"/jobs/{made.job_id}", stay=True)
 
 
-@bp.post("/schedules/<schedule_id>/pauses")
+@bp.post("/schedules/<id:schedule_id>/pauses")
 @requires("operator")
 def pause(schedule_id: str) -> ResponseReturnValue:
     """Let it fire no more."""
@@ -103,7 +103,7 @@ def pause(schedule_id: str) -> ResponseReturnValue:
     return done("It is paused: it does not fire until you resume it.", f"/schedules/{schedule_id}", stay=True)
 
 
-@bp.post("/schedules/<schedule_id>/resumes")
+@bp.post("/schedules/<id:schedule_id>/resumes")
 @requires("operator")
 def resume(schedule_id: str) -> ResponseReturnValue:
     """Let it fire again."""
@@ -111,7 +111,7 @@ def resume(schedule_id: str) -> ResponseReturnValue:
     return done("It fires again, from its next moment on.", f"/schedules/{schedule_id}", stay=True)
 
 
-@bp.route("/schedules/<schedule_id>/deletions", methods=["GET", "POST"])
+@bp.route("/schedules/<id:schedule_id>/deletions", methods=["GET", "POST"])
 @requires("operator")
 def remove(schedule_id: str) -> ResponseReturnValue:
     """Ask, then delete it."""

@@ -16,6 +16,7 @@ from dashboard.context import actor, conn, hashing, throttle, yard
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
+from workers.domain.numbers import check_whole, parse_whole
 from workers.services import callbacks
 from workers.services import tokens as token_service
 from workers.services import users as user_service
@@ -65,7 +66,7 @@ def add_user() -> ResponseReturnValue:
     return _page(secret=(f"The one-time password of {name}", made))
 
 
-@bp.post("/settings/users/<name>")
+@bp.post("/settings/users/<user:name>")
 @requires("admin")
 def change_user(name: str) -> ResponseReturnValue:
     """Change a person's role, lock them out or let them in, or make up a new password."""
@@ -85,15 +86,13 @@ def change_user(name: str) -> ResponseReturnValue:
 def add_token() -> ResponseReturnValue:
     """Make a token; it is shown once."""
     days = request.form.get("days", "")
-    if days and not (days.isdigit() and 1 <= int(days) <= 3650):
-        raise BadInput("A token lives 1 to 3650 days.", field="days")
-    expires_at = utcnow() + timedelta(days=int(days)) if days else None
+    expires_at = utcnow() + timedelta(days=_days(days)) if days else None
     name = request.form.get("name", "")
     made = token_service.create(yard(), name, request.form.get("role", "viewer"), expires_at, actor())
     return _page(secret=(f"The token {name}", made))
 
 
-@bp.post("/settings/tokens/<token_id>/revocations")
+@bp.post("/settings/tokens/<id:token_id>/revocations")
 @requires("admin")
 def revoke_token(token_id: str) -> ResponseReturnValue:
     """Revoke a token."""
@@ -116,14 +115,26 @@ def audit() -> ResponseReturnValue:
     before = request.args.get("before", "")
     chosen = select(_AUDIT).order_by(_AUDIT.c.id.desc()).limit(AUDIT_ROWS + 1)
     if before:
-        if not before.isdigit() or len(before) > 18:
-            raise BadInput("This is no place in the audit.", field="before")
-        chosen = chosen.where(_AUDIT.c.id < int(before))
+        chosen = chosen.where(_AUDIT.c.id < _place(before))
     rows = conn().execute(chosen).mappings().all()
     older = rows[AUDIT_ROWS - 1]["id"] if len(rows) > AUDIT_ROWS else None
     return render_template(
         "settings/audit.html", active_page="audit", rows=rows[:AUDIT_ROWS], older=older, now=utcnow()
     )
+
+
+def _days(text: str) -> int:
+    try:
+        return check_whole("days", parse_whole(text), 1, 3650)
+    except ValueError as error:
+        raise BadInput(f"days {error}.", field="days") from error
+
+
+def _place(text: str) -> int:
+    try:
+        return parse_whole(text)
+    except ValueError as error:
+        raise BadInput("before must be the number of an audit entry.", field="before") from error
 
 
 def _page(secret: tuple[str, str] | None = None) -> str:

@@ -14,7 +14,6 @@ from dashboard.presenters import stuck as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput
 from workers.services import jobs, monitoring, statistics, stuck
 from workers.store import sweeps
 
@@ -56,7 +55,7 @@ def sweep() -> ResponseReturnValue:
     return done("The monitor sweeps now.", "/stuck", stay=True)
 
 
-@bp.post("/jobs/<job_id>/resets")
+@bp.post("/jobs/<id:job_id>/resets")
 @requires("operator")
 def reset(job_id: str) -> ResponseReturnValue:
     """Put a stuck job back."""
@@ -64,7 +63,7 @@ def reset(job_id: str) -> ResponseReturnValue:
     return done("The job is back on its queue.", "/stuck", stay=True)
 
 
-@bp.route("/jobs/<job_id>/failures", methods=["GET", "POST"])
+@bp.route("/jobs/<id:job_id>/failures", methods=["GET", "POST"])
 @requires("operator")
 def fail(job_id: str) -> ResponseReturnValue:
     """Ask, then fail a stuck job."""
@@ -74,7 +73,7 @@ def fail(job_id: str) -> ResponseReturnValue:
     return done("The job has failed. It can be retried.", f"/jobs/{job_id}")
 
 
-@bp.post("/jobs/<job_id>/leave")
+@bp.post("/jobs/<id:job_id>/leave")
 @requires("operator")
 def leave(job_id: str) -> ResponseReturnValue:
     """Leave a running job alone for half an hour."""
@@ -82,12 +81,10 @@ def leave(job_id: str) -> ResponseReturnValue:
     return done("The monitor leaves it alone for 30 minutes.", "/stuck", stay=True)
 
 
-@bp.post("/stuck/findings/<finding_id>/undo")
+@bp.post("/stuck/findings/<number:finding_id>/undo")
 @requires("operator")
 def undo(finding_id: str) -> ResponseReturnValue:
     """Undo what a sweep did."""
-    if not (finding_id.isascii() and finding_id.isdecimal() and len(finding_id) <= 18):
-        raise BadInput("This is no finding.", field="finding_id")
     row: Any = stuck.undo(yard(), int(finding_id), actor())
     words = "The job is called off." if row["status"] == "canceled" else "The job is tried again."
     return done(words, "/stuck", stay=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
 from flask import Blueprint, Response, make_response, render_template, request
@@ -15,15 +17,21 @@ from dashboard.context import actor, conn, yard
 from dashboard.presenters import forms
 from dashboard.rendering import render
 from dashboard.security import requires
-from workers.domain.clock import parse_instant, utcnow
+from workers.domain.clock import parse_local_time, utcnow
 from workers.domain.errors import BadInput, NotFound
 from workers.domain.names import SYSTEM_TASKS, check_open_task, is_reserved_queue
+from workers.domain.numbers import parse_number, parse_whole
 from workers.services import catalogue, statistics
 from workers.services.enqueueing import NewJob, enqueue
 from workers.store import queues
 
 bp = Blueprint("tasks", __name__)
 _OPTIONS = ("queue", "priority", "delay_seconds", "scheduled_for", "max_retries", "timeout_seconds", "idempotency_key")
+_NUMBERS: tuple[tuple[str, Callable[[str], float]], ...] = (
+    ("delay_seconds", parse_number),
+    ("timeout_seconds", parse_number),
+    ("max_retries", parse_whole),
+)
 
 
 @bp.get("/tasks")
@@ -54,14 +62,14 @@ def page() -> Response:
     )
 
 
-@bp.get("/tasks/<name>/run")
+@bp.get("/tasks/<task:name>/run")
 @requires("operator")
 def form(name: str) -> ResponseReturnValue:
     """Show the form made from the task's schema."""
     return _form(name, {}, {}, 200)
 
 
-@bp.post("/tasks/<name>/run")
+@bp.post("/tasks/<task:name>/run")
 @requires("operator")
 @accepts_body(uploads.MAX_BYTES + PAYLOAD_FORM_BYTES)
 def run(name: str) -> ResponseReturnValue:
@@ -112,16 +120,15 @@ def _task(name: str) -> dict[str, Any]:
 def _how(given: dict[str, str]) -> dict[str, Any]:
     texts = {name: given.get(name, "").strip() for name in _OPTIONS}
     how: dict[str, Any] = {name: text for name, text in texts.items() if text}
-    for name, kind in (("delay_seconds", float), ("timeout_seconds", float), ("max_retries", int)):
+    for name, parse in _NUMBERS:
         if name in how:
             try:
-                how[name] = kind(how[name])
-            except ValueError:
-                raise BadInput("is no number", field=name) from None
+                how[name] = parse(how[name])
+            except ValueError as error:
+                raise BadInput(str(error), field=name) from error
     if "scheduled_for" in how:
         try:
-            text = how["scheduled_for"]
-            how["scheduled_for"] = parse_instant(text if "+" in text or text.endswith("Z") else f"{text}Z")
+            how["scheduled_for"] = parse_local_time(how["scheduled_for"], UTC)
         except ValueError as error:
             raise BadInput(f"This is no time: {error}", field="scheduled_for") from error
     return how

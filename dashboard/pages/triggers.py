@@ -22,6 +22,8 @@ from workers.domain.errors import BadInput, Conflict
 from workers.domain.ids import is_id
 from workers.domain.masking import mask
 from workers.domain.names import is_reserved_queue
+from workers.domain.numbers import parse_number
+from workers.domain.strict_json import parse_object
 from workers.services import catalogue, events, triggers
 from workers.store import queues, trigger_rows
 
@@ -50,7 +52,7 @@ def page() -> Response:
     )
 
 
-@bp.get("/triggers/<trigger_id>")
+@bp.get("/triggers/<id:trigger_id>")
 @requires("viewer")
 def one(trigger_id: str) -> Response:
     """Show a trigger with its firings and the facts that caused them."""
@@ -83,7 +85,7 @@ def new() -> ResponseReturnValue:
     return _kept(None)
 
 
-@bp.route("/triggers/<trigger_id>/edit", methods=["GET", "POST"])
+@bp.route("/triggers/<id:trigger_id>/edit", methods=["GET", "POST"])
 @requires("operator")
 @accepts_body(PAYLOAD_FORM_BYTES)
 def edit(trigger_id: str) -> ResponseReturnValue:
@@ -95,7 +97,7 @@ def edit(trigger_id: str) -> ResponseReturnValue:
     return _kept(trigger_id)
 
 
-@bp.post("/triggers/<trigger_id>/pauses")
+@bp.post("/triggers/<id:trigger_id>/pauses")
 @requires("operator")
 def pause(trigger_id: str) -> ResponseReturnValue:
     """Let it fire no more."""
@@ -103,7 +105,7 @@ def pause(trigger_id: str) -> ResponseReturnValue:
     return done("It is paused.", "/triggers", stay=True)
 
 
-@bp.post("/triggers/<trigger_id>/resumes")
+@bp.post("/triggers/<id:trigger_id>/resumes")
 @requires("operator")
 def resume(trigger_id: str) -> ResponseReturnValue:
     """Let it fire again."""
@@ -111,7 +113,7 @@ def resume(trigger_id: str) -> ResponseReturnValue:
     return done("It listens again.", "/triggers", stay=True)
 
 
-@bp.route("/triggers/<trigger_id>/deletions", methods=["GET", "POST"])
+@bp.route("/triggers/<id:trigger_id>/deletions", methods=["GET", "POST"])
 @requires("operator")
 def remove(trigger_id: str) -> ResponseReturnValue:
     """Ask, then delete it."""
@@ -127,7 +129,7 @@ def remove(trigger_id: str) -> ResponseReturnValue:
 @accepts_body(PAYLOAD_FORM_BYTES)
 def emit() -> ResponseReturnValue:
     """Send an event from the page."""
-    payload = _object(request.form.get("payload", ""), "payload")
+    payload = parse_object(request.form.get("payload", ""), "payload")
     n = events.emit(yard(), request.form.get("name", "").strip(), payload, actor())
     words = "Nobody listens for it." if not n else f"{n} trigger{' hears' if n == 1 else 's hear'} it."
     return done(words, "/triggers")
@@ -168,28 +170,18 @@ def _values(given: Mapping[str, str]) -> dict[str, Any]:
     values["listens"] = given.get("queue" if kind == "queue" else "listens", "").strip()
     values["measure"] = given.get("measure") if kind == "queue" else None
     values["above"] = _number(given, "above") if kind == "queue" else None
-    values["conditions"] = _object(given.get("conditions", ""), "conditions")
-    values["payload"] = _object(given.get("payload", ""), "payload")
+    values["conditions"] = parse_object(given.get("conditions", ""), "conditions")
+    values["payload"] = parse_object(given.get("payload", ""), "payload")
     values["cooldown_seconds"] = _number(given, "cooldown_seconds")
     values["cap_per_hour"] = _number(given, "cap_per_hour")
     return values | {"enabled": "enabled" in given}
 
 
-def _object(text: str, field: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError as error:
-        raise BadInput(f"This is no JSON: {error}", field=field) from error
-    if not isinstance(value, dict):
-        raise BadInput("This must be a JSON object: {…}.", field=field)
-    return value
-
-
 def _number(given: Mapping[str, str], name: str) -> float:
     try:
-        return float(given.get(name, ""))
-    except ValueError:
-        raise BadInput(f"{name.replace('_', ' ')} must be a number.", field=name) from None
+        return parse_number(given.get(name, ""))
+    except ValueError as error:
+        raise BadInput(f"{name.replace('_', ' ')} {error}.", field=name) from error
 
 
 def _pretty(value: Any) -> str:

@@ -62,7 +62,7 @@ def resize_pool() -> ResponseReturnValue:
     return done(f"The pool goes to {size} worker{'' if size == 1 else 's'}.", "/workers", stay=True)
 
 
-@bp.post("/workers/<name>/stops")
+@bp.post("/workers/<name:name>/stops")
 @requires("operator")
 def stop(name: str) -> ResponseReturnValue:
     """Tell a worker to finish its job and end."""

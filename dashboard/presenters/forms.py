@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.domain.errors import BadInput
+from workers.domain.numbers import parse_number, parse_whole
 from workers.domain.secret_names import is_secret
+from workers.domain.strict_json import parse_object, parse_text
 
 PREFIX = "payload."
 _SIMPLE = {"string": "text", "integer": "integer", "number": "number", "boolean": "checkbox"}
@@ -50,7 +52,7 @@ def fields(
 def payload_of(schema: Mapping[str, Any], form: Mapping[str, str]) -> dict[str, Any]:
     """Read the payload out of a sent form; empty optional fields are left out. BadInput names every wrong field."""
     if form.get("as_json"):
-        return _object(form.get("json", ""))
+        return parse_object(form.get("json", ""), "json")
     payload: dict[str, Any] = {}
     errors: list[dict[str, str]] = []
     for one in fields(schema):
@@ -60,7 +62,7 @@ def payload_of(schema: Mapping[str, Any], form: Mapping[str, str]) -> dict[str, 
         elif text is not None and (text != "" or (one.kind in {"text", "textarea"} and one.is_required)):
             try:
                 payload[one.name] = _value(one.kind, text)
-            except ValueError as error:
+            except (ValueError, BadInput) as error:
                 errors.append({"field": f"payload.{one.name}", "message": str(error)})
     if errors:
         raise BadInput("Some fields cannot be used.", errors=errors)
@@ -129,28 +131,9 @@ def _note(part: Mapping[str, Any], kind: str, is_required: bool) -> str:
 
 def _value(kind: str, text: str) -> Any:
     if kind == "integer":
-        try:
-            return int(text.strip())
-        except ValueError:
-            raise ValueError("is no whole number") from None
+        return parse_whole(text)
     if kind == "number":
-        try:
-            return float(text.strip())
-        except ValueError:
-            raise ValueError("is no number") from None
+        return parse_number(text)
     if kind == "json":
-        try:
-            return json.loads(text)
-        except ValueError:
-            raise ValueError("is no JSON") from None
+        return parse_text(text, "text")
     return text.replace("\r\n", "\n")
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError as error:
-        raise BadInput(f"This is no JSON: {error}", field="json") from error
-    if not isinstance(value, dict):
-        raise BadInput("The payload is a JSON object: {…}.", field="json")
-    return value

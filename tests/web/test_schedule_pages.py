@@ -80,12 +80,12 @@ def test_a_schedule_is_made_changed_duplicated_and_deleted_in_forms(auth: Any, l
     [
         ({"cron": "nonsense"}, "cron", "five fields"),
         ({"timezone": "Mars/Olympus"}, "timezone", "no time zone"),
-        ({"payload": "{"}, "payload", "no JSON"),
+        ({"payload": "{"}, "payload", "not valid JSON"),
         ({"payload": '{"n": 1}'}, "payload", "not a field"),
         ({"kind": "once", "once_at": "2020-01-01T00:00"}, "once_at", "is over"),
         ({"kind": "interval", "every": "0"}, "every", "whole number"),
         ({"name": ""}, "name", "1 to 100"),
-        ({"jitter_seconds": "x"}, "jitter_seconds", "must be a number"),
+        ({"jitter_seconds": "x"}, "jitter_seconds", "must be a whole number"),
     ],
 )
 def test_a_form_that_cannot_be_used_comes_back_with_the_reason_and_what_was_typed(

@@ -53,7 +53,7 @@ def test_a_form_that_cannot_be_used_comes_back_with_the_reason(auth: Any, light_
     client = auth.client("olga")
     for field, value, words in (
         ("listens", "a b", "letters, digits"),
-        ("payload", "{", "no JSON"),
+        ("payload", "{", "not valid JSON"),
         ("conditions", "[]", "JSON object"),
         ("cap_per_hour", "x", "must be a number"),
     ):

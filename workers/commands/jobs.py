@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -13,6 +12,7 @@ from workers.commands.opening import ACTOR, opened
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
+from workers.domain.strict_json import parse_object
 from workers.services import jobs, monitoring, queues, retention, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.enqueueing import enqueue as enqueue_job
@@ -28,7 +28,7 @@ def enqueue(arguments: argparse.Namespace, settings: Settings) -> int:
     """Make a job; print its id."""
     new = NewJob(
         task=arguments.task,
-        payload=_payload(arguments.payload),
+        payload=parse_object(arguments.payload, "payload"),
         queue=arguments.queue,
         priority=arguments.priority,
         delay_seconds=arguments.delay,
@@ -104,21 +104,11 @@ def purge(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _payload(text: str) -> Mapping[str, Any]:
-    try:
-        payload = json.loads(text)
-    except ValueError as error:
-        raise BadInput(f"The payload is not JSON: {error}.", field="payload") from error
-    if not isinstance(payload, dict):
-        raise BadInput('The payload is a JSON object, such as {"seconds": 5}.', field="payload")
-    return payload
-
-
 def _instant(text: str | None) -> Any:
     try:
         return parse_instant(text) if text else None
-    except (ValueError, OverflowError):
-        raise BadInput("A time looks like 2026-01-31T08:00:00Z.", field="at") from None
+    except ValueError as error:
+        raise BadInput(f"--at cannot be used: {error}.", field="at") from error
 
 
 def _as_json(row: Row) -> str:

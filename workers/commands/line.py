@@ -15,7 +15,9 @@ from workers import logs
 from workers.domain.actors import ROLES
 from workers.domain.errors import BadInput, SettingsError, TaskyardError
 from workers.domain.names import PRIORITIES
+from workers.domain.numbers import parse_number, parse_whole
 from workers.domain.states import Status
+from workers.domain.texts import check_text
 from workers.processes.keeper import CANNOT_WORK
 from workers.services import private_files
 from workers.settings import Settings
@@ -50,6 +52,9 @@ def run(top: argparse.ArgumentParser, words: Sequence[str]) -> int:
     arguments = top.parse_args(words)
     private_files.restrict_umask()
     try:
+        for number, word in enumerate(words, 1):
+            # Bytes of the command line that are not UTF-8 arrive as lone surrogates.
+            check_text(word, f"argument {number}")
         settings = Settings.from_env()
         logs.configure(settings, arguments.label)
         module, _, function = arguments.handler.partition(":")
@@ -98,11 +103,11 @@ def _add_jobs(commands: Commands) -> None:
     enqueue.add_argument("payload", nargs="?", default="{}", metavar="JSON", help="such as '{\"seconds\": 5}'")
     enqueue.add_argument("--queue")
     enqueue.add_argument("--priority", choices=PRIORITIES)
-    enqueue.add_argument("--delay", type=float, metavar="SECONDS")
+    enqueue.add_argument("--delay", type=_number, metavar="SECONDS")
     enqueue.add_argument("--at", metavar="TIME", help="such as 2026-01-31T08:00:00Z")
     enqueue.add_argument("--key", help="idempotency key: the same key again gives the same job")
-    enqueue.add_argument("--max-retries", type=int, metavar="N")
-    enqueue.add_argument("--timeout", type=float, metavar="SECONDS")
+    enqueue.add_argument("--max-retries", type=_whole, metavar="N")
+    enqueue.add_argument("--timeout", type=_number, metavar="SECONDS")
     enqueue.set_defaults(handler=f"{_JOBS}:enqueue", label="enqueue")
     jobs = commands.add_parser("jobs", help="list the newest jobs")
     jobs.add_argument("--status", help=", ".join(Status))
@@ -153,8 +158,22 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _whole(text: str) -> int:
+    try:
+        return parse_whole(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _number(text: str) -> float:
+    try:
+        return parse_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _count(text: str) -> int:
-    number = int(text)
+    number = _whole(text)
     if not 1 <= number <= 1000:
         raise argparse.ArgumentTypeError("from 1 to 1000")
     return number

@@ -1,8 +1,19 @@
-"""The one clock: aware UTC, read once an operation and passed on."""
+"""The one clock: aware UTC, read once an operation and passed on; and the one range of instants that Taskyard accepts."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, tzinfo
+
+# Wide enough for any job, and far enough from the ends of the calendar that no zone or sum overflows.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+RANGE = "from 2000-01-01 to 2200-01-01 UTC"
+
+_DATE_AND_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
+_OFFSET = r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_INSTANT = re.compile(_DATE_AND_TIME + _OFFSET)
+_LOCAL_TIME = re.compile(_DATE_AND_TIME)
 
 
 def utcnow() -> datetime:
@@ -18,8 +29,36 @@ def rfc3339(moment: datetime | None) -> str | None:
 
 
 def parse_instant(text: str) -> datetime:
-    """Read an RFC 3339 instant; ValueError when it is none or lacks its offset."""
-    moment = datetime.fromisoformat(text.strip())
+    """Read an RFC 3339 instant, in UTC. Raises ValueError for anything else, and outside the permitted range."""
+    text = text.strip()
+    if not _INSTANT.fullmatch(text):
+        if _LOCAL_TIME.fullmatch(text):
+            raise ValueError("the time needs its offset, such as Z or +02:00")
+        raise ValueError("a time looks like 2026-01-31T08:00:00Z, with seconds from 00 to 59")
+    return check_instant(datetime.fromisoformat(text.upper()))
+
+
+def parse_local_time(text: str, zone: tzinfo) -> datetime:
+    """Read a date and time on the clocks of a zone, or with an offset of its own, in UTC. Raises ValueError."""
+    text = text.strip()
+    if not _LOCAL_TIME.fullmatch(text):
+        return parse_instant(text)
+    return check_instant(datetime.fromisoformat(text.upper()).replace(tzinfo=zone))
+
+
+def within_range(moment: datetime) -> datetime:
+    """Return an instant, moved to the nearest end of the permitted range when it lies outside."""
+    return min(max(moment, EARLIEST), LATEST)
+
+
+def check_instant(moment: datetime) -> datetime:
+    """Return an aware instant in UTC. Raises ValueError when it has no offset or lies outside the permitted range."""
     if moment.tzinfo is None:
         raise ValueError("the time needs its offset, such as Z or +02:00")
-    return moment.astimezone(UTC)
+    try:
+        moment = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"the time must be {RANGE}") from None
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError(f"the time must be {RANGE}")
+    return moment

@@ -19,6 +19,7 @@ from itertools import islice, takewhile
 from cron_descriptor import Options, get_description
 from cronsim import CronSim, CronSimError
 
+from workers.domain.clock import LATEST, within_range
 from workers.domain.errors import BadInput
 
 LONGEST_EXPRESSION = 200
@@ -33,7 +34,6 @@ MACROS = {
     "@hourly": "0 * * * *",
 }
 _START = datetime(2024, 1, 1, tzinfo=UTC)
-_LATEST = datetime(9900, 1, 1, tzinfo=UTC)
 
 # The zones' data comes from the pinned package, not from the machine: two hosts must not differ about a day.
 zoneinfo.reset_tzpath(())
@@ -55,6 +55,8 @@ class Rhythm:
         """Tell the due moments after this one, in UTC, without an end if there is none. Each lies later than the last."""
         if self.starts_at is not None and self.starts_at > moment:
             moment = self.starts_at - timedelta(microseconds=1)
+        if moment > LATEST:
+            return
         if self.once_at is not None:
             due: Iterator[datetime] = iter([self.once_at] if self.once_at > moment else [])
         elif self.interval_seconds is not None:
@@ -62,7 +64,7 @@ class Rhythm:
         else:
             due = self._crons(moment)
         for one in due:
-            if one > _LATEST or (self.ends_at is not None and one > self.ends_at):
+            if one > LATEST or (self.ends_at is not None and one > self.ends_at):
                 return
             yield one
 
@@ -200,7 +202,7 @@ def is_hourly(expression: str) -> bool:
 def describe(rhythm: Rhythm) -> str:
     """Say the rhythm in words: `At 06:00`, `Every 30 seconds`, `Once, at 2026-12-24 08:00`."""
     if rhythm.once_at is not None:
-        return f"Once, at {rhythm.once_at.astimezone(zone(rhythm.timezone)):%Y-%m-%d %H:%M}"
+        return f"Once, at {within_range(rhythm.once_at).astimezone(zone(rhythm.timezone)):%Y-%m-%d %H:%M}"
     if rhythm.interval_seconds is not None:
         return f"Every {_span_in_words(rhythm.interval_seconds)}"
     return _in_words(MACROS.get(rhythm.cron or "", rhythm.cron or ""))

@@ -2,6 +2,7 @@
 
 TaskyardError
 ├── BadInput            what was given cannot be used; `errors` names each field or index
+│   ├── Malformed       it cannot be read at all: broken syntax or encoding
 │   └── TooLarge        it is bigger than the bound
 ├── NotFound            there is no such thing
 ├── Conflict            the thing is in a state that forbids it; `state` says which
@@ -38,6 +39,10 @@ class BadInput(TaskyardError):
         super().__init__(message)
         self.field = field
         self.errors = errors if errors is not None else ([{"field": field, "message": str(self)}] if field else [])
+
+
+class Malformed(BadInput):
+    """What was given cannot be read."""
 
 
 class TooLarge(BadInput):

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from workers.domain.clock import parse_instant, rfc3339, utcnow
+from workers.domain.clock import EARLIEST, parse_instant, rfc3339, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.ids import is_id
 from workers.domain.names import check_priority, check_queue
 from workers.domain.states import Status
+from workers.domain.texts import check_text
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_AGE = re.compile(r"(\d{1,6})\s*([smhdw])")
+_AGE = re.compile(r"([0-9]{1,6}) *([smhdw])")
 _TASK = re.compile(r"[A-Za-z0-9_.]{1,199}\*?")
 _LONGEST_AGE = timedelta(days=36500)
 
@@ -96,9 +97,7 @@ def _task(text: str) -> str:
 
 
 def _words(text: str) -> str:
-    if len(text) > 200 or "\x00" in text:
-        raise BadInput("A search has at most 200 characters.", field="q")
-    return text
+    return check_text(text, "q", 200)
 
 
 def _id(given: Mapping[str, str], name: str) -> str | None:
@@ -115,8 +114,9 @@ def _instant(given: Mapping[str, str], name: str, now: datetime) -> datetime | N
         seconds = int(age[1]) * _UNITS[age[2]]
         if seconds > _LONGEST_AGE.total_seconds():
             raise BadInput(f"{name} reaches back more than a hundred years.", field=name)
-        return now - timedelta(seconds=seconds)
+        return max(now - timedelta(seconds=seconds), EARLIEST)
     try:
         return parse_instant(text)
-    except (ValueError, OverflowError):
-        raise BadInput(f"{name} is an age such as 2h or a time such as 2026-01-31T08:00:00Z.", field=name) from None
+    except ValueError as error:
+        message = f"{name} must be an age such as 2h or a time such as 2026-01-31T08:00:00Z: {error}."
+        raise BadInput(message, field=name) from error

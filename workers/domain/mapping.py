@@ -7,9 +7,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from workers.domain.errors import BadInput
+from workers.domain.numbers import is_number
+from workers.domain.texts import check_text
 
 MARK = "$."
 DEEPEST = 10
+LONGEST_PATH = 200
 _ABSENT = object()
 
 
@@ -42,7 +45,9 @@ def at(path: str, facts: Any) -> Any:
     for name in path.split("."):
         if isinstance(facts, Mapping) and name in facts:
             facts = facts[name]
-        elif isinstance(facts, list) and name.isdecimal() and len(name) < 6 and int(name) < len(facts):
+        elif (
+            isinstance(facts, list) and name.isascii() and name.isdecimal() and len(name) < 6 and int(name) < len(facts)
+        ):
             facts = facts[int(name)]
         else:
             return _ABSENT
@@ -59,23 +64,20 @@ def check_conditions(conditions: Any) -> dict[str, Any]:
     if not isinstance(conditions, Mapping) or len(conditions) > 20:
         raise BadInput("Conditions are a JSON object of at most 20 paths.", field="conditions")
     for path, wanted in conditions.items():
+        check_text(path, "conditions", LONGEST_PATH)
         numbers = isinstance(wanted, Mapping) and set(wanted) <= {"above", "below"} and wanted
         if isinstance(wanted, list) or (isinstance(wanted, Mapping) and not numbers):
             raise BadInput(
                 f'The condition on {path} is a plain value, {{"above": n}} or {{"below": n}}.', field="conditions"
             )
-        if numbers and not all(_is_number(one) for one in wanted.values()):
+        if numbers and not all(is_number(one) for one in wanted.values()):
             raise BadInput(f"The condition on {path} needs a number.", field="conditions")
     return dict(conditions)
 
 
 def _holds(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, Mapping):
-        if not _is_number(found):
+        if not is_number(found):
             return False
         return bool(found > wanted.get("above", float("-inf")) and found < wanted.get("below", float("inf")))
     return bool(found == wanted)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

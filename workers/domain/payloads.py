@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from workers.domain.errors import BadInput, TooLarge
+from workers.domain.texts import text_fault
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -57,25 +58,11 @@ def _check_inside(value: Any, field: str, depth: int) -> None:
 
 
 def _check_text(text: str, field: str) -> None:
-    # PostgreSQL text cannot hold NUL, and a lone surrogate cannot be written as UTF-8.
-    if "\x00" in text:
-        raise BadInput(f"The {field} holds a NUL character.", field)
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise BadInput(f"The {field} holds half of a surrogate pair.", field)
+    fault = text_fault(text)
+    if fault is not None:
+        raise BadInput(f"The {field} {fault}.", field)
 
 
 def load(text: str | None) -> Any:
     """Read what `dump` wrote; None stays None."""
     return None if text is None else json.loads(text)
-
-
-def parse(raw: bytes) -> Any:
-    """Read JSON that comes from outside; ValueError for what is none, NaN and Infinity among it, and for depth bombs."""
-
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        return json.loads(raw, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None

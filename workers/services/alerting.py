@@ -16,8 +16,10 @@ from sqlalchemy import Connection
 from workers.domain.actors import Actor
 from workers.domain.alarms import ACKNOWLEDGED, FIRING, RESOLVED, SILENCED
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.errors import Conflict, NotFound
 from workers.domain.ids import new_id
+from workers.domain.numbers import check_number
+from workers.domain.texts import check_text
 from workers.services import audit, conditions, deliveries, events
 from workers.services.conditions import Facts, Found
 from workers.services.telling import tell_kind
@@ -75,8 +77,7 @@ def observe(
 
 def acknowledge(yard: Yard, alert_id: str, note: str, actor: Actor) -> Row:
     """Say that somebody looks after it. Raises NotFound, BadInput, Conflict when it is resolved."""
-    if len(note) > LONGEST_NOTE:
-        raise BadInput(f"A note has at most {LONGEST_NOTE} characters.", field="note")
+    check_text(note, "note", LONGEST_NOTE)
     now = utcnow()
     values = {
         "status": ACKNOWLEDGED,
@@ -89,8 +90,7 @@ def acknowledge(yard: Yard, alert_id: str, note: str, actor: Actor) -> Row:
 
 def silence(yard: Yard, alert_id: str, seconds: float, actor: Actor) -> Row:
     """Send nothing about it for a while. Raises NotFound, BadInput, Conflict when it is resolved."""
-    if not 60 <= seconds <= LONGEST_SILENCE_SECONDS:
-        raise BadInput("An alert can be silenced for 60 seconds to 30 days.", field="seconds")
+    seconds = check_number("seconds", seconds, 60, LONGEST_SILENCE_SECONDS)
     now = utcnow()
     values = {"status": SILENCED, "silenced_until": now + timedelta(seconds=seconds), "silenced_by": str(actor)}
     return _by_person(yard, alert_id, actor, "alert.silenced", values, now)

@@ -23,6 +23,7 @@ from workers.domain.errors import BadInput, Conflict, NotFound, Unavailable
 from workers.domain.filters import JobFilter
 from workers.domain.ids import new_id
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
+from workers.domain.numbers import check_number
 from workers.domain.states import FINAL, WAITING, Status
 from workers.services import audit, files
 from workers.services.enqueueing import NewJob, enqueue_system
@@ -34,6 +35,7 @@ from workers.yard import Yard
 
 TASK = "system.bulk_action"
 STEP = 500
+LOWEST_RATE, HIGHEST_RATE = 0.01, 100_000.0
 SAMPLE = 10
 COUNT_CAP = 1_000_000
 ALLOWED: dict[str, frozenset[Status]] = {
@@ -57,8 +59,8 @@ def preview(connection: Connection, action: str, wanted: JobFilter) -> dict[str,
 
 def create(yard: Yard, action: str, wanted: JobFilter, rate_per_second: float | None, actor: Actor) -> Row:
     """Make a bulk action and the job that works it. Raises BadInput."""
-    if rate_per_second is not None and not 0 < rate_per_second <= 100_000:
-        raise BadInput("rate_per_second is more than 0 and at most 100,000.", field="rate_per_second")
+    if rate_per_second is not None:
+        check_number("rate_per_second", rate_per_second, LOWEST_RATE, HIGHEST_RATE)
     now = utcnow()
     narrowed = _narrowed(action, wanted, now)
     with yard.database.write() as connection:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import jsonschema_rs
 from sqlalchemy import Connection, Table, select
 
+from workers.domain import payloads
 from workers.domain.addresses import check_url
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
@@ -33,6 +34,14 @@ class CataloguedTask:
     validator: Any
     url_fields: tuple[str, ...] = ()
     allows_private: bool = False
+
+    def write(self, payload: Mapping[str, Any]) -> str:
+        """Return a payload as it is stored. Raises BadInput for what JSON or the task's schema does not allow, TooLarge."""
+        if not isinstance(payload, Mapping):
+            raise BadInput("The payload must be a JSON object.", field="payload")
+        text = payloads.dump(payload)
+        self.check(cast(dict[str, Any], payload))
+        return text
 
     def check(self, payload: dict[str, Any]) -> None:
         """Check a payload against the task's schema and the addresses in it; BadInput names every wrong field."""

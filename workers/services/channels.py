@@ -16,6 +16,7 @@ from workers.domain.addresses import check_host
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
+from workers.domain.texts import check_text
 from workers.services import audit
 from workers.settings import Settings
 from workers.store import alerts
@@ -66,8 +67,9 @@ def get(connection: Connection, settings: Settings, channel_id: str) -> Channel:
 def create(yard: Yard, name: str, url: str, actor: Actor) -> Channel:
     """Make a channel. Raises BadInput when Apprise does not understand the address, Conflict when the name is taken."""
     name = name.strip()
-    if not 1 <= len(name) <= 100:
+    if not 1 <= len(check_text(name, "name")) <= 100:
         raise BadInput("A channel's name has 1 to 100 characters.", field="name")
+    check_text(url, "url")
     _check_target(yard.settings, url)
     if len(url) > 2000 or not _understood(url):
         raise BadInput(

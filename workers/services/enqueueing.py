@@ -11,13 +11,14 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from workers.domain import names, payloads
+from workers.domain import names, numbers, payloads
 from workers.domain.addresses import check_url
-from workers.domain.clock import utcnow
+from workers.domain.clock import check_instant, utcnow
 from workers.domain.errors import BadInput, TooLarge, Unavailable
 from workers.domain.ids import new_id
 from workers.domain.masking import MASK, restore
 from workers.domain.states import Status
+from workers.domain.texts import check_text
 from workers.services import catalogue
 from workers.services.catalogue import CataloguedTask
 from workers.services.telling import push, tell
@@ -27,6 +28,7 @@ from workers.yard import Yard
 
 MAX_BULK = 10_000
 MAX_DELAY = timedelta(days=3660)
+MAX_DELAY_SECONDS = 3660 * 86400
 PAST_TOLERANCE = timedelta(minutes=5)
 
 
@@ -139,9 +141,10 @@ def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, 
 def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -> dict[str, Any]:
     """Check a request and make its row, to be put in by `insert` within a transaction. Raises as `enqueue` does."""
     task = catalogue.get_task(yard, new.task)
-    queue = new.queue or task.row["queue"]
+    queue = names.check_queue(new.queue or task.row["queue"])
+    key = _key(new.idempotency_key)
     if not is_system:
-        check_open(new.task, queue, new.idempotency_key)
+        check_open(new.task, queue, key)
     if not isinstance(new.payload, Mapping):
         raise BadInput("The payload must be a JSON object.", field="payload")
     payload = payloads.dump(new.payload)
@@ -155,7 +158,7 @@ def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -
     row.update(
         id=new_id(now),
         task=new.task,
-        queue=names.check_queue(queue),
+        queue=queue,
         priority=priority,
         payload=payload,
         status=str(Status.SCHEDULED if scheduled_for and scheduled_for > now else Status.PENDING),
@@ -163,7 +166,7 @@ def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -
         max_retries=_retries(new.max_retries, defaults["max_retries"], priority),
         timeout_seconds=_timeout(new.timeout_seconds, defaults["timeout_seconds"]),
         retry_delays=defaults["retry_delays"],
-        idempotency_key=_key(new.idempotency_key),
+        idempotency_key=key,
         unique_key=unique_key(task, payload),
         parent=new.parent,
         batch=new.batch,
@@ -192,13 +195,14 @@ def _moment(new: NewJob, now: datetime) -> datetime | None:
     if new.delay_seconds is not None and new.scheduled_for is not None:
         raise BadInput("Give delay_seconds or scheduled_for, not both.", field="delay_seconds")
     if new.delay_seconds is not None:
-        if not 0 <= new.delay_seconds <= MAX_DELAY.total_seconds():
-            raise BadInput("delay_seconds must be from 0 to ten years.", field="delay_seconds")
-        return now + timedelta(seconds=new.delay_seconds) if new.delay_seconds else None
+        delay = numbers.check_number("delay_seconds", new.delay_seconds, 0, MAX_DELAY_SECONDS)
+        return now + timedelta(seconds=delay) if delay else None
     if new.scheduled_for is None:
         return None
-    if new.scheduled_for.tzinfo is None:
-        raise BadInput("scheduled_for needs its offset, such as Z or +02:00.", field="scheduled_for")
+    try:
+        check_instant(new.scheduled_for)
+    except (ValueError, AttributeError) as error:
+        raise BadInput(f"scheduled_for cannot be used: {error}.", field="scheduled_for") from error
     if not now - PAST_TOLERANCE <= new.scheduled_for <= now + MAX_DELAY:
         raise BadInput("scheduled_for lies in the past, or more than ten years ahead.", field="scheduled_for")
     return new.scheduled_for
@@ -207,28 +211,25 @@ def _moment(new: NewJob, now: datetime) -> datetime | None:
 def _retries(given: int | None, of_task: int | None, priority: str) -> int:
     if given is None:
         return of_task if of_task is not None else names.DEFAULT_MAX_RETRIES[priority]
-    if not 0 <= given <= names.MAX_RETRIES:
-        raise BadInput(f"max_retries must be from 0 to {names.MAX_RETRIES}.", field="max_retries")
-    return given
+    return numbers.check_whole("max_retries", given, 0, names.MAX_RETRIES)
 
 
 def _timeout(given: float | None, of_task: float | None) -> float:
     if given is None:
         return of_task if of_task is not None else names.DEFAULT_TIMEOUT_SECONDS
-    if not 0 < given <= names.MAX_TIMEOUT_SECONDS:
-        raise BadInput("timeout_seconds must be more than 0 and at most a week.", field="timeout_seconds")
-    return given
+    return numbers.check_number("timeout_seconds", given, 0, names.MAX_TIMEOUT_SECONDS, is_open=True)
 
 
 def _key(key: str | None) -> str | None:
-    if key is not None and (not 1 <= len(key) <= 255 or "\x00" in key):
+    if key == "":
         raise BadInput("An idempotency key has 1 to 255 characters.", field="idempotency_key")
-    return key
+    return None if key is None else check_text(key, "idempotency_key", 255)
 
 
 def _url(yard: Yard, url: str | None) -> str | None:
     if url is None:
         return None
+    check_text(url, "callback_url")
     return check_url(url, allow_private=yard.settings.allow_private_http, field="callback_url")
 
 

@@ -172,8 +172,7 @@ def _next_attempt(yard: Yard, row: Row, payload: Mapping[str, Any] | None, now: 
     text = row["payload"]
     if payload is not None:
         payload = _restored(yard, row, payload)
-        catalogue.get_task(yard, row["task"]).check(dict(payload))
-        text = values["payload"] = payloads.dump(dict(payload))
+        text = values["payload"] = catalogue.get_task(yard, row["task"]).write(payload)
     with suppress(Exception):  # a task that is gone has no unique rule any more
         values["unique_key"] = unique_key(catalogue.get_task(yard, row["task"]), text)
     return values

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
+from workers.domain.numbers import check_whole
 from workers.services import audit
 from workers.services.telling import tell_kind
 from workers.settings import Settings
@@ -33,7 +34,7 @@ def resize(yard: Yard, workers: int | None, actor: Actor) -> int:
     Pools follow within seconds; a worker that goes finishes its present job first.
     """
     low, high = bounds(yard.settings)
-    if workers is not None and not low <= workers <= high:
+    if workers is not None and not low <= check_whole("workers", workers, 0, 1_000_000) <= high:
         raise BadInput(f"A pool can have {low} to {high} workers (WORKERS_MIN, WORKERS_MAX).", field="workers")
     now = utcnow()
     with yard.database.write() as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,8 @@ from workers.domain.alarms import KINDS, SEVERITIES
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, NotFound
 from workers.domain.ids import new_id
+from workers.domain.numbers import check_flag, check_number
+from workers.domain.texts import check_text
 from workers.services import audit, channels
 from workers.store import alerts
 from workers.store.types import Row
@@ -114,27 +115,21 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     checked = dict(values)
     for name in ("threshold", "window_seconds", "cooldown_seconds"):
         if name in checked:
-            checked[name] = _number(name, checked[name])
+            checked[name] = check_number(name, checked[name], 0, _most(name))
     if checked.get("severity", "info") not in SEVERITIES:
         raise BadInput(f"A severity is one of {', '.join(SEVERITIES)}.", field="severity")
-    if "name" in checked and not 1 <= len(str(checked["name"]).strip()) <= 100:
+    if "name" in checked and not 1 <= len(check_text(checked["name"], "name").strip()) <= 100:
         raise BadInput("A name has 1 to 100 characters.", field="name")
-    if len(str(checked.get("scope", ""))) > 200:
-        raise BadInput("A scope has at most 200 characters.", field="scope")
+    check_text(checked.get("scope", ""), "scope", 200)
+    if "is_enabled" in checked:
+        check_flag("is_enabled", checked["is_enabled"])
     if "channels" in checked:
         checked["channels"] = json.dumps(list(dict.fromkeys(map(str, checked["channels"]))))
     return checked
 
 
-def _number(name: str, value: Any) -> float:
-    most = LONGEST_SECONDS if name.endswith("_seconds") else 1e12
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not (math.isfinite(value) and 0 <= value <= most)
-    ):
-        raise BadInput(f"{name} is a number from 0 to {most:,.0f}.", field=name)
-    return float(value)
+def _most(name: str) -> float:
+    return LONGEST_SECONDS if name.endswith("_seconds") else 1e12
 
 
 def _check_channels(connection: Connection, yard: Yard, values: Mapping[str, Any]) -> None:

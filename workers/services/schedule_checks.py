@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from workers.domain import cron, names, payloads
+from workers.domain import cron, names
+from workers.domain.clock import check_instant
 from workers.domain.cron import Rhythm
 from workers.domain.errors import BadInput
 from workers.domain.firing import MISSED, MOST_CAUGHT_UP, OVERLAPS
+from workers.domain.numbers import check_flag, check_number, check_whole
+from workers.domain.texts import check_text
 from workers.services import catalogue
 from workers.services.enqueueing import check_open
 from workers.yard import Yard
@@ -48,7 +50,7 @@ def checked(yard: Yard, values: Mapping[str, Any], now: datetime, *, may_be_rese
     One from before queues were reserved can still be disabled: then it `may_be_reserved`.
     """
     name = str(values.get("name") or "").strip()
-    if not 1 <= len(name) <= 100 or "\x00" in name:
+    if not 1 <= len(check_text(name, "name")) <= 100:
         raise BadInput("A name has 1 to 100 characters.", field="name")
     rhythm = checked_rhythm(values, now)
     if rhythm.starts_at and rhythm.ends_at and rhythm.ends_at <= rhythm.starts_at:
@@ -58,7 +60,7 @@ def checked(yard: Yard, values: Mapping[str, Any], now: datetime, *, may_be_rese
     if not isinstance(values["payload"], Mapping):
         raise BadInput("The payload must be a JSON object.", field="payload")
     task = catalogue.get_task(yard, str(values.get("task") or ""))
-    task.check(dict(values["payload"]))
+    payload = task.write(values["payload"])
     if not may_be_reserved:
         check_open(task.row["name"], names.check_queue(values["queue"] or task.row["queue"]))
     jitter = _whole("jitter_seconds", values["jitter_seconds"], 0, LONGEST_JITTER_SECONDS) or 0
@@ -72,7 +74,7 @@ def checked(yard: Yard, values: Mapping[str, Any], now: datetime, *, may_be_rese
         **rhythm_values,
         "name": name,
         "task": values["task"],
-        "payload": payloads.dump(dict(values["payload"])),
+        "payload": payload,
         "jitter_seconds": jitter,
         "overlap": values["overlap"],
         "missed": values["missed"],
@@ -83,7 +85,7 @@ def checked(yard: Yard, values: Mapping[str, Any], now: datetime, *, may_be_rese
         "max_retries": _whole("max_retries", values["max_retries"], 0, names.MAX_RETRIES),
         "timeout_seconds": _number("timeout_seconds", values, names.MAX_TIMEOUT_SECONDS),
         "tags": _tags(values["tags"]),
-        "enabled": bool(values["enabled"]),
+        "enabled": check_flag("enabled", values["enabled"]),
     }
 
 
@@ -107,39 +109,25 @@ def checked_rhythm(values: Mapping[str, Any], anchor: datetime) -> Rhythm:
 def _moment(field: str, value: Any) -> datetime | None:
     if value is None:
         return None
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise BadInput(f"{field} needs its offset, such as Z or +02:00.", field=field)
-    return value
+    try:
+        return check_instant(value)
+    except (ValueError, AttributeError) as error:
+        raise BadInput(f"{field} cannot be used: {error}.", field=field) from error
 
 
 def _whole(field: str, value: Any, least: int, most: int) -> int | None:
-    if value is None:
-        return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or value != value // 1
-        or not least <= value <= most
-    ):
-        raise BadInput(f"{field} is a whole number from {least:,} to {most:,}.", field=field)
-    return int(value)
+    return None if value is None else check_whole(field, value, least, most)
 
 
 def _number(field: str, values: Mapping[str, Any], most: float) -> float | None:
     value = values[field]
-    if value is None:
-        return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not (math.isfinite(value) and 0 < value <= most)
-    ):
-        raise BadInput(f"{field} is a number above 0 and up to {most:,.0f}.", field=field)
-    return float(value)
+    return None if value is None else check_number(field, value, 0, most, is_open=True)
 
 
 def _tags(value: Any) -> str:
-    tags = list(dict.fromkeys(str(one).strip() for one in cast(list[Any], value)))
+    if not isinstance(value, list):
+        raise BadInput("tags must be a list of texts.", field="tags")
+    tags = list(dict.fromkeys(check_text(one, "tags").strip() for one in value))
     if len(tags) > 20 or any(not 1 <= len(one) <= 40 or '"' in one or "\\" in one for one in tags):
         raise BadInput("At most 20 tags, each of 1 to 40 characters without quotes.", field="tags")
     return json.dumps(tags, ensure_ascii=False)

@@ -17,8 +17,9 @@ from sqlalchemy import Connection, and_, bindparam, select
 from workers.broker import queues
 from workers.domain.actors import SYSTEM, Actor
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Conflict, NotFound, Unavailable
+from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.names import rq_id
+from workers.domain.numbers import check_number
 from workers.domain.retrying import tries_left
 from workers.domain.staleness import OVER_LIMIT, Evidence, Verdict, heartbeat_limit, judge, running_seconds
 from workers.domain.states import Status
@@ -91,8 +92,7 @@ def fail(yard: Yard, job_id: str, actor: Actor) -> Row:
 
 def leave(yard: Yard, job_id: str, seconds: float, actor: Actor) -> None:
     """Keep the monitor from a running job for a while. Raises NotFound, BadInput, Conflict when it does not run."""
-    if not 1 <= seconds <= LONGEST_LEAVE_SECONDS:
-        raise BadInput("A job can be left alone for 1 second to 24 hours.", field="seconds")
+    check_number("seconds", seconds, 1, LONGEST_LEAVE_SECONDS)
     now = utcnow()
     until = now + timedelta(seconds=seconds)
     with yard.database.write() as connection:

@@ -11,6 +11,7 @@ from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, NotFound
 from workers.domain.ids import new_id
+from workers.domain.texts import check_text
 from workers.services import audit
 from workers.services.users import check_role
 from workers.store import tokens
@@ -23,7 +24,7 @@ _TOUCH_EVERY = timedelta(minutes=1)
 
 def create(yard: Yard, name: str, role: str, expires_at: datetime | None, actor: Actor) -> str:
     """Make a token; the secret, which cannot be read again. Raises BadInput."""
-    if not 1 <= len(name.strip()) <= 64:
+    if not 1 <= len(check_text(name, "name").strip()) <= 64:
         raise BadInput("A token's name has 1 to 64 characters.", field="name")
     now = utcnow()
     if expires_at is not None and expires_at <= now:
@@ -47,7 +48,7 @@ def create(yard: Yard, name: str, role: str, expires_at: datetime | None, actor:
 
 def find(yard: Yard, secret: str) -> Row | None:
     """Tell the token that this is; None when it is none, is revoked or has expired."""
-    if not secret.startswith(PREFIX) or len(secret) > 200:
+    if not secret.startswith(PREFIX) or len(secret) > 200 or not secret.isascii():
         return None
     now = utcnow()
     with yard.database.read() as connection:

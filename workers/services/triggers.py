@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
@@ -17,6 +16,8 @@ from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
 from workers.domain.mapping import check_conditions, fill, hears, holds
 from workers.domain.masking import mask, restore
+from workers.domain.numbers import check_flag, check_number, check_whole
+from workers.domain.texts import check_text
 from workers.services import audit, catalogue, events
 from workers.services.enqueueing import check_open
 from workers.services.telling import tell_kind
@@ -118,7 +119,7 @@ def attempt(yard: Yard, row: Row, facts: Mapping[str, Any]) -> dict[str, Any]:
         return {"fires": False, "why": "Its conditions do not hold.", "payload": None}
     try:
         payload = fill(payloads.load(row["payload"]), facts)
-        catalogue.get_task(yard, row["task"]).check(payload)
+        catalogue.get_task(yard, row["task"]).write(payload)
     except BadInput as error:
         return {"fires": False, "why": error.message, "payload": None}
     return {"fires": True, "why": f"It would run {row['task']}.", "payload": mask(payload)}
@@ -133,7 +134,7 @@ def as_json(row: Row, secret: Collection[str] = ()) -> dict[str, Any]:
 
 def _checked(yard: Yard, values: Mapping[str, Any], *, may_be_reserved: bool = False) -> dict[str, Any]:
     name = str(values.get("name") or "").strip()
-    if not 1 <= len(name) <= 100 or "\x00" in name:
+    if not 1 <= len(check_text(name, "name")) <= 100:
         raise BadInput("A name has 1 to 100 characters.", field="name")
     if values["kind"] not in KINDS:
         raise BadInput(f"A kind is one of {', '.join(KINDS)}.", field="kind")
@@ -142,27 +143,29 @@ def _checked(yard: Yard, values: Mapping[str, Any], *, may_be_reserved: bool = F
     task = catalogue.get_task(yard, str(values.get("task") or ""))
     if not may_be_reserved:
         check_open(task.row["name"], task.row["queue"])
+    mapping = payloads.dump(dict(values["payload"]))
     fill(values["payload"], _Anything())
-    cap = _number("cap_per_hour", values["cap_per_hour"], 1, MOST_AN_HOUR)
     about = _of_queue(values) if values["kind"] == "queue" else _of_event(values)
     least = SHORTEST_OF_QUEUES_SECONDS if values["kind"] == "queue" else 0.0
     return {
         **about,
         "name": name,
         "kind": values["kind"],
-        "conditions": json.dumps(check_conditions(values["conditions"]), ensure_ascii=False),
+        "conditions": payloads.dump(check_conditions(values["conditions"]), "conditions"),
         "task": values["task"],
-        "payload": payloads.dump(dict(values["payload"])),
-        "cooldown_seconds": _number("cooldown_seconds", values["cooldown_seconds"], least, LONGEST_COOLDOWN_SECONDS),
-        "cap_per_hour": int(cap),
-        "enabled": bool(values["enabled"]),
+        "payload": mapping,
+        "cooldown_seconds": check_number(
+            "cooldown_seconds", values["cooldown_seconds"], least, LONGEST_COOLDOWN_SECONDS
+        ),
+        "cap_per_hour": check_whole("cap_per_hour", values["cap_per_hour"], 1, MOST_AN_HOUR),
+        "enabled": check_flag("enabled", values["enabled"]),
     }
 
 
 def _of_queue(values: Mapping[str, Any]) -> dict[str, Any]:
     if values["measure"] not in MEASURES:
         raise BadInput(f"A queue's measure is one of {', '.join(MEASURES)}.", field="measure")
-    above = _number("above", values["above"], 0, 1e12)
+    above = check_number("above", values["above"], 0, 1e12)
     queue = names.check_queue(str(values.get("listens") or ""))
     return {"listens": queue, "measure": values["measure"], "above": above, "hears_jobs": False}
 
@@ -176,14 +179,6 @@ def _of_event(values: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput("It listens for data.<table>.inserted, .updated, .deleted or .*", field="listens")
     hears_jobs = any(hears(pattern, one) for one in events.ENGINE if one.startswith("job."))
     return {"listens": pattern, "measure": None, "above": None, "hears_jobs": hears_jobs}
-
-
-def _number(field: str, value: Any, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise BadInput(f"{field} must be a number.", field=field)
-    if not least <= value <= most:
-        raise BadInput(f"{field} is a number from {least:,.0f} to {most:,.0f}.", field=field)
-    return float(value)
 
 
 class _Anything(dict[str, Any]):

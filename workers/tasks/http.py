@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Annotated, Any, Literal
 
@@ -70,7 +71,8 @@ def _judge(answer: httpx.Response, expected: int) -> None:
         return
     if status in {408, 429}:
         after = answer.headers.get("retry-after", "")
-        raise Retry(f"the other side answered {status}", after=float(after) if after.isdigit() else None)
+        seconds = float(after) if re.fullmatch("[0-9]{1,8}", after) else None
+        raise Retry(f"the other side answered {status}", after=seconds)
     if 400 <= status < 500:
         raise Reject(f"The other side answered {status}; asking again would not change that.")
     raise RuntimeError(f"The other side answered {status}.")

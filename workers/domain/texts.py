@@ -1,0 +1,39 @@
+"""What text from outside may hold: every character that UTF-8 and both databases can keep."""
+
+from __future__ import annotations
+
+import re
+
+from workers.domain.errors import BadInput
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def text_fault(text: str) -> str | None:
+    """Return why a text cannot be kept, as the end of a sentence; None when it can.
+
+    PostgreSQL text cannot hold NUL, and a lone surrogate cannot be written as UTF-8.
+    """
+    if "\x00" in text:
+        return "holds a NUL character"
+    if not text.isascii() and _SURROGATE.search(text):
+        return "holds half of a surrogate pair, which is not valid Unicode"
+    return None
+
+
+def check_text(text: str, field: str, longest: int | None = None) -> str:
+    """Return a text that can be kept, or refuse it with BadInput."""
+    if not isinstance(text, str):
+        raise BadInput(f"{field} must be text.", field=field)
+    fault = text_fault(text)
+    if fault is not None:
+        raise BadInput(f"{field} {fault}. Remove it.", field=field)
+    if longest is not None and len(text) > longest:
+        raise BadInput(f"{field} has at most {longest:,} characters; this one has {len(text):,}.", field=field)
+    return text
+
+
+def quoted(text: str, longest: int = 60) -> str:
+    """Return a text for a message: shortened, with what cannot be printed escaped."""
+    shown = text if len(text) <= longest else text[:longest] + "…"
+    return repr(shown)
