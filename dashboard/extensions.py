@@ -8,6 +8,14 @@ from flask_wtf import CSRFProtect
 
 from workers.store.models import Base
 
+
+class SessionLogin(LoginManager):  # type: ignore[misc]
+    """Flask-Login without its remember cookie: nobody gets one here, and one that was made up must not be read."""
+
+    def _load_user_from_remember_cookie(self, _cookie: str) -> None:
+        return None
+
+
 db = SQLAlchemy(metadata=Base.metadata)
-login = LoginManager()
+login = SessionLogin()
 csrf = CSRFProtect()

@@ -63,8 +63,15 @@ def postgres() -> Iterator[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Lend an empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'taskyard.db'}"
+    with database_of(request, request.param, tmp_path) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def database_of(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[str]:
+    """Lend an empty database of this kind until the block ends."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / 'taskyard.db'}"
         return
     import psycopg
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from flask import Flask
 from werkzeug.routing import Rule
 
+from dashboard import converters
+from dashboard import routes as blueprints
 from dashboard.converters import CONVERTERS
 
 _PART = re.compile(r"<(?:(?P<kind>[a-z]+):)?(?P<name>[a-z_]+)>")
@@ -60,3 +62,11 @@ def _parts(rule: Rule) -> dict[str, str]:
 
 def _example(kind: str | None) -> str:
     return str(getattr(CONVERTERS.get(kind or ""), "example", "x"))
+
+
+def declared_routes() -> list[Route]:
+    """List the routes without a database, for tests that are made from them."""
+    app = Flask("taskyard", static_folder=None)
+    converters.init(app)
+    blueprints.register(app)
+    return routes_of(app)

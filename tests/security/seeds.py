@@ -1,0 +1,69 @@
+"""Rows of every kind, so that an address with an id leads somewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.conftest import PASSWORD
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.domain.filters import JobFilter
+from workers.domain.ids import new_id
+from workers.services import alerting, bulk_actions, channels, execution, jobs, schedules, tokens, triggers, users
+from workers.services.conditions import Found
+from workers.services.enqueueing import NewJob
+from workers.services.execution import Ending
+from workers.store import alerts
+from workers.store import tokens as token_rows
+from workers.yard import Yard
+
+TESTS = Actor("system", "tests", "admin")
+PEOPLE = {"vera": "viewer", "olga": "operator", "ada": "admin"}
+
+
+def add_people(yard: Yard) -> None:
+    """Add vera (viewer), olga (operator) and ada (admin)."""
+    for name, role in PEOPLE.items():
+        users.add(yard, name, role, PASSWORD, TESTS)
+
+
+def plant(yard: Yard) -> dict[str, str]:
+    """Insert a row of each kind; their ids by the names that the parts of addresses have."""
+    name = f"seed {new_id()}"
+    job_id = jobs.enqueue(yard, NewJob("samples.fail", {"message": "seed"}, max_retries=0)).job_id
+    execution.begin(yard, job_id, 1, "w", "default")
+    execution.end(yard, job_id, 1, Ending("failed", error="boom", traceback="seed", result=json.dumps({"a": 1})))
+    folder = yard.settings.files_dir / job_id
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.html").write_text("<p>seed</p>")
+    return {
+        "job_id": job_id,
+        "schedule_id": schedules.create(yard, {"name": name, "task": "samples.noop", "cron": "0 6 * * *"}, TESTS)["id"],
+        "trigger_id": triggers.create(yard, {"name": name, "task": "samples.noop", "listens": "a.b"}, TESTS)["id"],
+        "action_id": bulk_actions.create(yard, "retry", JobFilter(q="nothing like it"), None, TESTS)["id"],
+        "channel_id": _channel(yard),
+        "alert_id": _raise_alert(yard, name),
+        "token_id": _add_token(yard, name),
+    }
+
+
+def _raise_alert(yard: Yard, about: str) -> str:
+    with yard.database.write() as connection:
+        rule: Any = alerts.rule(connection, "rule-cpu")
+        found = Found(about=about, title="Seed", detail="seed", link="/", value=1.0)
+        alerting.observe(connection, yard, {rule["id"]: (rule, [found])}, utcnow())
+        return next(row["id"] for row in alerts.open_alerts(connection) if row["cause"].endswith(about))
+
+
+def _add_token(yard: Yard, name: str) -> str:
+    tokens.create(yard, name, "viewer", None, TESTS)
+    with yard.database.read() as connection:
+        return next(row["id"] for row in token_rows.all_tokens(connection) if row["name"] == name)
+
+
+def _channel(yard: Yard) -> str:
+    # One for all: testing a rule sends to each of them.
+    with yard.database.read() as connection:
+        known = alerts.channels(connection)
+    return str(known[0]["id"]) if known else channels.create(yard, "seed", "json://127.0.0.1:1/", TESTS).id
