@@ -135,7 +135,7 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
             if row is None:
                 self._count_wrong_token()
             return ("token", auth["token"]) if row is not None else None
-        if not current_user.is_authenticated:
+        if not current_user.is_authenticated or current_user.must_change_password:
             return None
         if isinstance(current_user._get_current_object(), Person):
             return "session", current_user.get_id()

@@ -18,6 +18,7 @@ WRONG_TOKENS_A_MINUTE = 60
 F = TypeVar("F", bound=Callable[..., Any])
 PUBLIC = "public"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_OPEN_BEFORE_CHANGE = {"settings.page", "settings.password", "session.sign_out"}
 CSP = {
     "default-src": "'self'",
     "img-src": "'self' data:",
@@ -65,7 +66,20 @@ def _guard() -> Any:
         raise Forbidden(f"You may not do that. {wanted}")
     if isinstance(current_user._get_current_object(), Person) and request.method not in _SAFE:
         csrf.protect()
+    if current_user.must_change_password and request.endpoint not in _OPEN_BEFORE_CHANGE:
+        return _ask_to_change_password()
     return None
+
+
+def _ask_to_change_password() -> Any:
+    """Send a user with a one-time password to the form that ends it, before anything else is shown."""
+    if request.method in {"GET", "HEAD"} and request.accept_mimetypes.accept_html and not _is_call():
+        return redirect(url_for("settings.page"))
+    raise Forbidden("You still use the one-time password. Choose your own under Settings first.")
+
+
+def _is_call() -> bool:
+    return request.path.startswith("/api/v1/") or "X-Region" in request.headers
 
 
 def _role_of(endpoint: str) -> str | None:
@@ -78,8 +92,8 @@ def _ask_to_sign_in() -> Any:
     if "Authorization" in request.headers:
         throttle().count(Limit("token", network_of(request.remote_addr), WRONG_TOKENS_A_MINUTE))
         raise NotSignedIn("This token is not valid. Send a current one as Authorization: Bearer <token>.")
-    wants_page = request.method in {"GET", "HEAD"} and not request.path.startswith("/api/v1/")
-    if wants_page and request.accept_mimetypes.accept_html and "X-Region" not in request.headers:
+    wants_page = request.method in {"GET", "HEAD"} and not _is_call()
+    if wants_page and request.accept_mimetypes.accept_html:
         target = request.full_path.rstrip("?")
         return redirect(url_for("session.sign_in", next=target if target != "/" else None))
     raise NotSignedIn

@@ -98,6 +98,11 @@ class Settings:
     def _checked(self) -> Settings:
         data_dir = Path(os.path.abspath(self.data_dir.expanduser()))
         checks = (
+            (
+                not self.secret_key or (len(self.secret_key) >= 32 and len(set(self.secret_key)) >= 8),
+                "SECRET_KEY",
+                "at least 32 random characters: python -c 'import secrets; print(secrets.token_hex(32))' makes one",
+            ),
             (0 <= self.port <= 65535, "PORT", "a number from 0 to 65535"),
             (0 <= self.workers <= 256, "WORKERS", "a number from 0 to 256"),
             (1 <= self.workers_min <= self.workers_max <= 256, "WORKERS_MIN", "from 1 up to WORKERS_MAX (256 at most)"),

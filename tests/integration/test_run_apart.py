@@ -59,7 +59,11 @@ def part(tmp_path: Path, redis: Redis) -> Iterator[Callable[..., Running]]:
     made: list[Running] = []
 
     def make(name: str, *command: str, **environment: str) -> Running:
-        shared = {"REDIS_URL": redis.url, "DATABASE_URL": f"sqlite:///{tmp_path}/shared.db", "SECRET_KEY": "k" * 40}
+        shared = {
+            "REDIS_URL": redis.url,
+            "DATABASE_URL": f"sqlite:///{tmp_path}/shared.db",
+            "SECRET_KEY": "0123456789abcdef" * 3,
+        }
         running = Running(tmp_path / name, **{**shared, **environment})
         made.append(running)
         return running.start(*command) if command else running

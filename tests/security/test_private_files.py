@@ -70,7 +70,7 @@ def test_a_task_finds_no_secret_of_taskyard_in_its_environment(yard: Yard, tmp_p
     sys.modules.pop("spying")
     publishing.publish(yard, {"spying.look": registry.REGISTRY.pop("spying.look")})
     key = tmp_path / "key"
-    key.write_text("k" * 40)
+    key.write_text("0123456789abcdef" * 3)
     secrets = {
         "SECRET_KEY_FILE": str(key),
         "ADMIN_PASSWORD": "correct horse battery",

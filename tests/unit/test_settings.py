@@ -64,14 +64,16 @@ def test_every_spelling_of_postgresql_gets_the_same_driver(given: str) -> None:
 
 
 def test_a_secret_may_lie_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("from the file\n")
-    assert Settings.from_env({"SECRET_KEY_FILE": str(tmp_path / "key")}).secret_key == "from the file"
+    (tmp_path / "key").write_text("from the file, with enough letters\n")
+    assert (
+        Settings.from_env({"SECRET_KEY_FILE": str(tmp_path / "key")}).secret_key == "from the file, with enough letters"
+    )
 
 
 def test_what_is_set_itself_goes_before_its_file(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("from the file\n")
-    both = {"SECRET_KEY": "given", "SECRET_KEY_FILE": str(tmp_path / "key")}
-    assert Settings.from_env(both).secret_key == "given"
+    (tmp_path / "key").write_text("from the file, with enough letters\n")
+    both = {"SECRET_KEY": "given, with more than enough letters", "SECRET_KEY_FILE": str(tmp_path / "key")}
+    assert Settings.from_env(both).secret_key == "given, with more than enough letters"
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
@@ -80,7 +82,15 @@ def test_a_file_that_is_not_there_is_named() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    shown = repr(Settings.from_env({"SECRET_KEY": "hidden-1", "ADMIN_PASSWORD": "hidden-2", "ALERT_URLS": "hidden-3"}))
+    shown = repr(
+        Settings.from_env(
+            {
+                "SECRET_KEY": "hidden-1 0123456789abcdefghijklmnop",
+                "ADMIN_PASSWORD": "hidden-2",
+                "ALERT_URLS": "hidden-3",
+            }
+        )
+    )
     assert "hidden" not in shown
 
 

@@ -8,23 +8,18 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-
 from workers.domain.actors import ROLES, SYSTEM, Actor
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.errors import BadInput, Conflict, NotFound, SettingsError
 from workers.domain.ids import new_id
 from workers.services import audit
+from workers.services.passwords import check_strength, checked_hash, hash_password, is_password
 from workers.store import users
 from workers.store.types import Row
 from workers.yard import Yard
 
-SHORTEST_PASSWORD = 8
-LONGEST_PASSWORD = 1_000
 Run = Callable[..., Any]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_hasher = PasswordHasher()
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -37,12 +32,14 @@ def ensure_admin(yard: Yard, password: str) -> str | None:
     with yard.database.read() as connection:
         if users.count(connection):
             return None
+    if password:
+        _check_admin_password(password)
     chosen = password or secrets.token_urlsafe(12)
     now = utcnow()
     row = {
         "id": new_id(),
         "name": "admin",
-        "password_hash": _hasher.hash(chosen),
+        "password_hash": hash_password(chosen),
         "role": "admin",
         "epoch": 1,
         "must_change_password": not password,
@@ -59,12 +56,12 @@ def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor, ru
     """Add a person; the password, made up when none is given. Raises BadInput, Conflict."""
     if not _NAME.fullmatch(name):
         raise BadInput("A name has 1 to 64 letters, digits, dots, dashes, underscores or @.", field="name")
-    chosen = _checked(password) if password else secrets.token_urlsafe(12)
+    chosen = password if password is not None else secrets.token_urlsafe(12)
     now = utcnow()
     row = {
         "id": new_id(),
         "name": name,
-        "password_hash": run(_hasher.hash, chosen),
+        "password_hash": run(checked_hash, chosen, name),
         "role": check_role(role),
         "epoch": 1,
         "must_change_password": password is None,
@@ -97,8 +94,12 @@ def change(yard: Yard, name: str, actor: Actor, *, role: str | None = None, disa
 
 def set_password(yard: Yard, name: str, password: str | None, actor: Actor, run: Run = call) -> str:
     """Set a user's password, generated when none is given; it ends their sessions. Raises NotFound, BadInput."""
-    chosen = _checked(password) if password else secrets.token_urlsafe(12)
-    password_hash = run(_hasher.hash, chosen)
+    chosen = password if password is not None else secrets.token_urlsafe(12)
+    with yard.database.read() as connection:
+        current = users.by_name(connection, name)
+    if current is None:
+        raise NotFound(f"There is no user {name}.")
+    password_hash = run(checked_hash, chosen, name, current["password_hash"])
     now = utcnow()
     with yard.database.write() as connection:
         row = users.by_name(connection, name)
@@ -124,12 +125,7 @@ def check_password(yard: Yard, name: str, password: str, run: Run = call) -> Row
 
 
 def _verify(stored: str | None, password: str) -> bool:
-    try:
-        # A password of another length than any that is accepted cannot be right; hashing it would only cost.
-        _hasher.verify(stored or _nobody(), password[: LONGEST_PASSWORD + 1])
-    except (VerificationError, InvalidHashError, UnicodeEncodeError):
-        return False
-    return True
+    return is_password(stored or _nobody(), password)
 
 
 def check_role(role: str) -> str:
@@ -141,10 +137,11 @@ def check_role(role: str) -> str:
 
 @lru_cache(maxsize=1)
 def _nobody() -> str:
-    return _hasher.hash(secrets.token_urlsafe(12))
+    return hash_password(secrets.token_urlsafe(12))
 
 
-def _checked(password: str) -> str:
-    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise BadInput(f"A password has at least {SHORTEST_PASSWORD} characters.", field="password")
-    return password
+def _check_admin_password(password: str) -> None:
+    try:
+        check_strength(password, "admin")
+    except BadInput as error:
+        raise SettingsError(f"ADMIN_PASSWORD cannot be used. {error.message}") from error
