@@ -11,12 +11,17 @@ from pydantic import BaseModel
 _CONVERTER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _JSON = {"application/json": {"schema": {"type": "object"}}}
 _PROBLEMS = {
+    "400": "The request cannot be read: its host, encoding, JSON syntax or CSRF token",
     "401": "Not signed in",
     "403": "The role does not reach",
     "404": "There is no such thing",
+    "405": "The address has no such method; `Allow` names those that it has",
+    "406": "`Accept` does not allow JSON",
     "409": "Its state forbids that",
     "413": "Too large",
+    "415": "The body is not application/json in UTF-8, or it is compressed",
     "422": "Something cannot be used; `errors` names each field",
+    "429": "Too many attempts with wrong credentials; `Retry-After` says how long to wait",
     "503": "The database or Redis cannot be reached now",
 }
 
