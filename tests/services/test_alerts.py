@@ -200,7 +200,8 @@ def test_a_message_is_sent_once_and_tried_again_until_it_is_taken(
 
 
 def test_a_channel_that_people_made_does_not_lead_inside(yard: Yard, admin: Actor, httpserver: HTTPServer) -> None:
-    made = channels.create(yard, "inside", httpserver.url_for("/x").replace("http://", "json://"), admin)
+    lenient = replace(yard, settings=replace(yard.settings, allow_private_http=True))
+    made = channels.create(lenient, "inside", httpserver.url_for("/x").replace("http://", "json://"), admin)
     taken, answer = channels.send(yard.settings, made, "t", "b", "warning")
     assert not taken
     assert "ALLOW_PRIVATE_HTTP" in answer
