@@ -143,14 +143,16 @@ def running_worker(yard: Yard, queue: str = "", **environment: str) -> Iterator[
         "registry.load_modules(s.task_modules); from workers.processes.worker import run_worker; import sys; run_worker(s, sys.argv[1:] or None)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, *([queue] if queue else [])], cwd=ROOT, env=values)
-    yield process
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    try:
+        yield process
+    finally:  # a worker that outlives a failed test would take the jobs of the next one
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 @pytest.fixture

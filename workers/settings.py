@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from workers.domain.errors import SettingsError
+from workers.domain import mails
+from workers.domain.errors import BadInput, SettingsError
+from workers.domain.mail_servers import read_mail_server
 
 # What `forget_secrets` took out of the environment of this process.
 _HIDDEN: dict[str, str] = {}
@@ -116,11 +118,6 @@ class Settings:
             (self.max_connections_per_address >= 0, "MAX_CONNECTIONS_PER_ADDRESS", "0 (no limit) or more"),
             (self.recycle_jobs >= 1, "RECYCLE_JOBS", "at least 1"),
             (self.recycle_memory_mb >= 16, "RECYCLE_MEMORY_MB", "at least 16"),
-            (
-                not self.smtp_url or self.smtp_url.startswith(("smtp://", "smtps://")),
-                "SMTP_URL",
-                "smtp://… or smtps://…",
-            ),
             (self.log_format in {"text", "json"}, "LOG_FORMAT", "text or json"),
             (self.log_level in {"debug", "info", "warning", "error"}, "LOG_LEVEL", "debug, info, warning or error"),
         )
@@ -129,14 +126,30 @@ class Settings:
                 is_secret = not self.__dataclass_fields__[name.lower()].repr
                 shown = "what it is" if is_secret else repr(getattr(self, name.lower()))
                 raise SettingsError(f"{name} cannot be {shown}: it is {may_be}.")
+        self._check_mail()
         database_url = _database_url(self.database_url, data_dir)
         settings = replace(self, data_dir=data_dir, database_url=database_url)
         return replace(settings, inbox_dir=checked_inbox(settings))
+
+    def _check_mail(self) -> None:
+        read_mail_server(self.smtp_url)
+        try:
+            mails.check_sender(self.mail_from)
+            if self.mail_to:
+                mails.check_recipients(self.mail_to)
+        except BadInput as error:
+            name = "MAIL_FROM" if error.field == "from" else "MAIL_TO"
+            raise SettingsError(f"{name} cannot be used: {error.message}") from None
 
 
 def environment() -> dict[str, str]:
     """Copy the environment, for those who must notice that a task has changed it."""
     return dict(os.environ)
+
+
+def is_setting(name: str) -> bool:
+    """Return whether a variable of the environment is a setting of Taskyard."""
+    return name.removesuffix("_FILE").lower() in Settings.__dataclass_fields__
 
 
 def forget_secrets() -> None:

@@ -109,15 +109,8 @@ def test_the_end_of_a_job_is_told_once_and_signed(allowed: Yard, httpserver: HTT
      "http://0.0.0.0/", "http://2130706433/", "http://100.64.0.1/", "file:///etc/passwd", "http://me:pw@example.com/", "gopher://x/"],
 )  # fmt: skip
 def test_addresses_that_lead_inside_are_refused(url: str) -> None:
-    with pytest.raises((outgoing.Refused, httpx.ConnectError)):
-        outgoing.resolve(httpx.URL(url), allow_private=False)
-
-
-def test_a_redirect_does_not_lead_inside_either(httpserver: HTTPServer) -> None:
-    httpserver.expect_request("/go").respond_with_data("", status=302, headers={"Location": "http://169.254.169.254/"})
-    with pytest.raises(outgoing.Refused), outgoing.stream("GET", httpserver.url_for("/go"), allow_private=False):
+    with pytest.raises(outgoing.Refused), outgoing.stream("GET", url, allow_private=False):
         pass
-    assert httpserver.log == []
 
 
 def test_redirects_end_and_secrets_stay_at_home(httpserver: HTTPServer) -> None:

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from pytest_httpserver import HTTPServer
 from sqlalchemy import update
 
@@ -14,6 +15,7 @@ from tests.integration.smtp import mail_server
 from tests.support import eventually
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput
 from workers.services import execution, jobs, schedule_samples
 from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending
@@ -72,8 +74,8 @@ def test_without_a_mail_server_mails_are_files_and_without_a_reader_no_digest_is
         run(light_yard, "email.flush_outbox")
         (file,) = (light_yard.settings.data_dir / "mail" / "sent").iterdir()
         assert b"Subject: Hello" in file.read_bytes()
-        hostile = run(light_yard, "email.send", to="ann@example.org", subject="a\nBcc: x@example.org", body="")
-        assert hostile["status"] == "failed"
+        with pytest.raises(BadInput, match="subject"):
+            run(light_yard, "email.send", to="ann@example.org", subject="a\nBcc: x@example.org", body="")
 
 
 def test_reports_say_what_ran_and_reach_slack(light_yard: Yard, httpserver: HTTPServer) -> None:

@@ -12,9 +12,9 @@ import jsonschema_rs
 from sqlalchemy import Connection, Table, select
 
 from workers.domain import payloads
-from workers.domain.addresses import check_url
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
+from workers.services import payload_formats
 from workers.store.database import Database
 from workers.store.models import Task
 from workers.store.types import Row
@@ -22,7 +22,6 @@ from workers.yard import Yard
 
 _TASKS = cast(Table, Task.__table__)
 _FRESH_SECONDS = 2.0
-URL_FORMATS = {"taskyard-url", "taskyard-source"}
 _LONGEST_MESSAGE = 300
 
 
@@ -32,7 +31,7 @@ class CataloguedTask:
 
     row: Row
     validator: Any
-    url_fields: tuple[str, ...] = ()
+    formats: tuple[tuple[str, str], ...] = ()
     allows_private: bool = False
 
     def write(self, payload: Mapping[str, Any]) -> str:
@@ -46,16 +45,10 @@ class CataloguedTask:
     def check(self, payload: dict[str, Any]) -> None:
         """Check a payload against the task's schema and the addresses in it; BadInput names every wrong field."""
         if self.validator.is_valid(payload):
-            self._check_urls(payload)
+            payload_formats.check(self.formats, payload, allow_private=self.allows_private)
             return
         errors = [_sentence(error) for error in self.validator.iter_errors(payload)][:20]
         raise BadInput(f"The payload does not fit {self.row['name']}: {errors[0]['message']}", errors=errors)
-
-    def _check_urls(self, payload: dict[str, Any]) -> None:
-        for name in self.url_fields:
-            url = payload.get(name)
-            if isinstance(url, str) and "://" in url:
-                check_url(url, allow_private=self.allows_private, field=f"payload.{name}")
 
 
 class _Cache:
@@ -71,8 +64,8 @@ class _Cache:
             known = self.tasks.get(row["name"])
             same = known is not None and known.row["payload_schema"] == row["payload_schema"]
             validator = known.validator if known and same else compile_schema(row["payload_schema"])
-            urls = known.url_fields if known and same else _url_fields(row["payload_schema"])
-            found[row["name"]] = CataloguedTask(row, validator, urls)
+            formats = known.formats if known and same else payload_formats.fields_of(row["payload_schema"])
+            found[row["name"]] = CataloguedTask(row, validator, formats)
         self.tasks, self.read_at = found, time.monotonic()
 
 
@@ -99,12 +92,6 @@ def get_task(yard: Yard, name: str) -> CataloguedTask:
 def list_tasks(connection: Connection) -> Sequence[Row]:
     """List the catalogue by name."""
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()
-
-
-def _url_fields(schema: str) -> tuple[str, ...]:
-    """Return the fields whose value is, or may be, an address that the task calls."""
-    properties = json.loads(schema).get("properties", {})
-    return tuple(name for name, part in properties.items() if part.get("format") in URL_FORMATS)
 
 
 def compile_schema(schema: str) -> Any:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import nullcontext
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from sqlalchemy import Connection
 
-from workers.broker import outgoing
+from workers.broker import channel_calls
 from workers.domain.actors import Actor
-from workers.domain.addresses import check_host
+from workers.domain.addresses import LONGEST_URL, Refused, check_host
+from workers.domain.channel_schemes import SCHEMES, scheme_of
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
+from workers.domain.mails import header_text
 from workers.domain.texts import check_text
 from workers.services import audit
 from workers.settings import Settings
@@ -23,13 +24,6 @@ from workers.store import alerts
 from workers.yard import Yard
 
 LONGEST_ANSWER = 2_000
-# Schemes of Apprise that users may add: services that are reached over HTTPS, webhooks and mail. What acts on this machine
-# or speaks another protocol (syslog, dbus, mqtt …) is left to ALERT_URLS, which the operator of the machine sets.
-SCHEMES = frozenset(
-    "apprise apprises bark barks discord form forms gchat gotify gotifys ifttt json jsons line mailgun mailto mailtos "
-    "matrix matrixs mmost mmosts msteams ntfy ntfys opsgenie pagerduty pbul pover prowl rocket rockets sendgrid signal "
-    "signals slack sparkpost splunk teams tgram twilio victorops webex workflow workflows wxteams xml xmls zulip".split()
-)
 _SEVERITIES = {"critical": "failure", "warning": "warning", "info": "info", "resolved": "success"}
 
 
@@ -65,17 +59,12 @@ def get(connection: Connection, settings: Settings, channel_id: str) -> Channel:
 
 
 def create(yard: Yard, name: str, url: str, actor: Actor) -> Channel:
-    """Make a channel. Raises BadInput when Apprise does not understand the address, Conflict when the name is taken."""
+    """Make a channel. Raises BadInput for an address that cannot be used, Conflict when the name is taken."""
     name = name.strip()
     if not 1 <= len(check_text(name, "name")) <= 100:
         raise BadInput("A channel's name has 1 to 100 characters.", field="name")
     check_text(url, "url")
     _check_target(yard.settings, url)
-    if len(url) > 2000 or not _understood(url):
-        raise BadInput(
-            "Apprise does not understand this address. It looks like slack://… or mailto://…: see appriseit.com/services",
-            field="url",
-        )
     now = utcnow()
     channel = Channel(new_id(), name, url, True)
     row = {"id": channel.id, "name": name, "url": url, "created_at": now, "created_by": str(actor)}
@@ -112,43 +101,57 @@ def test(yard: Yard, channel_id: str, actor: Actor) -> dict[str, Any]:
 
 
 def send(settings: Settings, channel: Channel, title: str, body: str, severity: str) -> tuple[bool, str]:
-    """Send a message now: whether the channel took it, and what it answered. Takes up to some 10 seconds."""
-    import apprise  # large, and needed only here
-
-    to = apprise.Apprise(asset=apprise.AppriseAsset(app_id="Taskyard", app_desc="Taskyard", async_mode=False))
-    if not to.add(channel.url):
-        return False, "Apprise does not understand this address."
-    must_be_public = channel.is_ours and not settings.allow_private_http
-    if must_be_public and channel.url.partition(":")[0].lower() not in SCHEMES:
+    """Send a message now: whether the channel took it, and what it answered. Takes up to 45 seconds. Raises Unavailable."""
+    is_confined = channel.is_ours and not settings.allow_private_http
+    if is_confined and scheme_of(channel.url) not in SCHEMES:
         return False, "This kind of channel can only be set in ALERT_URLS, by whoever runs Taskyard."
-    guard: Any = outgoing.public_only() if must_be_public else nullcontext([])
-    with guard as refused, apprise.LogCapture(level=logging.INFO, fmt="%(message)s") as captured:  # type: ignore[no-untyped-call]
-        taken = bool(to.notify(body=body, title=title, notify_type=_SEVERITIES.get(severity, "info")))
-        answer = captured.getvalue().strip()
-    answer = " ".join([*refused, answer]).strip() or ("taken" if taken else "not taken, without a word")
-    return taken, answer.replace(channel.url, "…")[-LONGEST_ANSWER:]
+    kind = _SEVERITIES.get(severity, "info")
+    told = channel_calls.send(channel.url, header_text(title), body, kind, is_confined=is_confined)
+    is_taken = bool(told["is_taken"])
+    answer = " ".join([*told["refused"], told["answer"]]).strip() or (
+        "taken" if is_taken else "not taken, without a word"
+    )
+    return is_taken, answer.replace(channel.url, "…")[-LONGEST_ANSWER:]
 
 
 def _check_target(settings: Settings, url: str) -> None:
-    """Refuse a channel that acts on this machine or leads to a private address, as far as its URL shows it."""
-    scheme = url.partition(":")[0].lower()
+    """Refuse a channel that acts on this machine, leads to a private address or is none. Raises BadInput, Unavailable."""
+    scheme = scheme_of(url)
     if scheme not in SCHEMES:
         raise BadInput(
             f"Channels of the kind {scheme[:30]!r} cannot be added here. Whoever runs Taskyard can set one in ALERT_URLS.",
             field="url",
         )
-    if settings.allow_private_http:
-        return
+    if len(url) > LONGEST_URL or any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in url):
+        raise BadInput(f"The address has more than {LONGEST_URL:,} characters, or control characters.", field="url")
+    is_confined = not settings.allow_private_http
+    if is_confined:
+        for host in _hosts_in(url):
+            check_host(host)
+    found = channel_calls.check(url, is_confined=is_confined)
+    if not found["is_understood"]:
+        raise BadInput(
+            "Apprise does not understand this address. It looks like slack://… or mailto://…: see appriseit.com/services",
+            field="url",
+        )
+    if found["private"]:
+        raise Refused(
+            f"{found['private'][0]} stands for a private or loopback address. ALLOW_PRIVATE_HTTP=1 allows it.",
+            field="url",
+        )
+
+
+def _hosts_in(url: str) -> list[str]:
+    """List what may be a host in the address of a channel: its host and the values of its parameters, decoded."""
     try:
         parts = urlsplit(url)
-        hosts = [parts.hostname or "", *(value for values in parse_qs(parts.query).values() for value in values)]
+        values = [unquote(value) for values in parse_qs(parts.query).values() for value in values]
     except ValueError as error:
         raise BadInput(f"This is not a valid address: {error}.", field="url") from error
-    for host in hosts:
-        check_host(host.rpartition("@")[2].partition(":")[0] if host.count(":") == 1 else host)
-
-
-def _understood(url: str) -> bool:
-    import apprise
-
-    return apprise.Apprise.instantiate(url, suppress_exceptions=True) is not None
+    hosts = [unquote(parts.hostname or "")]
+    for value in values:
+        part = value.rpartition("//")[2].partition("/")[0].rpartition("@")[2]
+        hosts.append(part.partition("]")[0] if part.startswith("[") else part)
+        if part.count(":") == 1:
+            hosts.append(part.partition(":")[0])
+    return hosts

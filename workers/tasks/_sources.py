@@ -21,6 +21,7 @@ from workers.settings import Settings
 from workers.task import Reject, check_canceled, job_files, log, step
 
 MAX_BYTES = 2 * 1024**3
+DOWNLOAD_SECONDS = 2 * 3600.0
 _CHUNK = 1 << 20
 
 
@@ -93,7 +94,9 @@ def _download(url: str, settings: Settings) -> Dataset:
     # It has no name, so nobody can list it and nothing is left of it when the job ends, however it ends.
     file = tempfile.TemporaryFile(dir=job_files())  # noqa: SIM115 - the dataset closes it
     try:
-        with outgoing.stream("GET", url, allow_private=settings.allow_private_http) as answer:
+        with outgoing.stream(
+            "GET", url, allow_private=settings.allow_private_http, total_seconds=DOWNLOAD_SECONDS
+        ) as answer:
             if 400 <= answer.status_code < 500:
                 raise Reject(f"{url} answers {answer.status_code}. Check the address.")
             answer.raise_for_status()
@@ -109,7 +112,7 @@ def _download(url: str, settings: Settings) -> Dataset:
 
 def _write(answer: httpx.Response, file: IO[bytes]) -> int:
     written = 0
-    for chunk in answer.iter_raw():
+    for chunk in outgoing.iter_decoded(answer):
         check_canceled()
         written += len(chunk)
         if written > MAX_BYTES:

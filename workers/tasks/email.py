@@ -7,38 +7,44 @@ import smtplib
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from email import policy
-from email.message import EmailMessage
-from email.utils import formatdate, make_msgid, parseaddr
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
 
 from pydantic import Field
 
+from workers.domain import mails
+from workers.domain.errors import BadInput
 from workers.domain.ids import new_id
+from workers.domain.mail_servers import read_mail_server
 from workers.services import files
 from workers.task import Reject, Skipped, current_settings, log, progress, task
-from workers.tasks import _mail_headers as mail_headers
 from workers.tasks.reports import numbers_of_a_day
 
 AT_ONCE = 50
 # A mail that somebody began to send this long ago, and died, is tried again.
 LEFT_SECONDS = 600.0
 MOST_TRIES = 5
-MAX_MAIL_BYTES = 2_000_000
-Address = Annotated[str, Field(min_length=3, max_length=320, pattern=r"^[^\s@<>,]+@[^\s@<>,]+$")]
+Address = Annotated[str, Field(min_length=3, max_length=320, json_schema_extra={"format": "taskyard-mail-address"})]
+Addresses = Annotated[
+    str,
+    Field(
+        max_length=2_000,
+        description="Who gets it, separated by commas; MAIL_TO unless given.",
+        json_schema_extra={"format": "taskyard-mail-addresses"},
+    ),
+]
+Subject = Annotated[
+    str,
+    Field(min_length=1, max_length=mails.LONGEST_SUBJECT, json_schema_extra={"format": "taskyard-mail-subject"}),
+]
 
 
 @task(queue="emails", max_retries=2)
-def send(
-    to: Address,
-    subject: Annotated[str, Field(min_length=1, max_length=500)],
-    body: Annotated[str, Field(max_length=200_000)],
-) -> dict[str, str]:
+def send(to: Address, subject: Subject, body: Annotated[str, Field(max_length=200_000)]) -> dict[str, str]:
     """Put a mail into the outbox; `email.flush_outbox` sends it."""
-    return {"id": put(to, subject, body)}
+    with _rejecting():
+        return {"id": put((mails.check_recipient(to),), subject, body)}
 
 
 @task(queue="emails", max_retries=0, timeout_seconds=300)
@@ -48,21 +54,22 @@ def flush_outbox() -> dict[str, int]:
     if not waiting:
         raise Skipped("no mail waits")
     sent = failed = 0
-    with _server() as server:
-        for done, path in enumerate(waiting):
-            progress(done, len(waiting), path.stem)
-            if _send(server, path):
-                sent += 1
-            else:
-                failed += 1
+    try:
+        with _server() as server:
+            for done, path in enumerate(waiting):
+                progress(done, len(waiting), path.stem)
+                if _send(server, path):
+                    sent += 1
+                else:
+                    failed += 1
+    finally:
+        _release(waiting)
     progress(len(waiting), len(waiting), f"{sent} sent")
     return {"sent": sent, "failed": failed}
 
 
 @task(queue="emails", max_retries=2)
-def digest(
-    to: Annotated[str, Field(max_length=320, description="Who gets it; MAIL_TO unless given.")] = "",
-) -> dict[str, str]:
+def digest(to: Addresses = "") -> dict[str, str]:
     """Write a digest of the last day's jobs to the outbox. Skips when nobody is to get it."""
     recipient = to or current_settings().mail_to
     if not recipient:
@@ -70,22 +77,14 @@ def digest(
     told = numbers_of_a_day()
     lines = [f"{name}: {one['completed']:,} completed, {one['failed']:,} failed" for name, one in told["tasks"].items()]
     head = f"{told['completed']:,} jobs completed, {told['failed']:,} failed in the last 24 hours"
-    return {"id": put(recipient, head, "\n".join([head, "", *(lines or ["Nothing ran."])]))}
+    with _rejecting():
+        recipients = mails.check_recipients(recipient)
+        return {"id": put(recipients, head, "\n".join([head, "", *(lines or ["Nothing ran."])]))}
 
 
-def put(to: str, subject: str, body: str) -> str:
-    """Write a mail to the outbox, whole or not at all; its id."""
-    for name, value in (("to", to), ("subject", subject)):
-        mail_headers.check_value(name, value)
-    mail = EmailMessage(policy=policy.SMTP)
-    try:
-        mail["From"], mail["To"], mail["Subject"] = current_settings().mail_from, to, subject
-    except ValueError as error:  # a header with a line break in it
-        raise Reject(f"This cannot be a mail: {error}.") from error
-    mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain="taskyard")
-    mail.set_content(body)
-    raw = mail.as_bytes()
-    mail_headers.check_message(raw)
+def put(recipients: tuple[str, ...], subject: str, body: str) -> str:
+    """Write a mail to the outbox, whole or not at all; its id. Raises BadInput for what cannot be a mail."""
+    raw = mails.write(current_settings().mail_from, recipients, subject, body)
     mail_id = new_id()
     draft = _folder("drafts") / f"{mail_id}.eml"
     with files.create_file(draft.parent, draft.name) as file:
@@ -112,19 +111,33 @@ def _take() -> list[Path]:
 
 
 def _send(server: smtplib.SMTP | None, path: Path) -> bool:
-    if server is not None:
-        try:
-            with files.open_below(path.parent, path.name, follow_links=False) as file:
-                raw = file.read(MAX_MAIL_BYTES)
-            # A file in the outbox may have been put there by anybody's job: its headers name no further recipients.
-            recipient = mail_headers.check_message(raw)
-            server.sendmail(parseaddr(current_settings().mail_from)[1], [recipient], raw)
-        except (smtplib.SMTPException, files.FileRefused, Reject) as error:
-            log(f"{path.stem}: {error}", "warning")
-            _put_back(path)
-            return False
+    try:
+        # A file in the outbox may have been put there by anybody's job: it is held against the rules of `put` again.
+        with files.open_below(path.parent, path.name, follow_links=False) as file:
+            mail = mails.read(file.read(mails.LONGEST_MAIL + 1), current_settings().mail_from)
+    except (BadInput, FileNotFoundError) as error:
+        log(f"{path.stem} is not sent: {error}", "warning")
+        with suppress(FileNotFoundError):
+            path.rename(_folder("failed") / path.name)
+        return False
+    try:
+        if server is not None:
+            sender = mails.check_sender(current_settings().mail_from)[1]
+            for recipient in server.sendmail(sender, list(mail.recipients), mail.content):
+                log(f"{path.stem}: the mail server refuses {recipient}", "warning")
+    except smtplib.SMTPException as error:
+        log(f"{path.stem}: {error}", "warning")
+        _put_back(path)
+        return False
     path.rename(_folder("sent") / path.name)
     return True
+
+
+def _release(taken: list[Path]) -> None:
+    """Give back what was claimed and not dealt with, as when the mail server cannot be reached."""
+    for path in taken:
+        with suppress(FileNotFoundError):
+            path.rename(_folder("outbox") / path.name)
 
 
 def _put_back(path: Path) -> None:
@@ -135,24 +148,44 @@ def _put_back(path: Path) -> None:
 
 @contextmanager
 def _server() -> Iterator[smtplib.SMTP | None]:
-    address = urlsplit(current_settings().smtp_url)
-    if not address.hostname:
+    address = read_mail_server(current_settings().smtp_url)
+    if address is None:
         yield None
         return
     context = ssl.create_default_context()
-    if address.scheme == "smtps":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(address.hostname, address.port or 465, timeout=30, context=context)
+    if address.tls == "implicit":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(address.host, address.port, timeout=30, context=context)
     else:
-        server = smtplib.SMTP(address.hostname, address.port or 25, timeout=30)
+        server = smtplib.SMTP(address.host, address.port, timeout=30)
     with server:
-        server.ehlo()
-        if address.scheme == "smtp" and not mail_headers.may_be_plain(address):
-            # Raises SMTPNotSupportedError when the server does not offer it: nothing is sent in clear.
-            server.starttls(context=context)
-            server.ehlo()
-        if address.username:
-            server.login(unquote(address.username), unquote(address.password or ""))
+        if address.tls == "starttls":
+            _start_tls(server, context)
+        if address.user:
+            server.login(address.user, address.password)
         yield server
+
+
+def _start_tls(server: smtplib.SMTP, context: ssl.SSLContext) -> None:
+    try:
+        server.starttls(context=context)
+    except smtplib.SMTPNotSupportedError as error:
+        raise RuntimeError(
+            "The mail server does not offer STARTTLS, so nothing was sent. Use smtps://, or ?tls=off in SMTP_URL if mail may go in clear."
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise RuntimeError(
+            f"The mail server's certificate cannot be verified ({error.verify_message}), so nothing was sent. "
+            "Use the name that it is made out to, and SSL_CERT_FILE for an authority of your own."
+        ) from error
+
+
+@contextmanager
+def _rejecting() -> Iterator[None]:
+    """Let what cannot be a mail fail the job at once."""
+    try:
+        yield
+    except BadInput as error:
+        raise Reject(f"This cannot be a mail: {error.message}") from error
 
 
 def _folder(name: str) -> Path:

@@ -15,6 +15,8 @@ from workers.domain.masking import mask
 from workers.task import Reject, Retry, current_settings, log, task
 
 KEPT_BYTES = 500_000
+# However long the other side asks us to wait.
+LONGEST_WAIT_SECONDS = 86_400.0
 
 
 @task(queue="default", max_retries=3)
@@ -29,7 +31,7 @@ def request(
         ),
     ],
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] = "GET",
-    headers: dict[str, str] | None = None,
+    headers: Annotated[dict[str, str] | None, Field(json_schema_extra={"format": "taskyard-http-headers"})] = None,
     body: Any = None,
     timeout_seconds: Annotated[float, Field(gt=0, le=600, description="How long to wait.")] = 30.0,
     expect_status: Annotated[
@@ -71,7 +73,7 @@ def _judge(answer: httpx.Response, expected: int) -> None:
         return
     if status in {408, 429}:
         after = answer.headers.get("retry-after", "")
-        seconds = float(after) if re.fullmatch("[0-9]{1,8}", after) else None
+        seconds = min(float(after), LONGEST_WAIT_SECONDS) if re.fullmatch("[0-9]+", after) else None
         raise Retry(f"the other side answered {status}", after=seconds)
     if 400 <= status < 500:
         raise Reject(f"The other side answered {status}; asking again would not change that.")

@@ -18,7 +18,14 @@ _ITEMS, _TIME = "inventory.items", "inventory.last_sync_time"
 
 @task(queue="default", max_retries=3, timeout_seconds=300)
 def sync(
-    url: Annotated[str, Field(max_length=2000, description='Answers JSON: [{"sku": "…", "quantity": 3}, …].')] = "",
+    url: Annotated[
+        str,
+        Field(
+            max_length=2000,
+            description='Answers JSON: [{"sku": "…", "quantity": 3}, …].',
+            json_schema_extra={"format": "taskyard-url"},
+        ),
+    ] = "",
 ) -> dict[str, Any]:
     """Fetch a supplier's stock and keep what changed; skips when there is no source yet, or nothing is new."""
     if not url:

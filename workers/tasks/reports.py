@@ -23,7 +23,14 @@ MOST_TASKS = 20
 @task(queue="reports", max_retries=2, timeout_seconds=600)
 def daily_analytics(
     hours: Annotated[int, Field(ge=1, le=24 * 31, description="How far back it looks.")] = 24,
-    slack_webhook: Annotated[str, Field(max_length=2000, description="Where the report goes as Slack blocks.")] = "",
+    slack_webhook: Annotated[
+        str,
+        Field(
+            max_length=2000,
+            description="Where the report goes as Slack blocks.",
+            json_schema_extra={"format": "taskyard-url"},
+        ),
+    ] = "",
 ) -> dict[str, Any]:
     """Report what ran in the last day: an HTML and a JSON file to download, kept as a setting, and sent to Slack if asked for."""
     now = utcnow()
