@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,11 @@ from workers.store.jobs import JOBS
 from workers.yard import Yard
 
 ADA = Actor("user", "ada", "admin")
+
+
+def allowing(yard: Yard) -> Yard:
+    """Return the same Taskyard as a process with ALLOW_PRIVATE_HTTP=1 sees it."""
+    return replace(yard, settings=replace(yard.settings, allow_private_http=True))
 
 
 def run(yard: Yard, task: str, **payload: Any) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def test_reports_say_what_ran_and_reach_slack(light_yard: Yard, httpserver: HTTP
     with light_yard.database.write() as connection:  # into the minutes that are over
         connection.exec_driver_sql("UPDATE job_minutes SET minute = minute - 5")
     with running_worker(light_yard, ALLOW_PRIVATE_HTTP="1"):
-        told = run(light_yard, "reports.daily_analytics", slack_webhook=httpserver.url_for("/slack"))
+        told = run(allowing(light_yard), "reports.daily_analytics", slack_webhook=httpserver.url_for("/slack"))
         assert json.loads(told["result"])["tasks"]["samples.noop"]["completed"] == 2
         files = sorted(path.name for path in (light_yard.settings.files_dir / told["id"]).rglob("*") if path.is_file())
         assert files == ["report.html", "report.json"]
@@ -115,10 +121,10 @@ def test_a_suppliers_stock_is_kept_in_step(light_yard: Yard, httpserver: HTTPSer
     httpserver.expect_ordered_request("/stock").respond_with_data("<html>", status=200)
     with running_worker(light_yard, ALLOW_PRIVATE_HTTP="1"):
         assert "no source yet" in run(light_yard, "inventory.sync")["skipped_reason"]
-        first = json.loads(run(light_yard, "inventory.sync", url=url)["result"])
+        first = json.loads(run(allowing(light_yard), "inventory.sync", url=url)["result"])
         assert (first["changed"], first["errors"][0]["record"]) == (1, 1)
-        assert run(light_yard, "inventory.sync", url=url)["skipped_reason"] == "none of 1 items has changed"
-        assert run(light_yard, "inventory.sync", url=url)["status"] == "failed"
+        assert run(allowing(light_yard), "inventory.sync", url=url)["skipped_reason"] == "none of 1 items has changed"
+        assert run(allowing(light_yard), "inventory.sync", url=url)["status"] == "failed"
 
 
 def test_every_sample_schedule_is_installed_by_one_click_once(light_yard: Yard) -> None:

@@ -259,7 +259,7 @@ def test_what_counts_as_the_same_host(here: str, there: str, is_same: bool) -> N
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_neither_a_body_nor_a_change_follows_to_another_host(
+def test_a_body_does_not_follow_to_another_host(
     httpserver: HTTPServer, arrivals: list[Request], method: str, status: int
 ) -> None:
     target = f"http://other.example:{httpserver.port}/there"
