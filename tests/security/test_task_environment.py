@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def running(
     folder = tmp_path_factory.mktemp("environment")
     values = {
         "ADMIN_PASSWORD": "correct horse battery",
-        "SECRET_KEY": "k" * 48,
+        "SECRET_KEY": secrets.token_hex(32),
         "DATABASE_URL": f"sqlite:///{folder / 'elsewhere.db'}",
         "REDIS_URL": valkey.effective_redis_url,
         "SMTP_URL": "smtp://user:hunter2@127.0.0.1:1",
