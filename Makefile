@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check lint types fmt bench requirements clean parts
+.PHONY: help run test fuzz chaos check lint types fmt bench requirements clean parts
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ run: $(VENV)/.run ## Run everything on this machine: http://127.0.0.1:5000
 
 test: $(VENV)/.dev parts ## Run every test
 	$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/.dev parts ## Call the API 100,000 times as its document allows and forbids, on each database: no call may fail
+	FUZZ_CALLS=$${FUZZ_CALLS:-100000} $(BIN)/python -m pytest -s --timeout=0 tests/security/test_fuzz.py $(ARGS)
 
 chaos: $(VENV)/.dev parts ## Kill, empty, lock and stop everything while 10,000 jobs run and 500 schedules fire, on each database
 	CHAOS_JOBS=$${CHAOS_JOBS:-10000} CHAOS_SCHEDULES=$${CHAOS_SCHEDULES:-500} CHAOS_SCHEDULES_SECONDS=$${CHAOS_SCHEDULES_SECONDS:-300} $(BIN)/python -m pytest -s tests/chaos $(ARGS)

@@ -35,6 +35,7 @@ class BulkActionRequest(Strict):
     "Do one thing with every job that a filter matches",
     tag="bulk actions",
     body=BulkActionRequest,
+    answer="BulkAction",
     status=202,
     instead={200: "With `preview`: how many jobs match, and some of them"},
 )

@@ -77,7 +77,7 @@ def fail(job_id: str) -> ResponseReturnValue:
 
 @bp.put("/jobs/<id:job_id>/leave")
 @requires("operator")
-@operation("Keep the monitor from a running job for a while", tag="monitor", body=Leave, answer="Job")
+@operation("Keep the monitor from a running job for a while", tag="monitor", body=Leave, answer="Leave")
 def leave(job_id: str) -> ResponseReturnValue:
     """Leave it alone."""
     stuck.leave(yard(), job_id, read_body(Leave).seconds, actor())
@@ -96,7 +96,7 @@ def sweep_page() -> ResponseReturnValue:
 
 @bp.post("/sweeps")
 @requires("operator")
-@operation("Sweep now, beside the monitor's own rhythm", tag="monitor", answer="Job", status=202)
+@operation("Sweep now, beside the monitor's own rhythm", tag="monitor", answer="Sweep", status=202)
 def sweep() -> ResponseReturnValue:
     """Enqueue a sweep."""
     return jsonify(job_id=monitoring.sweep_soon(yard(), actor())), 202
@@ -115,7 +115,7 @@ def health() -> ResponseReturnValue:
 
 @bp.get("/metrics/tasks")
 @requires("viewer")
-@operation("What ended, with percentiles of run and wait in seconds", tag="metrics", query=Since, answer="Tasks")
+@operation("What ended, with percentiles of run and wait in seconds", tag="metrics", query=Since, answer="TaskMetrics")
 def tasks() -> ResponseReturnValue:
     """Answer throughput and durations of a time, and how each task did."""
     asked = read_query(Since)

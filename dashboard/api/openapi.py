@@ -8,7 +8,10 @@ from typing import Any
 from flask import Flask
 from pydantic import BaseModel
 
-_CONVERTER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
+from dashboard.api.answer_schemas import ANSWERS, add_links
+from dashboard.converters import CONVERTERS
+
+_CONVERTER = re.compile(r"<([a-z]+):([^<>]+)>")
 _JSON = {"application/json": {"schema": {"type": "object"}}}
 _PROBLEMS = {
     "400": "The request cannot be read: its host, encoding, JSON syntax or CSRF token",
@@ -21,7 +24,7 @@ _PROBLEMS = {
     "413": "Too large",
     "415": "The body is not application/json in UTF-8, or it is compressed",
     "422": "Something cannot be used; `errors` names each field",
-    "429": "Too many attempts with wrong credentials; `Retry-After` says how long to wait",
+    "429": "Too many attempts with wrong credentials, or too much at once; `Retry-After` says how long to wait",
     "503": "The database or Redis cannot be reached now",
 }
 
@@ -30,14 +33,19 @@ def document(app: Flask) -> dict[str, Any]:
     """Describe every call that carries an `operation`."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {"Problem": _problem()}
+    schemas |= {f"{name}Answer": schema for name, schema in ANSWERS.items()}
+    answers: dict[str, tuple[str, int]] = {}
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
         about = getattr(view, "taskyard_operation", None)
         if about is None:
             continue
-        path = _CONVERTER.sub(r"{\1}", rule.rule)
+        path = _CONVERTER.sub(r"{\2}", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            paths.setdefault(path, {})[method.lower()] = _operation(view, about, rule.rule, schemas)
+            operation = _operation(view, about, rule.rule, schemas)
+            paths.setdefault(path, {})[method.lower()] = operation
+            answers[operation["operationId"]] = about["answer"], about["status"]
+    add_links(paths, answers)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Taskyard", "version": "1", "description": "Background jobs, run and watched."},
@@ -58,7 +66,7 @@ def _operation(view: Any, about: dict[str, Any], rule: str, schemas: dict[str, A
         "operationId": f"{view.__module__.rpartition('.')[2]}_{view.__name__}",
         "summary": about["summary"],
         "tags": [about["tag"]],
-        "parameters": [_path_parameter(name) for name in _CONVERTER.findall(rule)] + _query(about["query"]),
+        "parameters": [_path_parameter(kind, name) for kind, name in _CONVERTER.findall(rule)] + _query(about["query"]),
         "responses": {str(about["status"]): _success(about)},
         "x-role": view.taskyard_role,
     }
@@ -78,19 +86,36 @@ def _operation(view: Any, about: dict[str, Any], rule: str, schemas: dict[str, A
 def _success(about: dict[str, Any]) -> dict[str, Any]:
     if about["status"] == 204:
         return {"description": "Done"}
-    return {"description": about["answer"] or "Done", "content": _JSON}
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{about['answer']}Answer"}}}
+    return {"description": about["answer"], "content": content}
 
 
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _path_parameter(kind: str, name: str) -> dict[str, Any]:
+    converter = CONVERTERS[kind]
+    schema: dict[str, Any] = {"type": "string", "pattern": f"^(?:{converter.regex})$"}
+    if kind == "id":
+        schema["format"] = "uuid"
+    example = getattr(converter, "example", "")
+    return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
 
 def _query(model: type[BaseModel]) -> list[dict[str, Any]]:
     schema = model.model_json_schema()
     return [
-        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": part}
+        {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": _without_null(part)}
         for name, part in schema.get("properties", {}).items()
     ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter: a query cannot hold null, it can only lack the parameter."""
+    parts = [part for part in schema.get("anyOf", ()) if part != {"type": "null"}]
+    if len(parts) != 1:
+        return schema
+    found: dict[str, Any] = parts[0] | {
+        name: value for name, value in schema.items() if name not in {"anyOf", "default"}
+    }
+    return found
 
 
 def _schema(model: type[BaseModel], schemas: dict[str, Any]) -> str:
