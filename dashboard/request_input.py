@@ -50,6 +50,8 @@ class FormParser(FormDataParser):
         self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str]
     ) -> tuple[IO[bytes], MultiDict[str, str], MultiDict[str, Any]]:
         stream, form, files = super()._parse_multipart(stream, mimetype, content_length, options)
+        if any(name is None for name in (*form, *files)):
+            raise ValueError("a part has no name")
         if any(_REPLACEMENT in name or _REPLACEMENT in value for name, value in form.items(multi=True)):
             raise ValueError("a field is not UTF-8")
         return stream, form, files

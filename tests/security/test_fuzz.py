@@ -6,6 +6,7 @@ database; nothing may fail, be logged as a fault, or answer other than the docum
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 import schemathesis
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Flaky
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -30,9 +32,9 @@ from workers.services import tokens
 CALLS = int(os.environ.get("FUZZ_CALLS", "600"))
 SEED = int(os.environ.get("FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-# The document knows of no gateway: 502 and 503 would be faults here, where everything runs.
 ROLES = ("admin", "operator", "viewer")
 STEPS = 12
+MOST_FAULTS = 20
 REPORT_SECONDS = 30.0
 
 
@@ -47,6 +49,7 @@ class Fuzzer:
             for role in ROLES
         }
         self.made: dict[int, int] = {}
+        self.faults: list[str] = []
         self.started_at = self._reported_at = time.monotonic()
         self.random = random.Random(SEED)
 
@@ -64,6 +67,14 @@ class Fuzzer:
         if time.monotonic() - self._reported_at > REPORT_SECONDS:
             self._reported_at = time.monotonic()
             self.report()
+
+    def check(self, response: Any, case: Any) -> None:
+        # Faults are kept, not raised: one that Hypothesis cannot repeat, since rows have changed, is a fault as well.
+        try:
+            case.validate_response(response, checks=CHECKS)
+        except Exception as fault:
+            if len(self.faults) < MOST_FAULTS:
+                self.faults.append(f"{case.method} {case.formatted_path}: {fault}")
 
     def report(self) -> None:
         database = self.app.extensions["yard"].database.engine.dialect.name
@@ -95,7 +106,7 @@ class Fuzzer:
         def holds(case: Any) -> None:
             response = case.call(headers=self.headers[self.role])
             self.note(response)
-            case.validate_response(response, checks=CHECKS)
+            self.check(response, case)
 
         holds()
 
@@ -115,11 +126,11 @@ class Fuzzer:
                 fuzzer.note(response)
 
             def validate_response(self, response: Any, case: Any, **_given: Any) -> None:
-                case.validate_response(response, checks=CHECKS)
+                fuzzer.check(response, case)
 
-        Sequence._seed = self.random.randrange(2**32)
-        seed(self.random.randrange(2**32))(Sequence.TestCase)
-        Sequence.run(settings=self.settings(examples))
+        # What a call answers depends on the rows that earlier ones left, which Hypothesis takes for an unsteady test.
+        with contextlib.suppress(Flaky):
+            Sequence.run(settings=self.settings(examples))
 
 
 def test_no_call_answers_other_than_the_document_says(shared_app: Flask, caplog: pytest.LogCaptureFixture) -> None:
@@ -132,7 +143,10 @@ def test_no_call_answers_other_than_the_document_says(shared_app: Flask, caplog:
     rounds = max(1, fuzzer.calls // 10_000)
     while fuzzer.count < fuzzer.calls:
         fuzzer.call_each_operation(schema, max(1, fuzzer.calls // rounds // operations // 4))
-        fuzzer.follow_links(schema, max(1, fuzzer.calls // rounds // STEPS // 2))
+        wanted = fuzzer.count + fuzzer.calls // rounds // 2
+        while fuzzer.count < wanted:
+            fuzzer.follow_links(schema, 25)
+        assert fuzzer.faults == []
         assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
         caplog.clear()
     fuzzer.report()
