@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, request
 
+from dashboard.http_body import DEFAULT_LIMIT, limit_body
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_BYTES = 64_000
-PAYLOAD_FORM_BYTES = 4_000_000  # a form that carries a payload of 1 MB, URL-encoded
+PAYLOAD_FORM_BYTES = 2_000_000  # a form that carries a payload, URL-encoded
 
 
 def accepts_body(limit: int) -> Callable[[F], F]:
@@ -28,6 +29,15 @@ def init(app: Flask) -> None:
     app.before_request(_set_limit)
 
 
+def protect_connection(environ: dict[str, Any]) -> None:
+    """Keep the connection of a signed-in user's request open when the server needs room for new ones."""
+    connection = environ.get("taskyard.connection")
+    if connection is not None:
+        connection.is_established = True
+
+
 def _set_limit() -> None:
     view = current_app.view_functions.get(request.endpoint or "")
-    request.max_content_length = getattr(view, "taskyard_body_limit", DEFAULT_BYTES)
+    limit = getattr(view, "taskyard_body_limit", DEFAULT_LIMIT)
+    request.max_content_length = limit
+    limit_body(request.environ, limit)

@@ -1,8 +1,4 @@
-"""The HTTP server: gevent's, with bounded connections.
-
-When the bound is reached, the connection that has been without a whole request for longest is closed, so that clients
-which only open connections cannot keep others out.
-"""
+"""The HTTP server: gevent's, with bounded connections and an accept loop that no client can stop."""
 
 from __future__ import annotations
 
@@ -12,74 +8,22 @@ import logging
 import resource
 import socket
 import time
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
+import gevent
 from gevent.pywsgi import WSGIServer
 
-from dashboard.http_request import BoundedHandler, problem_response
+from dashboard.http_connections import ConnectionTable
+from dashboard.http_problems import problem_response
+from dashboard.http_request import BoundedHandler
 
 log = logging.getLogger("taskyard.web")
 
 MOST_CONNECTIONS = 4_096
-
-
-@dataclass(eq=False)
-class Connection:
-    """One open connection; it may be closed in favour of others while no request of it is being answered."""
-
-    socket: Any
-    address: str
-    is_reading_head: bool = True
-    requests: int = 0
-    opened_at: float = field(default_factory=time.monotonic)
-
-    def shut_down(self) -> None:
-        """End the connection; its greenlet reads the end and cleans up."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-
-
-class ConnectionTable:
-    """The open connections, bounded in total and by address; 0 means no bound for one address."""
-
-    def __init__(self, most: int, most_of_address: int) -> None:
-        self._most, self._most_of_address = most, most_of_address
-        self._open: dict[Connection, None] = {}  # in the order in which they were opened
-        self._by_address: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def add(self, connection: Connection) -> bool:
-        """Add a connection, closing one that has no request where a bound is reached; False when there is no room."""
-        if self._most_of_address and self._by_address[connection.address] >= self._most_of_address:
-            if not self.close_idle(connection.address):
-                return False
-        elif len(self._open) >= self._most and not self.close_idle():
-            return False
-        self._open[connection] = None
-        self._by_address[connection.address] += 1
-        return True
-
-    def remove(self, connection: Connection) -> None:
-        """Remove a connection that has ended; harmless when it was removed before."""
-        if connection not in self._open:
-            return
-        del self._open[connection]
-        self._by_address[connection.address] -= 1
-        if not self._by_address[connection.address]:
-            del self._by_address[connection.address]
-
-    def close_idle(self, address: str | None = None) -> bool:
-        """Close the oldest connection without a request, of one address or of any; False when there is none."""
-        for connection in self._open:
-            if connection.is_reading_head and address in {None, connection.address}:
-                connection.shut_down()
-                self.remove(connection)
-                return True
-        return False
+_PAUSE_SECONDS = 0.1
+_WARN_SECONDS = 10.0
+_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_BROKEN_LISTENER = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
 
 
 class BoundedServer(WSGIServer):  # type: ignore[misc]
@@ -87,26 +31,28 @@ class BoundedServer(WSGIServer):  # type: ignore[misc]
 
     handler_class = BoundedHandler
     max_accept = 10  # so that what was closed to make room has given its descriptor back before the next ones come
+    socket: Any
 
     def __init__(self, listener: Any, application: Any, *, most_of_address: int, **options: Any) -> None:
         super().__init__(listener, application, **options)
         self.connections = ConnectionTable(most_connections(), most_of_address)
+        self._warned_at = 0.0
 
     def do_read(self) -> Any:
-        """Accept a connection; without a free descriptor one that has no request is closed instead."""
+        """Accept a connection; None when there is none, or none can be had just now."""
         try:
             return super().do_read()
         except OSError as error:
-            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+            if error.errno in _BROKEN_LISTENER:
                 raise
-            log.warning("no file descriptor is free: raise the limit of open files (ulimit -n)")
-            self.connections.close_idle()
-            return None
+            if error.errno in _NO_RESOURCES:
+                self._pause(error)
+            return None  # a client that has gone before it was accepted
 
     def handle(self, client: Any, address: Any) -> None:
         """Serve one connection to its end."""
-        connection = Connection(client, str(address[0]) if address else "")
-        if not self.connections.add(connection):
+        connection = self.connections.add(client, str(address[0]) if isinstance(address, tuple) else "")
+        if connection is None:
             _refuse(client)
             return
         try:
@@ -115,10 +61,30 @@ class BoundedServer(WSGIServer):  # type: ignore[misc]
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             handler = self.handler_class(client, address, self)
             handler.connection = connection
-            with contextlib.suppress(OSError):  # the client has gone
-                handler.handle()
+            handler.handle()
         finally:
             self.connections.remove(connection)
+
+    def drain(self, seconds: float) -> None:
+        """Stop accepting, end idle connections, and let requests finish for so long."""
+        self.close()
+        self.connections.close_idle()
+        until = time.monotonic() + seconds
+        while self.connections.count_busy() and time.monotonic() < until:
+            gevent.sleep(0.05)
+            self.connections.close_idle()
+
+    def _pause(self, error: OSError) -> None:
+        """Let go of a connection and accept on in a moment: asked again at once, the system would only say the same."""
+        self.connections.close_waiting()
+        if time.monotonic() - self._warned_at > _WARN_SECONDS:
+            self._warned_at = time.monotonic()
+            log.warning(
+                "A connection cannot be accepted: %s. Raise the limit of open files (ulimit -n).", error.strerror
+            )
+        self.stop_accepting()
+        self._timer = self.loop.timer(_PAUSE_SECONDS)
+        self._timer.start(self._start_accepting_if_started)
 
 
 def most_connections() -> int:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import IO, Any
 from urllib.parse import parse_qsl
 
-from flask import Flask, Request
+from flask import Flask
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
-from werkzeug.formparser import FormDataParser
 from werkzeug.utils import cached_property
 
+from dashboard.multipart import MAX_FIELDS, BoundedFormParser, BoundedRequest
 from workers.domain.errors import BadInput, Malformed, TooLarge
 from workers.domain.texts import check_text, quoted
 
-MAX_FIELDS = 1_000
 MAX_NAME_CHARACTERS = 500
 MAX_FILE_NAME_CHARACTERS = 1_000
 _REPLACEMENT = "\ufffd"  # what multipart bodies hold after decoding in place of bytes that are not UTF-8
 
 
-class FormParser(FormDataParser):
+class FormParser(BoundedFormParser):
     """Reads forms strictly: a form that is broken, too long or holds impossible text is refused, never half read."""
 
     def parse(
@@ -57,11 +56,10 @@ class FormParser(FormDataParser):
         return stream, form, files
 
 
-class CheckedRequest(Request):
+class CheckedRequest(BoundedRequest):
     """A request whose query and form hold only text that can be stored."""
 
     form_data_parser_class = FormParser
-    max_form_parts = MAX_FIELDS
 
     @cached_property
     def args(self) -> MultiDict[str, str]:

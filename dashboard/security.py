@@ -9,6 +9,7 @@ from flask import Flask, Response, current_app, redirect, request, url_for
 from flask_login import current_user
 
 from dashboard.auth import Person
+from dashboard.body_limits import protect_connection
 from dashboard.context import throttle
 from dashboard.extensions import csrf
 from workers.domain.errors import Forbidden, TaskyardError
@@ -64,6 +65,7 @@ def _guard() -> Any:
     if role is None or not current_user.actor.may(role):
         wanted = f"It needs the role {role}; yours is {current_user.role}." if role else "It is open to nobody."
         raise Forbidden(f"You may not do that. {wanted}")
+    protect_connection(request.environ)
     if isinstance(current_user._get_current_object(), Person) and request.method not in _SAFE:
         csrf.protect()
     if current_user.must_change_password and request.endpoint not in _OPEN_BEFORE_CHANGE:

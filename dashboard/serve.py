@@ -34,12 +34,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if code:
             return code
     listener = _adopted(arguments.socket) if arguments.socket is not None else listen(settings)
-    from dashboard import watchman
+    from dashboard import uploads, watchman
     from dashboard.factory import create_app
 
     if supervised is not None:
         supervised.wait_for_go()
     app = create_app(settings)
+    uploads.remove_left_over(settings)
     watchman.start(app)
     # Behind a proxy every connection has the proxy's address.
     most_of_address = 0 if settings.trusted_proxies else settings.max_connections_per_address
@@ -59,7 +60,7 @@ def _serve(server: BoundedServer, supervised: Supervised | None) -> int:
     else:
         log.info("ready: %s", address_of(server.socket))
     stopped.wait()
-    server.stop(timeout=STOP_SECONDS)
+    server.drain(STOP_SECONDS)
     return 0
 
 

@@ -1,35 +1,108 @@
-"""Files that people upload for a job: streamed to disk under a name of our own, within a bound."""
+"""Files that people upload for a job: streamed to a private directory, within limits, and renamed when they are whole."""
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
-from typing import IO
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any, ClassVar
 
-from workers.domain.errors import TooLarge
+from workers.domain.errors import TooLarge, Unavailable
 from workers.services import files
 from workers.settings import Settings
 
 MAX_BYTES = 2 * 1024**3
+MAX_INCOMING = 16  # files that arrive at the same time in one web process
+FREE_BYTES = 256 * 1024**2  # of the disk, that uploads leave to others
+LEFT_OVER_SECONDS = 86_400.0
+_PREFIX = ".incoming-"
 _CHUNK = 1 << 20
+_CHECK_BYTES = 64 * 1024**2
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
+_TOO_LARGE = "A file of more than 2 GiB cannot be uploaded. Put it into the inbox (INBOX_DIR) or at a URL."
+_NO_SPACE = "The disk has too little free space for this upload. Free some space, or delete old jobs and their files."
 
 
-def save(settings: Settings, stream: IO[bytes], filename: str) -> str:
+class IncomingFile:
+    """A file that is arriving; it is deleted when it is closed, unless it was kept."""
+
+    _open: ClassVar[set[IncomingFile]] = set()
+
+    def __init__(self, settings: Settings, announced_bytes: int = 0) -> None:
+        """Create the file. Raises Unavailable when too many arrive, or when the disk has no room."""
+        if len(self._open) >= MAX_INCOMING:
+            raise Unavailable("Too many files are being uploaded. Try again in a few minutes.")
+        folder = settings.uploads_dir
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_space(folder, announced_bytes)
+        self._path = folder / f"{_PREFIX}{secrets.token_hex(16)}"
+        self._file = files.create_file(folder, self._path.name)
+        self._size = self._checked_size = 0
+        self._open.add(self)
+
+    def write(self, data: Any) -> int:
+        """Append data. Raises TooLarge and Unavailable."""
+        self._size += len(data)
+        if self._size > MAX_BYTES:
+            raise TooLarge(_TOO_LARGE, "source")
+        if self._size - self._checked_size > _CHECK_BYTES:
+            _check_space(self._path.parent, 0)
+            self._checked_size = self._size
+        return self._file.write(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move in the file."""
+        return self._file.seek(offset, whence)
+
+    def keep_as(self, name: str) -> None:
+        """Make the file an upload of this name."""
+        self._file.flush()
+        os.rename(self._path, self._path.with_name(name))
+        self._file.close()
+        self._open.discard(self)
+
+    def close(self) -> None:
+        """Delete the file, unless it was kept."""
+        if self in self._open:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+            self._open.discard(self)
+
+
+def save(settings: Settings, stream: IO[bytes] | IncomingFile, filename: str) -> str:
     """Keep an upload; the `upload:<name>` by which a payload names it. Raises TooLarge, and keeps nothing then."""
     name = f"{secrets.token_hex(6)}-{_ODD.sub('_', filename)[-80:].lstrip('.') or 'file'}"
-    settings.uploads_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = settings.uploads_dir / name
-    written = 0
-    with files.create_file(settings.uploads_dir, name) as file:
+    if isinstance(stream, IncomingFile):
+        stream.keep_as(name)
+        return f"upload:{name}"
+    incoming = IncomingFile(settings)
+    try:
         while chunk := stream.read(_CHUNK):
-            written += len(chunk)
-            if written > MAX_BYTES:
-                break
-            file.write(chunk)
-    if written > MAX_BYTES:
-        path.unlink()
-        raise TooLarge(
-            "A file of more than 2 GiB cannot be uploaded. Put it into the inbox (INBOX_DIR) or at a URL.", "source"
-        )
+            incoming.write(chunk)
+        incoming.keep_as(name)
+    finally:
+        incoming.close()
     return f"upload:{name}"
+
+
+def remove(settings: Settings, sources: Iterable[str]) -> None:
+    """Delete uploads by the names that `save` returned, because no job was made for them."""
+    for source in sources:
+        (settings.uploads_dir / source.removeprefix("upload:")).unlink(missing_ok=True)
+
+
+def remove_left_over(settings: Settings) -> None:
+    """Delete what an earlier process was receiving when it ended; younger files may be another process's."""
+    before = time.time() - LEFT_OVER_SECONDS
+    for path in settings.uploads_dir.glob(f"{_PREFIX}*"):
+        if path.lstat().st_mtime < before:
+            path.unlink(missing_ok=True)
+
+
+def _check_space(folder: Path, announced_bytes: int) -> None:
+    if shutil.disk_usage(folder).free < announced_bytes + FREE_BYTES:
+        raise Unavailable(_NO_SPACE)

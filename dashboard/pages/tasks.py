@@ -14,11 +14,12 @@ from dashboard import uploads
 from dashboard.actions import done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, yard
+from dashboard.multipart import accepts_files
 from dashboard.presenters import forms
 from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain.clock import parse_local_time, utcnow
-from workers.domain.errors import BadInput, NotFound
+from workers.domain.errors import BadInput, NotFound, TaskyardError
 from workers.domain.names import SYSTEM_TASKS, check_open_task, is_reserved_queue
 from workers.domain.numbers import parse_number, parse_whole
 from workers.services import catalogue, statistics
@@ -72,19 +73,28 @@ def form(name: str) -> ResponseReturnValue:
 @bp.post("/tasks/<task:name>/run")
 @requires("operator")
 @accepts_body(uploads.MAX_BYTES + PAYLOAD_FORM_BYTES)
+@accepts_files
 def run(name: str) -> ResponseReturnValue:
     """Enqueue a job from the form; what is wrong is shown at its field and nothing is enqueued."""
     task = _task(name)
     given = {key: value for key, value in request.form.items() if key != "csrf_token"}
+    saved: list[str] = []
     try:
         for one in forms.fields(json.loads(task["payload_schema"])):
             file = request.files.get(f"{one.key}.file")
             if one.kind == "file" and file is not None and file.filename:
-                given[one.key] = uploads.save(yard().settings, file.stream, file.filename)
+                saved.append(uploads.save(yard().settings, file.stream, file.filename))
+                given[one.key] = saved[-1]
         payload = forms.payload_of(json.loads(task["payload_schema"]), given)
         made = enqueue(yard(), NewJob(name, payload, created_by=str(actor()), **_how(given)))
-    except BadInput as error:
-        return _form(name, given, forms.errors_of(error), 422)
+    except TaskyardError as error:
+        uploads.remove(yard().settings, saved)
+        if not isinstance(error, BadInput):
+            raise
+        shown = {key: value for key, value in given.items() if value not in saved}
+        return _form(name, shown, forms.errors_of(error), 422)
+    if made.deduplicated:
+        uploads.remove(yard().settings, saved)  # the earlier job has its own
     words = (
         "An earlier request with this key had already made this job." if made.deduplicated else f"{name} is enqueued."
     )
