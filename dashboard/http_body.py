@@ -23,11 +23,11 @@ DEFAULT_LIMIT = 64_000
 IO_SECONDS = 30.0  # without a byte read or taken
 LOWEST_BYTES_PER_SECOND = 4_096
 LINE_SECONDS = 10.0  # for one line between chunks
-YIELD_SECONDS = 0.005
+YIELD_SECONDS = 0.001
 _READ_BYTES = 65_536
 _MAX_LINE_BYTES = 512  # of a chunk's size with its extensions
 _MAX_TRAILER_BYTES = 8_192
-_FREE_OVERHEAD_BYTES = 65_536  # of chunk lines, besides as much again as there is content
+_FREE_OVERHEAD_BYTES = 8_192  # of chunk lines, besides as much again as there is content
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\x20-\x7e\x80-\xff\t]*)?\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -1,8 +1,8 @@
 """The open connections of a web process, bounded in total and by address.
 
 Where a bound is reached, a connection that only waits for its client is closed: first the one that has been without a
-whole request head for longest, then an idle one, then one in the middle of a body or an answer. Requests of signed-in
-users and live connections are left alone.
+whole request head for longest, then an idle one, then one in the middle of a body or an answer. One that has only just
+begun to wait is spared as long as there is an older one. Requests of signed-in users and live connections are left alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from enum import IntEnum
 from typing import Any
 
 from workers.services.throttling import network_of
+
+PATIENCE_SECONDS = 0.5  # in which a client that means well sends what it has begun
 
 
 class Waiting(IntEnum):
@@ -32,6 +34,7 @@ class Connection:
         self.socket, self.address = sock, address
         self.opened_at = time.monotonic()
         self.waiting: Waiting | None = Waiting.HEAD
+        self.waiting_since = self.opened_at
         self.is_established = False  # its request is of a signed-in user
         self.is_live = False  # it may go on as a WebSocket, which ends when its client does
         self._table = table
@@ -77,7 +80,11 @@ class _Queues:
         self._queues[waiting].pop(connection, None)
 
     def first(self) -> Connection | None:
-        return next((connection for queue in self._queues.values() for connection in queue), None)
+        """Return the connection to give up: of the most dispensable kind among the patient, else whoever waits longest."""
+        oldest = [next(iter(queue)) for queue in self._queues.values() if queue]
+        before = time.monotonic() - PATIENCE_SECONDS
+        patient = (connection for connection in oldest if connection.waiting_since <= before)
+        return next(patient, None) or min(oldest, key=lambda connection: connection.waiting_since, default=None)
 
     def idle(self) -> list[Connection]:
         return [*self._queues[Waiting.HEAD], *self._queues[Waiting.IDLE]]
@@ -130,7 +137,7 @@ class ConnectionTable:
                 queue.remove(connection, connection.waiting)
             if waiting is not None:
                 queue.add(connection, waiting)
-        connection.waiting = waiting
+        connection.waiting, connection.waiting_since = waiting, time.monotonic()
 
     def close_waiting(self, address: str | None = None) -> bool:
         """Close the connection that can best be spared, of one address or of all; False when there is none."""

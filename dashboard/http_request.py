@@ -32,6 +32,8 @@ IDLE_SECONDS = 60.0  # for the next request on a kept connection
 LINGER_SECONDS, LINGER_BYTES = 2.0, 262_144  # for a client that still sends, so that it may read the answer
 WRITE_BYTES = 65_536  # that a client must read within IO_SECONDS
 YIELD_BYTES = 1_048_576
+PIPELINED_SECONDS = 0.00002  # in which no client reads an answer and sends the next request
+PIPELINED_REQUESTS, PIPELINE_PAUSE_SECONDS = 10, 0.05
 _FIRST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r")
 _CLIENT_FAULTS = (ConnectionError, TimeoutError)
 
@@ -48,12 +50,13 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
     head: Head | None = None
     _lingers = False
     _written = 0
+    _unread_answers = 0
 
     def handle(self) -> None:
         """Answer requests until the connection ends."""
         try:
             while self._handle_next():
-                gevent.sleep(0)  # a client that sends many requests at once must not hold up the others
+                pass
         except OSError as error:
             log.debug("connection from %s ended: %s", self.client_address, error)
         finally:
@@ -87,7 +90,9 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
         self.socket.settimeout(None)  # the limits here hold for several reads together
         start = b""
         with gevent.Timeout(HEAD_SECONDS if is_first else IDLE_SECONDS, False):
+            began = time.monotonic()
             start = self.rfile.peek(1)
+            self._yield_after(time.monotonic() - began)
         if not start:
             return None
         if start[0] not in _FIRST_BYTES:
@@ -97,6 +102,11 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
         with gevent.Timeout(HEAD_SECONDS, False):
             return read_head(self.rfile)
         raise RequestRefused(408)
+
+    def _yield_after(self, waited: float) -> None:
+        """Let others run; a client that keeps sending requests before it can have read the answers is slowed down."""
+        self._unread_answers = self._unread_answers + 1 if waited < PIPELINED_SECONDS else 0
+        gevent.sleep(PIPELINE_PAUSE_SECONDS if self._unread_answers > PIPELINED_REQUESTS else 0)
 
     def get_environ(self) -> dict[str, Any]:
         """Return the WSGI environment of a request."""

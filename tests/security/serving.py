@@ -114,7 +114,7 @@ def serving(
         assert "ready: " in web.log()
 
     try:
-        eventually(is_ready, within=30)
+        eventually(is_ready, within=90)
         yield web
     finally:
         process.terminate()

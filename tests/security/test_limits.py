@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from dashboard.factory import create_app
-from dashboard.http_connections import ConnectionTable, Waiting
+from dashboard.http_connections import PATIENCE_SECONDS, ConnectionTable, Waiting
 from tests.security.serving import Web, read_answer, read_to_end, serving, status_of
 from tests.support import eventually
 from workers.yard import Yard
@@ -177,7 +177,7 @@ def test_an_idle_connection_is_closed_without_a_word(quick_web: Web) -> None:
 
 
 def test_a_client_that_does_not_read_its_answers_is_closed(quick_web: Web) -> None:
-    request = b"GET /static/js/app.js HTTP/1.1\r\nHost: a\r\n\r\n"
+    request = b"GET /static/js/live.js HTTP/1.1\r\nHost: a\r\n\r\n"
     process = psutil.Process(quick_web.process.pid)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -321,6 +321,7 @@ def test_connections_are_given_up_in_the_order_of_what_they_are_worth() -> None:
         connection = table.add(order[-1], "192.0.2.1")
         assert connection is not None
         connection.set_waiting(waiting)
+        connection.waiting_since -= PATIENCE_SECONDS
     in_work, in_transfer, idle, older, newer = order
     for expected in (older, newer, idle, in_transfer):
         assert expected.is_open
@@ -331,6 +332,18 @@ def test_connections_are_given_up_in_the_order_of_what_they_are_worth() -> None:
     assert table.add(_Socket(), "192.0.2.3") is None
     assert in_work.is_open
     assert len(table) == 5
+
+
+def test_a_connection_that_has_only_just_come_is_spared_for_one_that_waits_longer() -> None:
+    table = ConnectionTable(2, 0)
+    in_transfer, fresh = _Socket(), _Socket()
+    older = table.add(in_transfer, "192.0.2.1")
+    assert older is not None
+    older.set_waiting(Waiting.TRANSFER)
+    table.add(fresh, "192.0.2.2")
+    table.add(_Socket(), "192.0.2.3")
+    assert fresh.is_open
+    assert not in_transfer.is_open
 
 
 def test_a_signed_in_users_body_is_not_given_up() -> None:
