@@ -320,7 +320,7 @@ def unread_answers(target: Target) -> None:
         client = target.connect(timeout=0.2)
         clients.append(client)
         with contextlib.suppress(OSError):
-            client.sendall(b"GET /static/js/live.js HTTP/1.1\r\nHost: a\r\n\r\n" * 500)
+            client.sendall(b"GET /static/vendor/idiomorph/idiomorph.esm.js HTTP/1.1\r\nHost: a\r\n\r\n" * 500)
     time.sleep(8)
     for client in clients:
         client.close()

@@ -177,7 +177,7 @@ def test_an_idle_connection_is_closed_without_a_word(quick_web: Web) -> None:
 
 
 def test_a_client_that_does_not_read_its_answers_is_closed(quick_web: Web) -> None:
-    request = b"GET /static/js/live.js HTTP/1.1\r\nHost: a\r\n\r\n"
+    request = b"GET /static/vendor/idiomorph/idiomorph.esm.js HTTP/1.1\r\nHost: a\r\n\r\n"
     process = psutil.Process(quick_web.process.pid)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
