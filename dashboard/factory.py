@@ -41,11 +41,6 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
         own_changes.watch(app.extensions["yard"].database)
     app.extensions["throttle"] = Throttle(app.extensions["yard"])
     app.extensions["hashing"] = HashingPool()
-    if settings.trusted_proxies:
-        n = settings.trusted_proxies
-        # What the proxy forwards as the host and scheme is checked like what it sends itself.
-        checked = RequestCheck(app.wsgi_app)
-        app.wsgi_app = ProxyFix(checked, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
     request_input.init(app)
     converters.init(app)
     body_limits.init(app)
@@ -60,6 +55,12 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     init_live(app)
     watchman.init(app)
     app.wsgi_app = RequestCheck(app.wsgi_app)  # type: ignore[method-assign]
+    if settings.trusted_proxies:
+        # Around live connections too, so that they see the client's address and origin. What the proxy forwards as the host
+        # and scheme is checked like what it sends itself.
+        n = settings.trusted_proxies
+        forwarded = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)
+        app.wsgi_app = RequestCheck(forwarded)  # type: ignore[method-assign]
     return app
 
 

@@ -1,7 +1,8 @@
 """Live updates: Socket.IO on `/live`, fed by one relay in each web process.
 
-Client: `watch {rooms}` and `unwatch {rooms}`, answered `{ok, rooms}`. Server: `progress`, `changed`, `counts`, `log`, `alert`,
-`published`, and `resync` when messages may have been missed: then pages read again what they show.
+Client: `watch {rooms}` and `unwatch {rooms}`, answered `{ok, rooms}`; any other event ends the connection. Server: `progress`,
+`changed`, `counts`, `log`, `alert`, `published`, and `resync` when messages may have been missed: then pages read again what
+they show.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from typing import Any, cast
 from flask import Flask, request
 from flask_login import current_user
 from flask_socketio import ConnectionRefusedError as Refused
-from flask_socketio import Namespace, SocketIO, join_room, leave_room
+from flask_socketio import Namespace
 from gevent.monkey import is_module_patched
 from redis.exceptions import RedisError
 
 from dashboard.auth import Person
 from dashboard.context import throttle
-from dashboard.live_gate import LiveGate
-from dashboard.relay import WINDOW_SECONDS, Coalescer
+from dashboard.live_server import CLIENT, NAMESPACE, Client, LiveSocketIO, Owner
+from dashboard.relay import Coalescer, pass_on
 from dashboard.security import WRONG_TOKENS_A_MINUTE
-from dashboard.websockets import MAX_MESSAGE_BYTES
 from workers.broker.live import CHANNEL
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError, Throttled
@@ -33,18 +33,17 @@ from workers.store import users
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.live")
-NAMESPACE = "/live"
 ROOM = re.compile(
     r"overview|jobs|queues|workers|batches|alerts|schedules|triggers|sweeps|tasks"
     r"|(?:job|batch|bulk_action):[0-9a-f-]{36}|channel:[A-Za-z0-9_.:-]{1,64}"
 )
 MAX_ROOMS = 100
-SLICE = 200
 COUNTS_SECONDS = 1.0
-RECHECK_SECONDS = 20.0
+RECHECK_SECONDS = 10.0
+SWEEP_SECONDS = 0.5
 COUNT_ROOMS = ("overview", "jobs", "queues")
 
-socketio = SocketIO()
+socketio = LiveSocketIO()
 
 
 def init_live(app: Flask) -> None:
@@ -53,7 +52,8 @@ def init_live(app: Flask) -> None:
         app,
         async_mode="gevent" if is_module_patched("socket") else "threading",
         cors_allowed_origins=None,  # the same origin only
-        max_http_buffer_size=MAX_MESSAGE_BYTES,
+        async_handlers=False,  # a client's messages are handled one after the other, at its own expense
+        http_compression=False,
         ping_interval=20,
         ping_timeout=20,
         manage_session=False,
@@ -62,36 +62,33 @@ def init_live(app: Flask) -> None:
     )
     namespace = app.extensions["live"] = LiveNamespace(NAMESPACE, cast(Yard, app.extensions["yard"]))
     socketio.on_namespace(namespace)
-    namespace.gate = LiveGate(socketio, NAMESPACE, namespace.start_tasks)
+    socketio.server.on_first_connection = namespace.start_tasks
+    socketio.server.answer = namespace.answer
 
 
 class LiveNamespace(Namespace):  # type: ignore[misc]
     """Who listens to what in this process."""
 
-    gate: LiveGate
-
     def __init__(self, namespace: str, yard: Yard) -> None:
         super().__init__(namespace)
         self._yard = yard
-        self._people: dict[str, tuple[str, str]] = {}
-        self._rooms: dict[str, set[str]] = {}
-        self._watching: dict[str, int] = {}
         self._tasks: list[Any] = []
         self._closed = False
 
     def on_connect(self, auth: Any = None) -> None:
         """Let in whoever is signed in, by session or token; refuse everybody else."""
-        who = self._who(auth)
-        if who is None:
-            raise Refused("Sign in, or give a token.")
-        self._people[request.sid] = who  # type: ignore[attr-defined]
-        self._rooms[request.sid] = set()  # type: ignore[attr-defined]
-        self.start_tasks()
+        owner = self._owner(auth)
+        if owner is None:
+            raise Refused("Sign in, or send a valid token.")
+        if socketio.server.is_full_for(owner.identity):
+            raise Refused("You have as many live connections as one user or token may have. Close some of them.")
+        client: Client = request.environ[CLIENT]
+        client.owner = owner
 
     def start_tasks(self) -> None:
         """Start what runs in the background, with the first connection."""
         if not self._tasks:
-            self._tasks = [socketio.start_background_task(self._relay), socketio.start_background_task(self._recheck)]
+            self._tasks = [socketio.start_background_task(self._relay), socketio.start_background_task(self._sweep)]
 
     def close(self) -> None:
         """End what runs in the background, before the connections that it uses are closed."""
@@ -99,48 +96,34 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         for task in self._tasks:
             task.join()
 
-    def on_disconnect(self, *_reason: Any) -> None:
-        """Forget a client."""
-        sid = request.sid  # type: ignore[attr-defined]
-        self._people.pop(sid, None)
-        for room in self._rooms.pop(sid, set()):
-            self._count(room, -1)
+    def answer(self, client: Client, sid: str, event: str, message: Any) -> dict[str, Any]:
+        """Handle `watch` and `unwatch`; if one of the names is unknown, nothing is done."""
+        names = _names(message)
+        if names is None or (event == "watch" and len(client.rooms | names) > MAX_ROOMS):
+            return {"ok": False, "error": f"rooms must be a list of at most {MAX_ROOMS} known names"}
+        if event == "watch":
+            for room in names - client.rooms:
+                socketio.server.enter_room(sid, room, namespace=NAMESPACE)
+            client.rooms |= names
+        else:
+            for room in names & client.rooms:
+                socketio.server.leave_room(sid, room, namespace=NAMESPACE)
+            client.rooms -= names
+        return {"ok": True, "rooms": sorted(client.rooms)}
 
-    def on_watch(self, message: Any) -> dict[str, Any]:
-        """Let a client into rooms; names that are none are refused, all of them."""
-        sid = request.sid  # type: ignore[attr-defined]
-        wanted = _names(message)
-        mine = self._rooms.get(sid)
-        if wanted is None or mine is None or len(mine | wanted) > MAX_ROOMS:
-            return {"ok": False, "error": f"rooms is a list of at most {MAX_ROOMS} known names"}
-        for room in wanted - mine:
-            join_room(room)
-            mine.add(room)
-            self._count(room, 1)
-        return {"ok": True, "rooms": sorted(mine)}
-
-    def on_unwatch(self, message: Any) -> dict[str, Any]:
-        """Let a client out of rooms."""
-        sid = request.sid  # type: ignore[attr-defined]
-        mine = self._rooms.get(sid, set())
-        for room in (_names(message) or set()) & mine:
-            leave_room(room)
-            mine.discard(room)
-            self._count(room, -1)
-        return {"ok": True, "rooms": sorted(mine)}
-
-    def _who(self, auth: Any) -> tuple[str, str] | None:
+    def _owner(self, auth: Any) -> Owner | None:
         if isinstance(auth, dict) and isinstance(auth.get("token"), str):
             row = tokens.find(self._yard, auth["token"])
             if row is None:
                 self._count_wrong_token()
-            return ("token", auth["token"]) if row is not None else None
+                return None
+            return Owner("token", auth["token"], f"token {row['id']}")
         if not current_user.is_authenticated or current_user.must_change_password:
             return None
         if isinstance(current_user._get_current_object(), Person):
-            return "session", current_user.get_id()
+            return Owner("session", current_user.get_id(), f"user {current_user.id}")
         header = request.headers.get("Authorization", "").partition(" ")[2]
-        return "token", header
+        return Owner("token", header, f"token {current_user.id}")
 
     def _count_wrong_token(self) -> None:
         try:
@@ -148,17 +131,10 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         except Throttled as error:
             raise Refused(error.message) from error
 
-    def _count(self, room: str, change: int) -> None:
-        n = self._watching.get(room, 0) + change
-        if n > 0:
-            self._watching[room] = n
-        else:
-            self._watching.pop(room, None)
-
     # The relay.
 
     def _relay(self) -> None:
-        coalescer = Coalescer(self._emit, self._watching.__contains__)
+        coalescer = Coalescer(self._emit, socketio.server.watches)
         counts_at = 0.0
         wait = 0.5
         while not self._closed:
@@ -167,7 +143,11 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
                 pubsub.subscribe(CHANNEL)
                 wait = 0.5
                 while not self._closed:
-                    counts_at = self._pass_on(pubsub, coalescer, counts_at)
+                    pass_on(pubsub, coalescer, COUNTS_SECONDS, socketio.sleep)
+                    if coalescer.counts_are_old and time.monotonic() - counts_at >= COUNTS_SECONDS:
+                        coalescer.counts_are_old = False
+                        counts_at = time.monotonic()
+                        self._send_counts()
             except (RedisError, OSError) as error:
                 log.warning("the live channel is away (%s); listening again in %.0f s", error, wait)
             finally:
@@ -178,66 +158,53 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
             wait = min(wait * 2, 15.0)
             socketio.emit("resync", {}, namespace=NAMESPACE)
 
-    def _pass_on(self, pubsub: Any, coalescer: Coalescer, counts_at: float) -> float:
-        message = pubsub.get_message(timeout=COUNTS_SECONDS)
-        if message is not None:
-            coalescer.take(message["data"])
-            coalescer.flush()
-            until = time.monotonic() + WINDOW_SECONDS
-            taken = 0
-            while (left := until - time.monotonic()) > 0:
-                message = pubsub.get_message(timeout=left)
-                if message is None:
-                    continue
-                coalescer.take(message["data"])
-                taken += 1
-                if taken % SLICE == 0:
-                    socketio.sleep(0)
-            coalescer.flush()
-            socketio.sleep(0)
-        if coalescer.counts_are_old and time.monotonic() - counts_at >= COUNTS_SECONDS:
-            coalescer.counts_are_old = False
-            counts_at = time.monotonic()
-            self._tell_counts()
-        return counts_at
-
-    def _tell_counts(self) -> None:
-        rooms = [room for room in COUNT_ROOMS if room in self._watching]
+    def _send_counts(self) -> None:
+        rooms = [room for room in COUNT_ROOMS if socketio.server.watches(room)]
         if not rooms:
             return
         try:
             with self._yard.database.read() as connection:
-                told = statistics.snapshot(connection, utcnow(), self._yard.settings.heartbeat_seconds)
+                counts = statistics.snapshot(connection, utcnow(), self._yard.settings.heartbeat_seconds)
         except TaskyardError:
             return
         for room in rooms:
-            self._emit("counts", told, room)
+            self._emit("counts", counts, room)
 
     def _emit(self, event: str, data: Any, room: str) -> None:
         socketio.emit(event, data, to=room, namespace=NAMESPACE)
 
-    def _recheck(self) -> None:
-        # A session that was ended or a token that was revoked must not listen on.
+    # Connections that must end.
+
+    def _sweep(self) -> None:
         checked_at = time.monotonic()
         while not self._closed:
-            socketio.sleep(0.5)
-            self.gate.close_idle_and_stalled()
-            if time.monotonic() - checked_at < RECHECK_SECONDS:
-                continue
-            checked_at = time.monotonic()
-            for sid in self.gate.sids():
-                who = self._people.get(sid)
-                try:
-                    if who is None or not self._is_authorized(who):
-                        socketio.server.disconnect(sid, namespace=NAMESPACE)
-                except TaskyardError:
-                    break
+            socketio.sleep(SWEEP_SECONDS)
+            socketio.server.close_unjoined_and_stalled()
+            if time.monotonic() - checked_at >= RECHECK_SECONDS:
+                checked_at = time.monotonic()
+                self._recheck()
+
+    def _recheck(self) -> None:
+        """Close the connections of sessions and tokens that have ended; each is looked up once."""
+        by_credential: dict[tuple[str, str], list[str]] = {}
+        for eio_sid, client in socketio.server.clients().items():
+            if client.owner is not None:
+                by_credential.setdefault((client.owner.kind, client.owner.credential), []).append(eio_sid)
+        for who, eio_sids in by_credential.items():
+            try:
+                if self._is_authorized(who):
+                    continue
+            except TaskyardError as error:
+                log.warning("live connections cannot be rechecked now: %s", error)
+                return
+            for eio_sid in eio_sids:
+                socketio.server.end(eio_sid)
 
     def _is_authorized(self, who: tuple[str, str]) -> bool:
-        kind, kept = who
+        kind, credential = who
         if kind == "token":
-            return tokens.find(self._yard, kept) is not None
-        user_id, _, epoch = kept.partition(":")
+            return tokens.find(self._yard, credential) is not None
+        user_id, _, epoch = credential.partition(":")
         with self._yard.database.read() as connection:
             row = users.by_id(connection, user_id)
         return row is not None and row["disabled_at"] is None and str(row["epoch"]) == epoch

@@ -7,12 +7,54 @@ with rooms and jobs, not with messages and viewers, and the last state of a job 
 from __future__ import annotations
 
 import json
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from workers.broker.live import MAX_BYTES
+
 WINDOW_SECONDS = 0.025
+SLICE_SECONDS = 0.005
+MAX_ROOM_BYTES = 128_000  # of lines or of published events, for one room and window
+MAX_WAITING_BYTES = 4_000_000  # of everything that one window takes
 MAX_LINES = 500
 Emit = Callable[[str, Any, str], None]  # event, data, room
+
+
+def pass_on(pubsub: Any, coalescer: Coalescer, timeout: float, sleep: Callable[[float], Any]) -> None:
+    """Wait for a message, send it, and send together what follows within the window; others run every few milliseconds."""
+    message = pubsub.get_message(timeout=timeout)
+    if message is None:
+        return
+    coalescer.take(message["data"])
+    coalescer.flush()
+    sliced_at = time.monotonic()
+    until = sliced_at + WINDOW_SECONDS
+    while (left := until - time.monotonic()) > 0:
+        message = pubsub.get_message(timeout=left)
+        if message is not None:
+            coalescer.take(message["data"])
+        if time.monotonic() - sliced_at > SLICE_SECONDS:
+            sleep(0)
+            sliced_at = time.monotonic()
+    coalescer.flush()
+    sleep(0)
+
+
+class Recent:
+    """The last items of a room, within a number and a size."""
+
+    def __init__(self) -> None:
+        self.items: deque[tuple[Any, int]] = deque()
+        self._bytes = 0
+
+    def add(self, item: Any, size: int) -> None:
+        """Add an item; the oldest ones make room."""
+        self.items.append((item, size))
+        self._bytes += size
+        while len(self.items) > MAX_LINES or (self._bytes > MAX_ROOM_BYTES and len(self.items) > 1):
+            self._bytes -= self.items.popleft()[1]
 
 
 class Coalescer:
@@ -22,12 +64,16 @@ class Coalescer:
         self._emit, self._watched = emit, watched
         self._progress: dict[str, dict[str, Any]] = {}
         self._changed: dict[str, dict[tuple[str, str], Any]] = {}
-        self._lines: dict[str, list[Any]] = {}
-        self._published: dict[str, list[Any]] = {}
+        self._lines: dict[str, Recent] = {}
+        self._published: dict[str, Recent] = {}
+        self._taken_bytes = 0
         self.counts_are_old = False
 
     def take(self, raw: bytes) -> None:
-        """Take one message of the channel; what cannot be read is passed over."""
+        """Take one message of the channel; what cannot be read, is too large or one too many is passed over."""
+        if len(raw) > MAX_BYTES or self._taken_bytes > MAX_WAITING_BYTES:
+            return
+        self._taken_bytes += len(raw)
         try:
             message = json.loads(raw)
             kind = message.pop("type")
@@ -38,15 +84,16 @@ class Coalescer:
             elif kind == "log":
                 self._take_log(message)
             elif kind == "published":
-                self._take_published(message)
+                self._take_published(message, len(raw))
             elif kind == "alert" and self._watched("alerts"):
                 self._emit("alert", message, "alerts")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
 
     def flush(self) -> bool:
         """Send what waits; tells whether there was anything."""
         sent = False
+        self._taken_bytes = 0
         for room, jobs in self._drain(self._progress):
             self._emit("progress", list(jobs.values()), room)
             sent = True
@@ -54,10 +101,11 @@ class Coalescer:
             self._emit("changed", list(things.values()), room)
             sent = True
         for room, lines in self._drain(self._lines):
-            self._emit("log", {"job_id": room.removeprefix("job:"), "lines": lines}, room)
+            last = [line for line, _size in lines.items]
+            self._emit("log", {"job_id": room.removeprefix("job:"), "lines": last}, room)
             sent = True
         for room, events in self._drain(self._published):
-            for event in events:
+            for event, _size in events.items:
                 self._emit("published", event, room)
             sent = True
         return sent
@@ -89,15 +137,13 @@ class Coalescer:
 
     def _take_log(self, message: dict[str, Any]) -> None:
         for room in self._rooms(f"job:{message['job_id']}"):
-            lines = self._lines.setdefault(room, [])
-            lines.extend({**line, "attempt": message.get("attempt")} for line in message["lines"])
-            del lines[:-MAX_LINES]
+            lines = self._lines.setdefault(room, Recent())
+            for line in message["lines"]:
+                lines.add({**line, "attempt": message.get("attempt")}, len(str(line.get("line", ""))) + 100)
 
-    def _take_published(self, message: dict[str, Any]) -> None:
+    def _take_published(self, message: dict[str, Any], size: int) -> None:
         for room in self._rooms(f"channel:{message['channel']}"):
-            events = self._published.setdefault(room, [])
-            events.append(message)
-            del events[:-MAX_LINES]
+            self._published.setdefault(room, Recent()).add(message, size)
 
     def _rooms(self, *names: str) -> Iterable[str]:
         return [name for name in names if self._watched(name)]

@@ -1,24 +1,32 @@
-"""WebSockets with bounds: a size for messages while they arrive, a rate, whole sends within a time.
+"""WebSockets with limits: message size and frame rate while data arrives, a time limit for whole sends.
 
-simple-websocket has a size limit only if told, sends what fits into the kernel's buffer, and reads as fast as a client
-writes. The class of this module stands in for the one that python-engineio uses under gevent.
+simple-websocket, which python-engineio uses under gevent, reads as fast as a client writes, inflates what it is sent and sends
+only what fits into the kernel's buffer. This class stands in for it: it reads when somebody waits for a message, so that TCP
+holds back a client that is too fast, and it does not offer compression.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+import socket
 import time
+from collections import deque
 from typing import Any
 
 import gevent
-import simple_websocket
-from engineio.async_drivers.gevent import Thread
-from gevent.event import Event
-from gevent.selectors import DefaultSelector
-from wsproto.utilities import RemoteProtocolError
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 MAX_MESSAGE_BYTES = 16_000
+FRAMES_PER_SECOND, FRAMES_AT_ONCE = 40, 250
 SEND_SECONDS = 15.0
-MAX_WAITING_MESSAGES = 200
+IDLE_SECONDS = 60.0  # Engine.IO pings every 20 s, and every ping is answered
+READ_BYTES = 4_096
+# Packets of Engine.IO that a client of the live protocol sends: close, ping with a probe, pong, message, upgrade.
+PACKET = re.compile(r"1|2probe|3(?:probe)?|4[0-2].*|5", re.DOTALL)
+_FAULTS = (RemoteProtocolError, LocalProtocolError, OSError, UnicodeDecodeError)
 
 
 class RateLimit:
@@ -39,92 +47,123 @@ class RateLimit:
         return True
 
 
-class _BoundedSocket:
-    """A socket that sends all or fails in time, and lets others run between reads."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def recv(self, size: int) -> bytes:
-        """Read what has arrived."""
-        gevent.sleep(0)
-        data: bytes = self._inner.recv(size)
-        return data
-
-    def send(self, data: bytes) -> int:
-        """Send all of it. Raises TimeoutError when the client does not read."""
-        with gevent.Timeout(SEND_SECONDS, TimeoutError("the client does not read")):
-            self._inner.sendall(data)
-        return len(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
-class _Server(simple_websocket.Server):  # type: ignore[misc]
-    sock: Any
-
-    def handshake(self) -> None:
-        self.sock = _BoundedSocket(self.sock)
-        super().handshake()
-
-    def _handle_events(self) -> bool:
-        try:
-            goes_on = bool(super()._handle_events())
-        except (RemoteProtocolError, UnicodeDecodeError, OSError):
-            goes_on = False
-        if len(self.input_buffer) > MAX_WAITING_MESSAGES:
-            goes_on = False
-        if not goes_on:
-            self.connected = False
-            self.event.set()
-        return goes_on
-
-
 class BoundedWebSocket:
     """What python-engineio expects of a WebSocket under gevent."""
 
     def __init__(self, handler: Any, _server: Any) -> None:
         self._handler = handler
-        self._rate = RateLimit(30, 150)
-        self._ws: Any = None
+        self._rate = RateLimit(FRAMES_PER_SECOND, FRAMES_AT_ONCE)
+        self._protocol = WSConnection(ConnectionType.SERVER)
+        self._messages: deque[str] = deque()
+        self._fragments: list[str] = []
+        self._fragment_chars = 0
+        self._is_open = False
+        self._sock: Any = None
+        handler.__self__.websocket = self  # so that the server can end the connection of a session
 
-    def __call__(self, environ: dict[str, Any], _start_response: Any) -> Any:
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Shake hands and serve the connection to its end."""
-        try:
-            self._ws = _Server(
-                environ,
-                max_message_size=MAX_MESSAGE_BYTES,
-                thread_class=Thread,
-                event_class=Event,
-                selector_class=DefaultSelector,
-            )
-        except (simple_websocket.ConnectionError, RemoteProtocolError) as error:
-            raise ConnectionResetError("the WebSocket handshake failed") from error
+        if not self._shake_hands(environ):
+            start_response("400 Bad Request", [("Content-Type", "text/plain"), ("Content-Length", "0")])
+            return []
         connection = environ.get("taskyard.connection")
         if connection is not None:
             connection.is_reading_head = False
-        return self._handler(self)
+        try:
+            return self._handler(self)
+        finally:
+            self.abort()
 
     def send(self, message: Any) -> None:
-        """Send a message. Raises OSError when the connection has ended."""
-        try:
-            self._ws.send(message)
-        except simple_websocket.ConnectionClosed as error:
-            raise OSError("the connection has ended") from error
+        """Send a message. Raises OSError when the connection has ended or the client does not read in time."""
+        if not self._is_open:
+            raise OSError("The connection has ended.")
+        self._write(self._protocol.send(TextMessage(data=str(message))))
 
-    def wait(self) -> Any:
-        """Return the next message; None at the end, which comes for those who send too much."""
+    def wait(self) -> str | None:
+        """Return the next message; None at the end, which comes at once for those who send too much."""
         try:
-            message = self._ws.receive()
-        except simple_websocket.ConnectionClosed:
-            return None
-        return message if self._rate.allow() else None
+            while self._is_open and not self._messages:
+                self._read()
+        except _FAULTS:
+            self._messages.clear()
+        if self._is_open and self._messages:
+            return self._messages.popleft()
+        self.abort()
+        return None
 
     def close(self) -> None:
-        """Close the connection."""
-        if self._ws.connected:
-            try:
-                self._ws.close()
-            except OSError:
-                self._ws.connected = False
+        """Send a close frame and end the connection."""
+        if self._is_open:
+            with contextlib.suppress(*_FAULTS):
+                self._write(self._protocol.send(CloseConnection(1000)))
+        self.abort()
+
+    def abort(self) -> None:
+        """End the connection at once; whoever reads or writes wakes up."""
+        self._is_open = False
+        if self._sock is not None:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _shake_hands(self, environ: dict[str, Any]) -> bool:
+        source = environ["wsgi.input"]
+        self._sock = getattr(source, "rfile", source).raw._sock
+        headers = {name[5:].replace("_", "-"): value for name, value in environ.items() if name.startswith("HTTP_")}
+        # Compression is not accepted: a few bytes would become megabytes, and each connection would keep two windows.
+        headers.pop("SEC-WEBSOCKET-EXTENSIONS", None)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        try:
+            self._protocol.receive_data(f"GET / HTTP/1.1\r\n{lines}\r\n".encode("latin-1"))
+            if not isinstance(next(self._protocol.events(), None), Request):
+                return False
+            answer = self._protocol.send(AcceptConnection())
+        except (RemoteProtocolError, LocalProtocolError, UnicodeEncodeError):
+            return False
+        self._sock.settimeout(IDLE_SECONDS)
+        self._is_open = True
+        with contextlib.suppress(OSError):
+            self._write(answer)
+        return True
+
+    def _write(self, data: bytes) -> None:
+        with gevent.Timeout(SEND_SECONDS, TimeoutError("The client does not read.")):
+            self._sock.sendall(data)
+
+    def _read(self) -> None:
+        gevent.sleep(0)  # a client that never stops sending must not hold up the others
+        data = self._sock.recv(READ_BYTES)
+        if not data:
+            self._is_open = False
+            return
+        self._protocol.receive_data(data)
+        for event in self._protocol.events():
+            if not self._rate.allow() or not self._take(event):
+                self.abort()
+                return
+
+    def _take(self, event: Any) -> bool:
+        """Take an event; False ends the connection."""
+        if isinstance(event, TextMessage):
+            return self._take_text(event)
+        if isinstance(event, Ping):
+            self._write(self._protocol.send(event.response()))
+            return True
+        if isinstance(event, CloseConnection):
+            self._write(self._protocol.send(event.response()))
+            return False
+        # A pong may come at any time; binary messages are no part of the live protocol.
+        return type(event).__name__ == "Pong"
+
+    def _take_text(self, event: TextMessage) -> bool:
+        self._fragment_chars += len(event.data)
+        if self._fragment_chars > MAX_MESSAGE_BYTES:
+            return False
+        self._fragments.append(event.data)
+        if not event.message_finished:
+            return True
+        message = "".join(self._fragments)
+        self._fragments.clear()
+        self._fragment_chars = 0
+        self._messages.append(message)
+        return PACKET.fullmatch(message) is not None

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import socket
 import struct
 import time
@@ -15,10 +16,13 @@ import httpx
 import pytest
 import websocket
 
+from dashboard.live import RECHECK_SECONDS
+from dashboard.live_server import MAX_OF_OWNER, MAX_UNJOINED_OF_ADDRESS
+from tests.conftest import PASSWORD
 from tests.security.serving import Web, read_to_end, status_of
 from tests.support import eventually
 from workers.domain.actors import Actor
-from workers.services import tokens
+from workers.services import tokens, users
 from workers.store import tokens as token_rows
 from workers.yard import Yard
 
@@ -245,3 +249,270 @@ def test_raw_bytes_after_an_upgrade_end_the_connection_quietly(module_web: Web) 
         read_to_end(client)
     assert "Traceback" not in module_web.log()
     assert module_web.health_seconds() < 3
+
+
+# The frames below the messages.
+
+
+def small_frame(opcode: int, payload: bytes = b"", *, is_last: bool = True, rsv1: bool = False) -> bytes:
+    first = (0x80 if is_last else 0) | (0x40 if rsv1 else 0) | opcode
+    return struct.pack("!BB", first, 0x80 | len(payload)) + b"\x00" * 4 + payload
+
+
+def is_reset(client: socket.socket) -> bool:
+    """Return whether the other side takes no more data."""
+    try:
+        for _ in range(40):
+            client.sendall(b"x")
+            time.sleep(0.05)
+    except OSError:
+        return True
+    return False
+
+
+FLOODS = {
+    "pings": small_frame(9, b"x" * 100),
+    "pongs": small_frame(10),
+    "empty fragments": small_frame(0, is_last=False),
+    "short messages": small_frame(1, b"3"),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_frames_of_any_kind_ends_the_connection(module_web: Web, kind: str) -> None:
+    before = module_web.memory_bytes()
+    with upgrade(module_web) as client:
+        client.settimeout(15)
+        with contextlib.suppress(OSError):
+            if kind == "empty fragments":
+                client.sendall(small_frame(1, b"2", is_last=False))
+            for _ in range(200):
+                client.sendall(FLOODS[kind] * 100)
+        read_to_end(client)  # ends, or the time limit of the socket fails the test
+        assert is_reset(client)
+    assert module_web.health_seconds() < 3
+    assert module_web.memory_bytes() - before < 30 * MEGABYTE
+
+
+def test_compression_is_not_accepted(module_web: Web) -> None:
+    with module_web.connect() as client:
+        key = base64.b64encode(os.urandom(16)).decode()
+        client.sendall(
+            f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+            f"Connection: keep-alive, Upgrade\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        head = client.recv(4096)
+        assert status_of(head) == 101
+        assert b"permessage-deflate" not in head
+        client.sendall(small_frame(1, b"\x00" * 50, rsv1=True))
+        client.settimeout(10)
+        read_to_end(client)
+
+
+@pytest.mark.parametrize("name", ["Sec-WebSocket-Key", "Sec-WebSocket-Version", "Connection"])
+def test_an_incomplete_handshake_is_a_bad_request(module_web: Web, name: str) -> None:
+    headers = {
+        "Host": "a",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": base64.b64encode(b"x" * 16).decode(),
+        "Sec-WebSocket-Version": "13",
+    }
+    del headers[name]
+    lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
+    answer = module_web.send(f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n{lines}\r\n".encode(), timeout=5)
+    assert status_of(answer) == 400
+    assert "Traceback" not in module_web.log()
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1", "http://127.0.0.1:1"])
+def test_a_page_of_another_origin_cannot_connect(module_web: Web, origin: str) -> None:
+    url = f"{module_web.address}/socket.io/?EIO=4&transport=polling"
+    assert httpx.get(url, headers={"Origin": origin}).status_code == 403
+    assert httpx.get(url, headers={"Origin": origin, "X-Forwarded-Host": "evil.example"}).status_code == 403
+
+
+# Polling.
+
+
+class Poller:
+    """A client that polls and posts."""
+
+    def __init__(self, web: Web) -> None:
+        self.url = f"{web.address}/socket.io/?EIO=4&transport=polling"
+        self.http = httpx.Client(timeout=10)
+        answer = self.http.get(self.url)
+        assert answer.status_code == 200, answer.text
+        self.url += "&sid=" + json.loads(answer.text[1:])["sid"]
+
+    def post(self, content: Any) -> int:
+        return self.http.post(self.url, content=content).status_code
+
+    def join(self, token: str) -> None:
+        assert self.post(b"40/live," + json.dumps({"token": token}).encode()) == 200
+        assert self.http.get(self.url).text.startswith("40/live,")
+
+    def is_closed(self) -> bool:
+        return self.post(b"3") == 400
+
+
+BODIES = {
+    "more packets than a payload has": b"\x1e".join([b"3"] * 17),
+    "binary as base64": b"bAAAA",
+    "a form of JSONP": b"d=4",
+    "an empty body": b"",
+    "an empty packet": b"3\x1e\x1e3",
+    "an unknown packet": b"9",
+    "a noop": b"6",
+    "an open packet": b"0{}",
+    "no UTF-8": b"4\xff\xfe",
+    "a binary event": b"451-/live,[]",
+    "deep JSON in a ping": b"2" + b"[" * 10_000,
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_polled_body_outside_of_the_protocol_is_refused(module_web: Web, name: str) -> None:
+    assert Poller(module_web).post(BODIES[name]) == 400
+    assert "Traceback" not in module_web.log()
+
+
+def test_a_polled_body_in_chunks_is_bounded(module_web: Web) -> None:
+    before = module_web.memory_bytes()
+    poller = Poller(module_web)
+    sent = 0
+
+    def chunks() -> Any:
+        nonlocal sent
+        yield b"4"
+        while sent < 100 * MEGABYTE:
+            sent += 65_536
+            yield b"a" * 65_536
+
+    with contextlib.suppress(httpx.HTTPError):
+        assert poller.post(chunks()) == 413
+    assert sent < 20 * MEGABYTE
+    assert module_web.memory_bytes() - before < 30 * MEGABYTE
+
+
+def test_what_a_poller_sends_too_fast_ends_its_session(module_web: Web, module_yard: Yard) -> None:
+    poller = Poller(module_web)
+    poller.join(make_token(module_yard))
+    body = b"\x1e".join([b'42/live,["watch",{"rooms":["jobs"]}]'] * 16)
+    codes = [poller.post(body) for _ in range(30)]
+    assert codes[0] == 200
+    assert codes[-1] == 400
+
+
+def test_what_a_poller_does_not_fetch_is_dropped_with_it(web: Web, light_yard: Yard) -> None:
+    before = web.memory_bytes()
+    poller = Poller(web)
+    poller.join(make_token(light_yard))
+    assert poller.post(b'42/live,["watch",{"rooms":["channel:flood"]}]') == 200
+
+    def is_dropped() -> None:
+        for _ in range(50):
+            light_yard.live.publish({"type": "published", "channel": "flood", "event": "e", "data": "x" * 20_000})
+        assert poller.is_closed()
+
+    eventually(is_dropped, within=20)
+    assert web.memory_bytes() - before < 40 * MEGABYTE
+
+
+def test_a_session_that_only_answers_pings_by_polling_is_closed(module_web: Web) -> None:
+    poller = Poller(module_web)
+
+    def is_gone() -> None:
+        assert poller.is_closed()
+
+    eventually(is_gone, within=25, every=1)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE"])
+def test_another_method_is_not_allowed(module_web: Web, method: str) -> None:
+    assert httpx.request(method, f"{module_web.address}/socket.io/?EIO=4&transport=polling").status_code == 405
+
+
+QUERIES = ["", "EIO=3", "EIO=4&transport=bogus", "EIO=4&sid=invented", "EIO=4&transport=polling&j=0", "EIO=4&transport=websocket",
+           "EIO=4&transport=polling&sid=", "&".join(["a=b"] * 100)]  # fmt: skip
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_an_odd_query_is_a_bad_request(module_web: Web, query: str) -> None:
+    for method in ("GET", "POST"):
+        status = httpx.request(method, f"{module_web.address}/socket.io/?{query}", content=b"3").status_code
+        assert status == 400 or (status == 200 and query.startswith("EIO=4&transport=polling&sid="))
+    assert "Traceback" not in module_web.log()
+
+
+# How many connections.
+
+
+def test_strangers_of_one_address_cannot_take_every_place(web: Web, light_yard: Yard) -> None:
+    url = f"{web.address}/socket.io/?EIO=4&transport=polling"
+    with httpx.Client() as http:
+        answers = [http.get(url) for _ in range(MAX_UNJOINED_OF_ADDRESS + 5)]
+    assert [answer.status_code for answer in answers][-1] == 503
+    assert answers[-1].headers["Retry-After"]
+    assert answers[-1].json()["status"] == 503
+
+    def is_free_again() -> None:
+        assert Client(web, make_token(light_yard)).is_joined
+
+    eventually(is_free_again, within=20, every=1)
+
+
+def test_one_token_has_a_number_of_connections_and_another_has_its_own(web: Web, light_yard: Yard) -> None:
+    token = make_token(light_yard)
+    clients = [Client(web, token) for _ in range(MAX_OF_OWNER)]
+    assert all(client.is_joined for client in clients)
+    extra = Client(web, token)
+    assert not extra.is_joined
+    assert "as many live connections" in extra.answer
+    assert Client(web, make_token(light_yard)).is_joined
+    clients.pop().ws.close()
+
+    def has_room() -> None:
+        assert Client(web, token).is_joined
+
+    eventually(has_room, within=10, every=0.5)
+
+
+def test_a_refused_client_has_one_attempt_for_a_connection(module_web: Web) -> None:
+    assert Client(module_web, "ty_invented").is_closed()
+
+
+# The right to listen.
+
+
+def session_client(web: Web, name: str) -> websocket.WebSocket:
+    http = httpx.Client(base_url=web.address)
+    page = http.get("/sign-in").text
+    found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page)
+    data = {"name": name, "password": PASSWORD, **({"csrf_token": found[1]} if found else {})}
+    assert http.post("/sign-in", data=data).status_code == 303
+    cookies = "; ".join(f"{key}={value}" for key, value in http.cookies.items())
+    ws = websocket.create_connection(
+        f"ws://127.0.0.1:{web.port}/socket.io/?EIO=4&transport=websocket", timeout=10, cookie=cookies
+    )
+    ws.recv()
+    ws.send("40/live,")
+    assert str(ws.recv()).startswith("40/live,")
+    return ws
+
+
+ENDINGS = {
+    "locked": lambda yard: users.change(yard, "vera", TESTS, disabled=True),
+    "another role": lambda yard: users.change(yard, "vera", TESTS, role="operator"),
+    "another password": lambda yard: users.set_password(yard, "vera", "a quite different passphrase", TESTS),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_socket_of_a_session_ends_with_it(web: Web, light_yard: Yard, ending: str) -> None:
+    ws = session_client(web, "vera")
+    ENDINGS[ending](light_yard)
+    client = Client.__new__(Client)
+    client.ws = ws
+    assert client.is_closed(within=RECHECK_SECONDS + 15)
