@@ -19,12 +19,14 @@ from dashboard.hashing import HashingPool
 from dashboard.live import init_live
 from dashboard.presenters import words
 from dashboard.request_check import RequestCheck
+from dashboard.streaming import Streams
+from dashboard.web_database import web_engine_options
 from workers.domain.states import Status
 from workers.services import own_changes
 from workers.services.throttling import Throttle
 from workers.settings import Settings
 from workers.store import alerts
-from workers.store.database import Database, engine_options
+from workers.store.database import Database
 from workers.yard import Yard
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +43,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
         own_changes.watch(app.extensions["yard"].database)
     app.extensions["throttle"] = Throttle(app.extensions["yard"])
     app.extensions["hashing"] = HashingPool()
+    app.extensions["streams"] = Streams()
     request_input.init(app)
     converters.init(app)
     body_limits.init(app)
@@ -68,7 +71,7 @@ def _configure(app: Flask, settings: Settings) -> None:
     app.config.update(
         SECRET_KEY=settings.secret_key or _kept_secret(settings),
         SQLALCHEMY_DATABASE_URI=settings.database_url,
-        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+        SQLALCHEMY_ENGINE_OPTIONS=web_engine_options(settings.database_url),
         SESSION_COOKIE_NAME=f"taskyard_{settings.port}",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",

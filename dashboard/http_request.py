@@ -32,6 +32,7 @@ IDLE_SECONDS = 60.0  # for the next request on a kept connection
 LINGER_SECONDS, LINGER_BYTES = 2.0, 262_144  # for a client that still sends, so that it may read the answer
 WRITE_BYTES = 65_536  # that a client must read within IO_SECONDS
 YIELD_BYTES = 1_048_576
+YIELD_SECONDS = 0.005  # of sending without letting others run
 PIPELINED_SECONDS = 0.00002  # in which no client reads an answer and sends the next request
 PIPELINED_REQUESTS, PIPELINE_PAUSE_SECONDS = 10, 0.05
 _FIRST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r")
@@ -51,6 +52,7 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
     _lingers = False
     _written = 0
     _unread_answers = 0
+    _yielded_at = 0.0
 
     def handle(self) -> None:
         """Answer requests until the connection ends."""
@@ -197,9 +199,11 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
             finally:
                 self.connection.stop_waiting()
         self._written += len(view)
-        if self._written >= YIELD_BYTES:
+        # A client that reads as fast as it is written to would hold up the others.
+        if self._written >= YIELD_BYTES or time.monotonic() - self._yielded_at > YIELD_SECONDS:
             self._written = 0
             gevent.sleep(0)
+            self._yielded_at = time.monotonic()
 
     def log_request(self) -> None:
         """Write the access log when the log level is debug."""

@@ -127,6 +127,8 @@ class LiveEngine(engineio.Server):  # type: ignore[misc]
         origin = environ.get("HTTP_ORIGIN")
         if origin and origin.lower() != f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', '')}".lower():
             raise RequestRefused(403, "Live connections are open to pages of this origin only.")
+        if query.get("transport") == ["websocket"] and not _asks_for_websocket(environ):
+            raise RequestRefused(400, "The request does not ask for an upgrade to a WebSocket.")
         session = self.sockets.get(query["sid"][0]) if "sid" in query else None
         if session is not None and session.upgrading:
             raise RequestRefused(400, "The session is being upgraded.")
@@ -136,6 +138,12 @@ class LiveEngine(engineio.Server):  # type: ignore[misc]
                 raise RequestRefused(503, reason)
         if method == "POST":
             _read_body(environ)
+
+
+def _asks_for_websocket(environ: dict[str, Any]) -> bool:
+    connection = [word.strip() for word in environ.get("HTTP_CONNECTION", "").lower().split(",")]
+    is_get = environ["REQUEST_METHOD"] == "GET"
+    return is_get and "upgrade" in connection and environ.get("HTTP_UPGRADE", "").lower() == "websocket"
 
 
 def _read_body(environ: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ _STATUS: list[tuple[type[errors.TaskyardError], int, str]] = [
     (errors.NotFound, 404, "There is nothing here"),
     (errors.Conflict, 409, "Its state forbids that"),
     (errors.Forbidden, 403, "You may not do that"),
+    (errors.TooManyAtOnce, 429, "Too many at once"),
     (errors.Throttled, 429, "Too many attempts"),
     (errors.Unavailable, 503, "Not available now"),
 ]

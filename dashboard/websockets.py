@@ -64,6 +64,7 @@ class BoundedWebSocket:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Shake hands and serve the connection to its end."""
         if not self._shake_hands(environ):
+            self._handler.__self__.close(wait=False, abort=True)
             start_response("400 Bad Request", [("Content-Type", "text/plain"), ("Content-Length", "0")])
             return []
         connection = environ.get("taskyard.connection")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -14,6 +14,8 @@ from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import says
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.streaming import stream
+from dashboard.threads import run_in_thread
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.masking import mask, mask_result
@@ -22,6 +24,7 @@ from workers.domain.states import WAITING, Status
 from workers.services import explanations, files, jobs, statistics
 from workers.store import attempts, logs
 from workers.store import jobs as rows
+from workers.store.types import Row
 
 bp = Blueprint("job", __name__)
 TABS = ("payload", "result", "error", "logs", "attempts", "events")
@@ -65,9 +68,7 @@ def page(job_id: str) -> Response:
 def log_file(job_id: str) -> ResponseReturnValue:
     """Stream the whole log as text."""
     jobs.get(conn(), job_id)
-    answer = Response(_lines(yard().database, job_id), mimetype="text/plain")
-    answer.headers["Content-Disposition"] = f"attachment; filename={job_id}.log"
-    return answer
+    return stream(_lines(yard().database, job_id), "text/plain", f"{job_id}.log")
 
 
 def _lines(database: Any, job_id: str) -> Iterator[str]:
@@ -77,8 +78,12 @@ def _lines(database: Any, job_id: str) -> Iterator[str]:
             found = logs.page(connection, job_id, after=after, limit=1000)
         if not found:
             return
-        yield "".join(f"{row['at'].isoformat()} {row['level']:<7} {row['line']}\n" for row in found)
+        yield run_in_thread(_text_of, found)
         after = found[-1]["id"]
+
+
+def _text_of(lines: Sequence[Row]) -> str:
+    return "".join(f"{row['at'].isoformat()} {row['level']:<7} {row['line']}\n" for row in lines)
 
 
 def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:

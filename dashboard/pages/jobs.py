@@ -6,29 +6,35 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, redirect, request
+from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.context import conn, yard
 from dashboard.presenters.jobs import as_json, says
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.streaming import stream
+from dashboard.threads import run_in_thread
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
 from workers.domain.states import Status
 from workers.services import statistics
 from workers.store import job_lists, secret_fields
+from workers.store.database import Database
+from workers.store.types import Row
 
 bp = Blueprint("jobs", __name__)
 ROWS, MOST_ROWS = 50, 200
 KEYS = ("status", "task", "queue", "priority", "q", "since", "until", "schedule", "batch", "parent")
 EXPORT_STEP = 200
 EXPORT_MOST = 1_000_000
+Secret = Mapping[str, Collection[str]]
+Write = Callable[[Sequence[Row], Secret, bool], str]
 
 
 @bp.get("/jobs")
@@ -69,39 +75,41 @@ def _limit() -> int:
 @bp.get("/jobs/export")
 @requires("viewer")
 def export() -> ResponseReturnValue:
-    """Stream every job that the filter matches, as CSV or NDJSON, a slice at a time."""
+    """Stream every job that the filter matches, as CSV or NDJSON, a slice at a time. Raises TooManyAtOnce."""
     form = request.args.get("format", "csv")
     if form not in {"csv", "ndjson"}:
         raise BadInput("An export is csv or ndjson.", field="format")
     wanted = JobFilter.from_args({name: request.args.get(name, "") for name in KEYS})
     secret = secret_fields.secret_names(conn())
-    shown = (as_json(row, secret.get(row["task"], ())) for row in _slices(wanted, yard().database))
-    lines = _csv(shown) if form == "csv" else (json.dumps(values) + "\n" for values in shown)
+    write = _csv_rows if form == "csv" else _ndjson_rows
     mimetype = "text/csv" if form == "csv" else "application/x-ndjson"
-    answer = Response(lines, mimetype=mimetype)
-    answer.headers["Content-Disposition"] = f"attachment; filename=jobs.{form}"
-    return answer
+    return stream(_slices(wanted, yard().database, write, secret), mimetype, f"jobs.{form}")
 
 
-def _slices(wanted: JobFilter, database: Any) -> Iterator[Any]:
+def _slices(wanted: JobFilter, database: Database, write: Write, secret: Secret) -> Iterator[str]:
     cursor, sent = None, 0
     while sent < EXPORT_MOST:
         with database.read() as connection:
             found = job_lists.jobs_page(connection, wanted, cursor=cursor, limit=EXPORT_STEP, full=True)
-        yield from found.rows
+        yield run_in_thread(write, found.rows, secret, sent == 0)
         sent += len(found.rows)
         cursor = found.next_cursor
         if cursor is None:
             return
 
 
-def _csv(jobs: Iterable[dict[str, Any]]) -> Iterator[str]:
-    names: list[str] = []
-    for job in jobs:
-        if not names:
-            names = list(job)
-            yield _line(names)
-        yield _line([_cell(job[name]) for name in names])
+def _ndjson_rows(rows: Sequence[Row], secret: Secret, _is_first: bool) -> str:
+    return "".join(json.dumps(as_json(row, secret.get(row["task"], ()))) + "\n" for row in rows)
+
+
+def _csv_rows(rows: Sequence[Row], secret: Secret, is_first: bool) -> str:
+    lines: list[str] = []
+    for row in rows:
+        values = as_json(row, secret.get(row["task"], ()))
+        if is_first and not lines:
+            lines.append(_line(list(values)))
+        lines.append(_line([_cell(value) for value in values.values()]))
+    return "".join(lines)
 
 
 def _line(cells: list[str]) -> str:

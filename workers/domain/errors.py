@@ -8,6 +8,7 @@ TaskyardError
 ├── Conflict            the thing is in a state that forbids it; `state` says which
 ├── Forbidden           this person or token may not do it
 ├── Throttled           too many attempts; `wait_seconds` says for how long
+│   └── TooManyAtOnce   as many of these are in progress as one caller may have
 ├── Unavailable         the database or Redis cannot be reached now
 └── SettingsError       the environment holds a setting that cannot be used
 
@@ -71,6 +72,14 @@ class Throttled(TaskyardError):
     def __init__(self, wait_seconds: float) -> None:
         self.wait_seconds = max(1, math.ceil(wait_seconds))
         super().__init__(f"There were too many attempts. Wait {self.wait_seconds} s, then try again.")
+
+
+class TooManyAtOnce(Throttled):
+    """The caller has as many of these in progress as one may have."""
+
+    def __init__(self, message: str, wait_seconds: float) -> None:
+        super().__init__(wait_seconds)
+        self.args = (message,)
 
 
 class Unavailable(TaskyardError):

@@ -10,10 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from workers.domain.errors import Unavailable
 
 BUSY_TIMEOUT_SECONDS = 10
+TIMEOUT_MESSAGE = "canceling statement due to statement timeout"  # PostgreSQL's words; SQLite has none
 
 
 class Database:
@@ -56,9 +58,11 @@ class Database:
         try:
             yield
         except (OperationalError, InterfaceError) as error:
-            raise Unavailable(f"The database cannot be used now: {_reason(error.orig)}") from error
+            raise _unavailable(error.orig) from error
+        except PoolTimeout as error:
+            raise Unavailable("Too many requests use the database at once. Try again in a moment.") from error
         except (driver.OperationalError, driver.InterfaceError) as error:
-            raise Unavailable(f"The database cannot be used now: {_reason(error)}") from error
+            raise _unavailable(error) from error
 
 
 def engine_options(url: str) -> dict[str, Any]:
@@ -102,6 +106,12 @@ def _on_begin(connection: Connection) -> None:
     write = connection.get_execution_options().get("taskyard_write", False)
     driver: Any = connection.connection.dbapi_connection
     driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _unavailable(error: BaseException | None) -> Unavailable:
+    if TIMEOUT_MESSAGE in str(error):
+        return Unavailable("The query takes too long. Narrow it, for example by status, queue, task or time.")
+    return Unavailable(f"The database cannot be used now: {_reason(error)}")
 
 
 def _reason(error: BaseException | None) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     case,
     false,
     func,
+    literal,
     or_,
     select,
     union_all,
@@ -37,12 +38,14 @@ from workers.store.types import Row
 
 SEARCHED_ROWS = 20_000
 COUNT_CAP = 10_000
+MAX_PAGE_CHARACTERS = 2_000_000  # of payloads, results and tracebacks on a page that carries them
 _BATCH, _MOST_BATCHES = 200, 50
 SHORT_PAYLOAD = 400  # characters; a list carries no longer ones
 _MOST_RUNS = 350  # SQLite joins at most 500 selects
 _HEAVY = {"payload", "traceback", "result"}
 _SHORT = case((func.length(JOBS.c.payload) <= SHORT_PAYLOAD, JOBS.c.payload), else_=None).label("short_payload")
 _LIGHT = (*(column for column in JOBS.columns if column.name not in _HEAVY), _SHORT)
+_LENGTH = sum((func.coalesce(func.length(JOBS.c[name]), 0) for name in sorted(_HEAVY)), literal(0)).label("length")
 _TASKS = cast(Table, Task.__table__)
 
 
@@ -62,19 +65,39 @@ def jobs_page(
     """Fetch one page of jobs that fit. BadInput for a bad cursor.
 
     Text is searched in the newest 20,000 jobs that fit the rest of the filter, so that no search reads a whole history.
+    A page with `full` rows has fewer of them when they are large.
     """
     direction, place = cursors.read(cursor) if cursor else ("o", None)
-    columns = tuple(JOBS.columns) if full else _LIGHT
+    columns = (JOBS.c.id, _LENGTH) if full else _LIGHT
     if _scans(wanted):
         found = _search(connection, wanted, direction, place, limit + 1)
         listed = select(*columns).where(JOBS.c.id.in_(found)).order_by(_along(JOBS.c.id, direction))
     else:
         listed = _chosen(connection, wanted, columns, direction, place, limit + 1)
-    rows = list(connection.execute(listed).mappings())
+    rows: list[Row] = list(connection.execute(listed).mappings())
     more, rows = len(rows) > limit, rows[:limit]
+    if full:
+        most = _fitting(rows)
+        more, rows = more or most < len(rows), _full_rows(connection, rows[:most])
     if direction == "n":
         rows.reverse()
     return Page(rows, *_neighbours(rows, direction, more, place is not None), SEARCHED_ROWS if _scans(wanted) else None)
+
+
+def _fitting(rows: Sequence[Row]) -> int:
+    """Return how many of the first rows have no more text together than a page may have; one at least."""
+    total = 0
+    for index, row in enumerate(rows):
+        total += row["length"]
+        if total > MAX_PAGE_CHARACTERS:
+            return max(1, index)
+    return len(rows)
+
+
+def _full_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    found = connection.execute(select(JOBS).where(JOBS.c.id.in_([row["id"] for row in rows]))).mappings()
+    by_id: dict[str, Row] = {row["id"]: row for row in found}
+    return [by_id[row["id"]] for row in rows if row["id"] in by_id]
 
 
 def count_matching(connection: Connection, wanted: JobFilter, cap: int = COUNT_CAP) -> tuple[int, bool]:
