@@ -21,6 +21,7 @@ from dashboard.http_body import IO_SECONDS, BodyFault, RequestBody
 from dashboard.http_connections import Connection, Waiting
 from dashboard.http_head import Head, read_head
 from dashboard.http_problems import RequestRefused, problem_response
+from dashboard.slices import pause
 
 if TYPE_CHECKING:
     from dashboard.http_server import BoundedServer
@@ -31,8 +32,6 @@ HEAD_SECONDS = 10.0  # for a whole request head, from its first byte or from the
 IDLE_SECONDS = 60.0  # for the next request on a kept connection
 LINGER_SECONDS, LINGER_BYTES = 2.0, 262_144  # for a client that still sends, so that it may read the answer
 WRITE_BYTES = 65_536  # that a client must read within IO_SECONDS
-YIELD_BYTES = 1_048_576
-YIELD_SECONDS = 0.005  # of sending without letting others run
 PIPELINED_SECONDS = 0.00002  # in which no client reads an answer and sends the next request
 PIPELINED_REQUESTS, PIPELINE_PAUSE_SECONDS = 10, 0.05
 _FIRST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r")
@@ -50,9 +49,7 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
     _orig_status: str | None
     head: Head | None = None
     _lingers = False
-    _written = 0
     _unread_answers = 0
-    _yielded_at = 0.0
 
     def handle(self) -> None:
         """Answer requests until the connection ends."""
@@ -66,7 +63,7 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
 
     def _handle_next(self) -> bool:
         """Answer one request; False at the end of the connection."""
-        self.response_length, self._written, self.headers_sent = 0, 0, False
+        self.response_length, self.headers_sent = 0, False
         try:
             head = self._read_head()
         except RequestRefused as refused:
@@ -198,12 +195,8 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
                 super()._sendall(view[start : start + WRITE_BYTES])
             finally:
                 self.connection.stop_waiting()
-        self._written += len(view)
-        # A client that reads as fast as it is written to would hold up the others.
-        if self._written >= YIELD_BYTES or time.monotonic() - self._yielded_at > YIELD_SECONDS:
-            self._written = 0
-            gevent.sleep(0)
-            self._yielded_at = time.monotonic()
+            # A client that reads as fast as it is written to would hold up the others.
+            pause()
 
     def log_request(self) -> None:
         """Write the access log when the log level is debug."""

@@ -16,6 +16,7 @@ from workers.broker.live import MAX_BYTES
 
 WINDOW_SECONDS = 0.025
 SLICE_SECONDS = 0.005
+SOON_SECONDS = 0.000_01  # above 0, so that the event loop looks at every socket
 MAX_ROOM_BYTES = 128_000  # of lines or of published events, for one room and window
 MAX_WAITING_BYTES = 4_000_000  # of everything that one window takes
 MAX_LINES = 500
@@ -36,10 +37,10 @@ def pass_on(pubsub: Any, coalescer: Coalescer, timeout: float, sleep: Callable[[
         if message is not None:
             coalescer.take(message["data"])
         if time.monotonic() - sliced_at > SLICE_SECONDS:
-            sleep(0)
+            sleep(SOON_SECONDS)
             sliced_at = time.monotonic()
     coalescer.flush()
-    sleep(0)
+    sleep(SOON_SECONDS)
 
 
 class Recent:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Response, make_response, render_template, request
+from flask import Response, make_response, request
 
+from dashboard.slices import render_template
 from workers.domain.errors import NotFound
 
 HEADER = "X-Region"

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         if code:
             return code
     listener = _adopted(arguments.socket) if arguments.socket is not None else listen(settings)
-    from dashboard import uploads, watchman
+    from dashboard import uploads, warm_up, watchman
     from dashboard.factory import create_app
 
     if supervised is not None:
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     app = create_app(settings)
     uploads.remove_left_over(settings)
     watchman.start(app)
+    warm_up.start(app)
     # Behind a proxy every connection has the proxy's address.
     most_of_address = 0 if settings.trusted_proxies else settings.max_connections_per_address
     server = BoundedServer(listener, app, most_of_address=most_of_address, log=None, error_log=log)

@@ -13,6 +13,7 @@ from typing import Any
 
 from gevent.lock import BoundedSemaphore
 
+from dashboard.slices import pause
 from dashboard.threads import pool
 from workers.store.database import BUSY_TIMEOUT_SECONDS, TIMEOUT_MESSAGE
 
@@ -87,6 +88,8 @@ class Cursor(sqlite3.Cursor):
         word = sql.lstrip()[:6].upper()
         if word == "SELECT" or sql.startswith("WITH"):
             self._rows = self._read(sql, parameters)
+            if pool("read").is_needed:
+                pause()  # a page makes some statements: what it computes between them is short
         elif sql == "BEGIN IMMEDIATE":
             self._begin(sql)
         elif word in {"BEGIN", "PRAGMA", "SAVEPO", "RELEAS", "ROLLBA"}:

@@ -19,6 +19,8 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from dashboard.slices import let_others_run
+
 MAX_MESSAGE_BYTES = 16_000
 FRAMES_PER_SECOND, FRAMES_AT_ONCE = 40, 250
 SEND_SECONDS = 15.0
@@ -132,7 +134,7 @@ class BoundedWebSocket:
             self._sock.sendall(data)
 
     def _read(self) -> None:
-        gevent.sleep(0)  # a client that never stops sending must not hold up the others
+        let_others_run()  # a client that never stops sending must not hold up the others
         data = self._sock.recv(READ_BYTES)
         if not data:
             self._is_open = False

@@ -14,6 +14,7 @@ from dashboard.context import actor, conn, yard
 from dashboard.presenters.alerts import as_json
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
+from dashboard.slices import json_answer
 from workers.domain.alarms import KINDS
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
@@ -85,7 +86,7 @@ def page() -> ResponseReturnValue:
     rows = alerts.page(conn(), wanted, asked.cursor, asked.limit + 1)
     shown = rows[: asked.limit]
     following = shown[-1]["id"] if len(rows) > asked.limit else None
-    return jsonify(alerts=[as_json(row) for row in shown], next_cursor=following)
+    return json_answer(alerts=[as_json(row) for row in shown], next_cursor=following)
 
 
 @bp.get("/alerts/<id:alert_id>")
@@ -127,7 +128,7 @@ def unsilence(alert_id: str) -> ResponseReturnValue:
 @operation("List the rules that raise alerts", tag="alerts", answer="AlertRules")
 def rule_page() -> ResponseReturnValue:
     """Answer every rule."""
-    return jsonify(alert_rules=[plain(rules.as_json(row)) for row in alerts.rules(conn())], next_cursor=None)
+    return json_answer(alert_rules=[plain(rules.as_json(row)) for row in alerts.rules(conn())], next_cursor=None)
 
 
 @bp.post("/alert-rules")
@@ -181,7 +182,7 @@ def test_rule(rule_id: str) -> ResponseReturnValue:
 def channel_page() -> ResponseReturnValue:
     """Answer every channel, without its secrets."""
     told = [one.shown() for one in channels.every(conn(), yard().settings)]
-    return jsonify(alert_channels=told, next_cursor=None)
+    return json_answer(alert_channels=told, next_cursor=None)
 
 
 @bp.post("/alert-channels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, current_app, jsonify
 from flask.typing import ResponseReturnValue
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -12,6 +12,8 @@ from prometheus_client.core import GaugeMetricFamily
 from dashboard.api.openapi import document
 from dashboard.context import conn, yard
 from dashboard.security import requires
+from dashboard.slices import render_template
+from dashboard.threads import run_in_thread
 from workers.domain.clock import utcnow
 from workers.services import health, statistics
 from workers.store import alerts, sweeps
@@ -52,7 +54,7 @@ def metrics() -> Response:
         statistics.silent_jobs(conn(), now, settings),
     )
     registry.register(numbers)  # type: ignore[arg-type]
-    return Response(generate_latest(registry), mimetype="text/plain; version=0.0.4")
+    return Response(run_in_thread(generate_latest, registry), mimetype="text/plain; version=0.0.4")
 
 
 @bp.get("/api/openapi.json")

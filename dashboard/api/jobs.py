@@ -21,9 +21,10 @@ from dashboard.api.contract import (
 )
 from dashboard.context import actor, conn, secret_names, yard
 from dashboard.large_calls import large_call
-from dashboard.presenters.jobs import as_json
+from dashboard.presenters.jobs import large_as_json
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
+from dashboard.slices import json_answer
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge
@@ -120,7 +121,7 @@ def enqueue_many() -> ResponseReturnValue:
     if len(body["jobs"]) > MAX_BULK:
         raise TooLarge(f"At most {MAX_BULK:,} jobs at once; these are {len(body['jobs']):,}.", "jobs")
     made = jobs.enqueue_many(yard(), _new_many(body["jobs"]))
-    return jsonify(jobs=[enqueued(one) for one in made]), 202
+    return json_answer(jobs=map(enqueued, made)), 202
 
 
 @bp.get("/jobs")
@@ -131,7 +132,7 @@ def page() -> ResponseReturnValue:
     query = read_query(JobQuery)
     wanted = JobFilter.from_args(query.model_dump(exclude={"limit", "cursor"}))
     found = job_lists.jobs_page(conn(), wanted, cursor=query.cursor or None, limit=query.limit, full=True)
-    return jsonify(jobs=[as_json(row) for row in found.rows], next_cursor=found.next_cursor)
+    return json_answer(jobs=map(large_as_json, found.rows), next_cursor=found.next_cursor)
 
 
 @bp.get("/jobs/<id:job_id>")
@@ -139,7 +140,7 @@ def page() -> ResponseReturnValue:
 @operation("One job", tag="jobs", answer="Job")
 def one(job_id: str) -> ResponseReturnValue:
     """Answer one job."""
-    return jsonify(as_json(jobs.get(conn(), job_id)))
+    return json_answer(**large_as_json(jobs.get(conn(), job_id)))
 
 
 @bp.delete("/jobs/<id:job_id>")
@@ -157,7 +158,7 @@ def delete(job_id: str) -> ResponseReturnValue:
 def attempts_of(job_id: str) -> ResponseReturnValue:
     """Answer the attempts."""
     jobs.get(conn(), job_id)
-    return jsonify(attempts=[plain(row) for row in attempts.of_job(conn(), job_id)], next_cursor=None)
+    return json_answer(attempts=map(plain, attempts.of_job(conn(), job_id)), next_cursor=None)
 
 
 @bp.get("/jobs/<id:job_id>/events")
@@ -168,8 +169,8 @@ def events_of(job_id: str) -> ResponseReturnValue:
     job = jobs.get(conn(), job_id)
     secret = secret_names(job["task"])
     found = rows.events(conn(), job)
-    told = [{**plain(row), "detail": mask(payloads.load(row["detail"]), secret)} for row in found]
-    return jsonify(events=told, next_cursor=None)
+    told = ({**plain(row), "detail": mask(payloads.load(row["detail"]), secret)} for row in found)
+    return json_answer(events=told, next_cursor=None)
 
 
 @bp.get("/jobs/<id:job_id>/logs")
@@ -184,7 +185,7 @@ def logs_of(job_id: str) -> ResponseReturnValue:
         conn(), job_id, after=query.after, limit=query.limit, attempt=query.attempt, levels=levels, q=query.q or None
     )
     following = lines[-1]["id"] if len(lines) == query.limit else None
-    return jsonify(logs=[plain(row) for row in lines], next_cursor=following)
+    return json_answer(logs=map(plain, lines), next_cursor=following)
 
 
 @bp.get("/jobs/<id:job_id>/explanation")

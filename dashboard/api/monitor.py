@@ -14,6 +14,7 @@ from dashboard.context import actor, conn, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
+from dashboard.slices import json_answer
 from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import BadInput
 from workers.services import history, monitoring, stuck
@@ -56,7 +57,7 @@ def stuck_jobs() -> ResponseReturnValue:
         }
         for one in found
     ]
-    return jsonify(stuck_jobs=told, next_cursor=None)
+    return json_answer(stuck_jobs=told, next_cursor=None)
 
 
 @bp.post("/jobs/<id:job_id>/resets")
@@ -91,7 +92,7 @@ def sweep_page() -> ResponseReturnValue:
     """Answer the newest sweeps."""
     since = utcnow() - timedelta(hours=1)
     found = sweeps.recent(conn(), since, 200)
-    return jsonify(sweeps=[plain(row) for row in reversed(found)], next_cursor=None)
+    return json_answer(sweeps=[plain(row) for row in reversed(found)], next_cursor=None)
 
 
 @bp.post("/sweeps")
@@ -110,7 +111,7 @@ def health() -> ResponseReturnValue:
     asked = read_query(Since)
     span = _span(asked)
     found = history.numbers(conn(), span)
-    return jsonify(health=_dated(span, found), step=asked.step)
+    return json_answer(health=_dated(span, found), step=asked.step)
 
 
 @bp.get("/metrics/tasks")
@@ -139,7 +140,7 @@ def tasks() -> ResponseReturnValue:
         for row in history.by_task(conn(), span, asked.queue)
         if not asked.task or row.task == asked.task
     ]
-    return jsonify(buckets=_dated(span, buckets), tasks=rows, step=asked.step)
+    return json_answer(buckets=_dated(span, buckets), tasks=rows, step=asked.step)
 
 
 def _span(asked: Since) -> Span:

@@ -30,7 +30,14 @@ _PROBLEMS = {
 
 
 def document(app: Flask) -> dict[str, Any]:
-    """Describe every call that carries an `operation`."""
+    """Describe every call that carries an `operation`; made once for an application."""
+    if "openapi" not in app.extensions:
+        app.extensions["openapi"] = _document(app)
+    made: dict[str, Any] = app.extensions["openapi"]
+    return made
+
+
+def _document(app: Flask) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {"Problem": _problem()}
     schemas |= {f"{name}Answer": schema for name, schema in ANSWERS.items()}

@@ -13,10 +13,12 @@ from dashboard.api.contract import Strict, operation, read_body
 from dashboard.context import actor, conn, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
+from dashboard.slices import json_answer
 from workers.domain.clock import utcnow
 from workers.services import catalogue, pool, queues, statistics
 from workers.services import workers as worker_service
 from workers.store import workers as worker_rows
+from workers.store.types import Row
 
 bp = Blueprint("queues_api", __name__, url_prefix="/api/v1")
 
@@ -27,7 +29,7 @@ bp = Blueprint("queues_api", __name__, url_prefix="/api/v1")
 def page() -> ResponseReturnValue:
     """Answer every queue."""
     told = statistics.snapshot(conn(), utcnow(), yard().settings.heartbeat_seconds)["queues"]
-    return jsonify(queues=[{"name": name, **one} for name, one in told.items()], next_cursor=None)
+    return json_answer(queues=[{"name": name, **one} for name, one in told.items()], next_cursor=None)
 
 
 @bp.get("/queues/<queue:name>")
@@ -69,10 +71,7 @@ def purge(name: str) -> ResponseReturnValue:
 @operation("The catalogue of tasks with the schema of their payloads", tag="tasks", answer="Tasks")
 def tasks() -> ResponseReturnValue:
     """Answer the catalogue."""
-    told = [{**plain(row), "payload_schema": json.loads(row["payload_schema"])} for row in catalogue.list_tasks(conn())]
-    for task in told:
-        task["retry_delays"] = json.loads(task["retry_delays"]) if task["retry_delays"] else None
-    return jsonify(tasks=told, next_cursor=None)
+    return json_answer(tasks=map(_task, catalogue.list_tasks(conn())), next_cursor=None)
 
 
 @bp.get("/workers")
@@ -85,7 +84,7 @@ def workers() -> ResponseReturnValue:
         {**plain(row), "queues": json.loads(row["queues"]), "is_lost": worker_rows.is_lost(row, now, beat)}
         for row in worker_rows.present(conn())
     ]
-    return jsonify(workers=told, next_cursor=None)
+    return json_answer(workers=told, next_cursor=None)
 
 
 @bp.post("/workers/<name:name>/stops")
@@ -108,6 +107,11 @@ class PoolRequest(Strict):
 def resize_pool() -> ResponseReturnValue:
     """Grow or shrink the pool."""
     return jsonify(workers=pool.resize(yard(), read_body(PoolRequest).workers, actor()))
+
+
+def _task(row: Row) -> dict[str, Any]:
+    delays = json.loads(row["retry_delays"]) if row["retry_delays"] else None
+    return {**plain(row), "payload_schema": json.loads(row["payload_schema"]), "retry_delays": delays}
 
 
 def _one(name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dashboard.api.contract import Instant, Strict, operation, read_body, read_q
 from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
+from dashboard.slices import json_answer
 from workers.domain.clock import parse_instant, rfc3339
 from workers.domain.cron import LONGEST_EXPRESSION, LONGEST_INTERVAL_SECONDS
 from workers.domain.errors import BadInput
@@ -96,8 +97,8 @@ def page() -> ResponseReturnValue:
     found = rows.page(conn(), asked.q, asked.tag, asked.cursor, asked.limit + 1)
     shown = found[: asked.limit]
     following = shown[-1]["name"] if len(found) > asked.limit else None
-    return jsonify(
-        schedules=[schedules.as_json(row, secret_names(row["task"])) for row in shown], next_cursor=following
+    return json_answer(
+        schedules=(schedules.as_json(row, secret_names(row["task"])) for row in shown), next_cursor=following
     )
 
 
@@ -176,7 +177,7 @@ def fires(schedule_id: str) -> ResponseReturnValue:
     found = rows.fires(conn(), schedule_id, before, asked.limit + 1)
     shown = found[: asked.limit]
     following = rfc3339(shown[-1]["fire_at"]) if len(found) > asked.limit else None
-    return jsonify(fires=[plain(row) for row in shown], next_cursor=following)
+    return json_answer(fires=[plain(row) for row in shown], next_cursor=following)
 
 
 def _given(model: Strict) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dashboard.api.contract import Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
+from dashboard.slices import json_answer
 from workers.domain import payloads
 from workers.domain.errors import BadInput
 from workers.domain.ids import is_id
@@ -84,7 +85,7 @@ def page() -> ResponseReturnValue:
     found = trigger_rows.page(conn(), asked.cursor, asked.limit + 1)
     shown = found[: asked.limit]
     following = shown[-1]["name"] if len(found) > asked.limit else None
-    return jsonify(triggers=[triggers.as_json(row, secret_names(row["task"])) for row in shown], next_cursor=following)
+    return json_answer(triggers=map(_shown, shown), next_cursor=following)
 
 
 @bp.post("/triggers")
@@ -145,7 +146,7 @@ def firings(trigger_id: str) -> ResponseReturnValue:
     found = trigger_rows.firings(conn(), trigger_id, asked.cursor, asked.limit + 1)
     shown = found[: asked.limit]
     told = [{**plain(row), "facts": payloads.load(row["facts"])} for row in shown]
-    return jsonify(firings=told, next_cursor=shown[-1]["id"] if len(found) > asked.limit else None)
+    return json_answer(firings=told, next_cursor=shown[-1]["id"] if len(found) > asked.limit else None)
 
 
 def _shown(row: Row) -> dict[str, Any]:

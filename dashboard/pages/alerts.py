@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, flash, redirect, render_template, request
+from flask import Blueprint, Response, flash, redirect, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
@@ -12,6 +12,7 @@ from dashboard.context import actor, conn, yard
 from dashboard.presenters import alerts as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain.alarms import ACKNOWLEDGED, FIRING, KINDS, RESOLVED, SEVERITIES, SILENCED
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, NotFound

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
@@ -10,6 +10,7 @@ from dashboard.context import actor, conn, yard
 from dashboard.presenters.jobs import says
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter

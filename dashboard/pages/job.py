@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -11,9 +11,10 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.context import conn, secret_names, yard
 from dashboard.presenters import timeline, tracebacks
-from dashboard.presenters.jobs import says
+from dashboard.presenters.jobs import LARGE, says
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.slices import in_slices
 from dashboard.streaming import stream
 from dashboard.threads import run_in_thread
 from workers.domain import payloads
@@ -30,6 +31,7 @@ bp = Blueprint("job", __name__)
 TABS = ("payload", "result", "error", "logs", "attempts", "events")
 OPENS = {"failed": "error", "retry_scheduled": "error", "processing": "logs", "completed": "result"}
 LINES = 500
+EVENTS = 200
 
 
 @bp.get("/jobs/<id:job_id>")
@@ -100,11 +102,10 @@ def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
 
 def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
     if tab == "payload":
-        return {"shown": _json(job)}
+        return {"shown": _json(job, "payload")}
     if tab == "result":
-        result = mask_result(payloads.load(job["result"]), secret_names(job["task"]))
         return {
-            "shown": json.dumps(result, indent=2, ensure_ascii=False) if job["result"] else None,
+            "shown": _json(job, "result") if job["result"] else None,
             "files": files.list_files(yard().settings.files_dir / job["id"]),
         }
     if tab == "error":
@@ -113,26 +114,26 @@ def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
     if tab == "logs":
         return {"lines": logs.newest(conn(), job["id"], LINES)}
     if tab == "attempts":
-        return {"attempts": attempts.of_job(conn(), job["id"])}
-    return {
-        "events": [
-            {**one, "told": mask(payloads.load(one["detail"]), secret_names(job["task"]))} for one in reversed(events)
-        ]
-    }
+        return {"attempts": attempts.of_job(conn(), job["id"], tracebacks=False)}
+    secret = secret_names(job["task"])
+    newest = in_slices(reversed(events[-EVENTS:]))
+    return {"events": [{**one, "told": mask(payloads.load(one["detail"]), secret)} for one in newest]}
 
 
-def _json(job: Any) -> str:
-    payload = mask(payloads.load(job["payload"]), secret_names(job["task"]))
-    return json.dumps(payload, indent=2, ensure_ascii=False)
+def _json(job: Any, name: str) -> str:
+    text, secret = job[name], secret_names(job["task"])
+    hide = mask_result if name == "result" else mask
+    return run_in_thread(_indented, text, hide, secret) if len(text) > LARGE else _indented(text, hide, secret)
+
+
+def _indented(text: str, hide: Callable[[Any, Collection[str]], Any], secret: Collection[str]) -> str:
+    return json.dumps(hide(payloads.load(text), secret), indent=2, ensure_ascii=False)
 
 
 def _curl(job: Any) -> str:
-    body = json.dumps(
-        {
-            "task": job["task"],
-            "queue": job["queue"],
-            "payload": mask(payloads.load(job["payload"]), secret_names(job["task"])),
-        }
-    )
+    if len(job["payload"]) > LARGE:
+        return f'curl -X POST {request.host_url}api/v1/jobs -H "Authorization: Bearer $TASKYARD_TOKEN" --json @job.json'
+    payload = mask(payloads.load(job["payload"]), secret_names(job["task"]))
+    body = json.dumps({"task": job["task"], "queue": job["queue"], "payload": payload})
     quoted = body.replace("'", "'\\''")
     return f"curl -X POST {request.host_url}api/v1/jobs -H \"Authorization: Bearer $TASKYARD_TOKEN\" --json '{quoted}'"

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, make_response, render_template, request
+from flask import Blueprint, make_response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import came_from, done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, secret_names, yard
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain import payloads
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.masking import mask

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, jsonify, render_template, request
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.context import actor, conn
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain.ids import is_id
 from workers.domain.names import SYSTEM_TASKS
 from workers.services import catalogue

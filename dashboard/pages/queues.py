@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import came_from, done
@@ -13,6 +13,7 @@ from dashboard.presenters import charts
 from dashboard.presenters.queues import queue_rows
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.domain.filters import JobFilter
 from workers.domain.states import Status

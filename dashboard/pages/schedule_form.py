@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
@@ -14,6 +14,7 @@ from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters import schedules as presenter
 from dashboard.security import requires
+from dashboard.slices import render_template
 from dashboard.zones import from_form, local, viewer_zone
 from workers.domain import cron, payloads
 from workers.domain.clock import utcnow

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
 from dashboard.context import actor, conn, yard
 from dashboard.security import requires
+from dashboard.slices import render_template
 from dashboard.zones import viewer_zone
 from workers.domain import cron
 from workers.domain.clock import utcnow

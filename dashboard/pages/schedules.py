@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
@@ -13,6 +13,7 @@ from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters import schedules as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.slices import render_template
 from dashboard.zones import viewer_zone
 from workers.domain import cron
 from workers.domain.clock import parse_instant, utcnow

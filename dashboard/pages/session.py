@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, make_response, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
 
@@ -13,6 +13,7 @@ from dashboard.auth import Person
 from dashboard.context import hashing, throttle, yard
 from dashboard.redirects import local_path
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.services.throttling import Limit, network_of
 from workers.services.users import check_password

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from flask_login import login_user
 from sqlalchemy import select
@@ -14,6 +14,7 @@ from dashboard.actions import done
 from dashboard.auth import Person
 from dashboard.context import actor, conn, hashing, throttle, yard
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.numbers import check_whole, parse_whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
@@ -13,6 +13,7 @@ from dashboard.context import actor, conn, yard
 from dashboard.presenters import stuck as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.services import jobs, monitoring, statistics, stuck
 from workers.store import sweeps

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, make_response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard import uploads
@@ -18,6 +18,7 @@ from dashboard.multipart import accepts_files
 from dashboard.presenters import forms
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain.clock import parse_local_time, utcnow
 from workers.domain.errors import BadInput, NotFound, TaskyardError
 from workers.domain.names import SYSTEM_TASKS, check_open_task, is_reserved_queue

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
@@ -16,6 +16,7 @@ from dashboard.context import actor, conn, secret_names, yard
 from dashboard.presenters import triggers as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.slices import render_template
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict

@@ -6,12 +6,14 @@ from collections.abc import Collection
 from typing import Any
 
 from dashboard.context import secret_names
+from dashboard.threads import run_in_thread
 from workers.domain import payloads
 from workers.domain.clock import rfc3339
 from workers.domain.masking import mask, mask_result, mask_text
 from workers.store.job_lists import SHORT_PAYLOAD
 from workers.store.types import Row
 
+LARGE = 20_000  # characters whose masking would hold up the event loop
 _PLAIN = (
     "id task queue priority status progress done total step message attempt max_retries timeout_seconds idempotency_key "
     "parent batch schedule rerun_of worker wait_ms run_ms error traceback skipped_reason callback_url created_by version"
@@ -36,6 +38,13 @@ def as_json(row: Row, secret: Collection[str] | None = None) -> dict[str, Any]:
     if "result" in row:
         shown["result"] = mask_result(payloads.load(row["result"]), secret)
     return shown
+
+
+def large_as_json(row: Row) -> dict[str, Any]:
+    """Do the same as `as_json`, of a large row in a thread."""
+    secret = secret_names(row["task"])
+    size = sum(len(row[name] or "") for name in ("payload", "result", "traceback") if name in row)
+    return run_in_thread(as_json, row, secret) if size > LARGE else as_json(row, secret)
 
 
 def says(row: Row) -> str:

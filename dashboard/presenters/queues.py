@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from dashboard.presenters import charts
+from dashboard.slices import in_slices
 from workers.domain.clock import parse_instant
 from workers.domain.names import is_reserved_queue
 from workers.services.statistics import Minute, rate_per_minute
@@ -51,7 +52,7 @@ class QueueRow:
 
 def queue_rows(snapshot: Mapping[str, Any], histories: Mapping[str, Sequence[Minute]], now: datetime) -> list[QueueRow]:
     """Make the rows, those with trouble first, then those with most work."""
-    rows = [_row(name, told, histories.get(name, ()), now) for name, told in snapshot["queues"].items()]
+    rows = [_row(name, told, histories.get(name, ()), now) for name, told in in_slices(snapshot["queues"].items())]
     return sorted(rows, key=lambda row: (not row.has_no_worker, -row.waiting, row.is_reserved, row.name))
 
 

@@ -46,9 +46,10 @@ def end(
     _ended(tuple(changes)).run(connection, {**changes, "b_id": job_id, "b_attempt": attempt})
 
 
-def of_job(connection: Connection, job_id: str, limit: int = 200) -> Sequence[Row]:
+def of_job(connection: Connection, job_id: str, limit: int = 200, *, tracebacks: bool = True) -> Sequence[Row]:
     """List the attempts at a job, the newest first."""
-    chosen = select(ATTEMPTS).where(ATTEMPTS.c.job_id == job_id).order_by(ATTEMPTS.c.attempt.desc()).limit(limit)
+    columns = [column for column in ATTEMPTS.columns if tracebacks or column.name != "traceback"]
+    chosen = select(*columns).where(ATTEMPTS.c.job_id == job_id).order_by(ATTEMPTS.c.attempt.desc()).limit(limit)
     return connection.execute(chosen).mappings().all()
 
 
