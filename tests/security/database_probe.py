@@ -24,7 +24,7 @@ from workers.domain.errors import Unavailable  # noqa: E402
 from workers.store.database import Database  # noqa: E402
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n WHERE i < 0"
-SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT count(*) FROM n"
+SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT count(*) FROM n"
 
 
 class Ticker:
@@ -50,6 +50,7 @@ def open_database(url: str) -> Database:
 
 
 def run_slow(database: Database) -> Any:
+    sqlite_threads.READ_SECONDS = 60.0  # the machine may be busy
     with database.read() as connection:
         return connection.execute(text(SLOW)).scalar_one()
 
@@ -94,9 +95,11 @@ def run_writers(database: Database) -> Any:
         except ValueError:
             pass
 
+    sqlite_threads.READ_SECONDS = 60.0
+
     def read() -> None:
         with database.read() as connection:
-            connection.execute(text(SLOW.replace("3000000", "300000")))
+            connection.execute(text(SLOW.replace("1000000", "200000")))
 
     readers = [gevent.spawn(read) for _ in range(6)]
     writers = [gevent.spawn(write, n) for n in range(40)] + [gevent.spawn(write_and_fail, n) for n in range(10)]

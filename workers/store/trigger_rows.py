@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, union_all, update
+from sqlalchemy import Connection, Select, Table, bindparam, delete, func, insert, select, union_all, update
 
 from workers.domain.ids import first_id
 from workers.store.dialects import insert_or_ignore
@@ -97,15 +98,28 @@ def recent(connection: Connection, trigger_ids: Sequence[str], each: int) -> dic
     found: dict[str, list[Row]] = {trigger_id: [] for trigger_id in trigger_ids}
     if not found:
         return found
+    asked = {f"id_{index}": trigger_id for index, trigger_id in enumerate(found)}
+    for row in connection.execute(_recent(len(found), each), asked).mappings():
+        found[row["trigger_id"]].append(row)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _recent(count: int, each: int) -> Select[Any]:
+    """Write the statement for so many triggers; making it costs more than running it."""
     newest = [
-        select(select(FIRINGS).where(FIRINGS.c.trigger_id == one).order_by(FIRINGS.c.id.desc()).limit(each).subquery())
-        for one in found
+        select(
+            select(FIRINGS)
+            .where(FIRINGS.c.trigger_id == bindparam(f"id_{index}"))
+            .order_by(FIRINGS.c.id.desc())
+            .limit(each)
+            .subquery()
+        )
+        for index in range(count)
     ]
     last = union_all(*newest).subquery()
     chosen = select(last, JOBS.c.status).select_from(last.outerjoin(JOBS, JOBS.c.id == last.c.job_id))
-    for row in connection.execute(chosen.order_by(last.c.id.desc())).mappings():
-        found[row["trigger_id"]].append(row)
-    return found
+    return chosen.order_by(last.c.id.desc())
 
 
 def depth_of(connection: Connection, job_id: str | None, longest: int) -> int:
