@@ -41,6 +41,7 @@ MAX_ROOMS = 100
 COUNTS_SECONDS = 1.0
 RECHECK_SECONDS = 10.0
 SWEEP_SECONDS = 0.5
+MAX_UNCHECKED_SECONDS = 60.0  # while the database is away; then nobody listens on
 COUNT_ROOMS = ("overview", "jobs", "queues")
 
 socketio = LiveSocketIO()
@@ -77,7 +78,10 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
 
     def on_connect(self, auth: Any = None) -> None:
         """Let in whoever is signed in, by session or token; refuse everybody else."""
-        owner = self._owner(auth)
+        try:
+            owner = self._owner(auth)
+        except TaskyardError as error:
+            raise Refused(error.message) from error
         if owner is None:
             raise Refused("Sign in, or send a valid token.")
         if socketio.server.is_full_for(owner.identity):
@@ -150,6 +154,8 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
                         self._send_counts()
             except (RedisError, OSError) as error:
                 log.warning("the live channel is away (%s); listening again in %.0f s", error, wait)
+            except Exception:
+                log.exception("the relay failed; listening again in %.0f s", wait)
             finally:
                 pubsub.close()
             if self._closed:
@@ -176,29 +182,35 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
     # Connections that must end.
 
     def _sweep(self) -> None:
-        checked_at = time.monotonic()
+        rechecked_at = checked_at = time.monotonic()
         while not self._closed:
             socketio.sleep(SWEEP_SECONDS)
-            socketio.server.close_unjoined_and_stalled()
-            if time.monotonic() - checked_at >= RECHECK_SECONDS:
-                checked_at = time.monotonic()
+            try:
+                socketio.server.close_unjoined_and_stalled()
+                if time.monotonic() - rechecked_at < RECHECK_SECONDS:
+                    continue
+                rechecked_at = time.monotonic()
                 self._recheck()
+                checked_at = rechecked_at
+            except Exception as error:  # whatever it is, the next round must come
+                log.warning("live connections cannot be rechecked now: %s", error)
+                if time.monotonic() - checked_at > MAX_UNCHECKED_SECONDS:
+                    self._end_all()
 
     def _recheck(self) -> None:
-        """Close the connections of sessions and tokens that have ended; each is looked up once."""
+        """Close the connections of sessions and tokens that have ended; each is looked up once. Raises Unavailable."""
         by_credential: dict[tuple[str, str], list[str]] = {}
         for eio_sid, client in socketio.server.clients().items():
             if client.owner is not None:
                 by_credential.setdefault((client.owner.kind, client.owner.credential), []).append(eio_sid)
         for who, eio_sids in by_credential.items():
-            try:
-                if self._is_authorized(who):
-                    continue
-            except TaskyardError as error:
-                log.warning("live connections cannot be rechecked now: %s", error)
-                return
-            for eio_sid in eio_sids:
-                socketio.server.end(eio_sid)
+            if not self._is_authorized(who):
+                for eio_sid in eio_sids:
+                    socketio.server.end(eio_sid)
+
+    def _end_all(self) -> None:
+        for eio_sid in socketio.server.clients():
+            socketio.server.end(eio_sid)
 
     def _is_authorized(self, who: tuple[str, str]) -> bool:
         kind, credential = who

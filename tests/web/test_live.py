@@ -135,3 +135,19 @@ def test_a_connection_ends_when_its_right_ends(
         assert not client.is_connected(NAMESPACE)
 
     eventually(gone, within=10)
+
+
+def test_connections_end_when_nobody_can_say_whether_they_may_go_on(
+    connect: Any, app: Flask, light_yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.live.RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr("dashboard.live.MAX_UNCHECKED_SECONDS", 1.0)
+    client = connect("vera")
+    assert client.is_connected(NAMESPACE)
+    with light_yard.database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE users RENAME TO users_away")
+
+    def is_gone() -> None:
+        assert not client.is_connected(NAMESPACE)
+
+    eventually(is_gone, within=15)

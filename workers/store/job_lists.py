@@ -7,6 +7,7 @@ state, and the runs are merged.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -26,11 +27,12 @@ from sqlalchemy import (
 )
 
 from workers.domain import payloads
+from workers.domain.errors import Unavailable
 from workers.domain.filters import JobFilter
 from workers.domain.ids import first_id, is_id
 from workers.domain.masking import mask, mask_text
 from workers.domain.states import Status
-from workers.store import cursors
+from workers.store import cursors, offload
 from workers.store.jobs import JOBS
 from workers.store.models import Task
 from workers.store.secret_fields import secret_names
@@ -39,7 +41,9 @@ from workers.store.types import Row
 SEARCHED_ROWS = 20_000
 COUNT_CAP = 10_000
 MAX_PAGE_CHARACTERS = 2_000_000  # of payloads, results and tracebacks on a page that carries them
-_BATCH, _MOST_BATCHES = 200, 50
+_FIRST_BATCH, _LARGEST_BATCH = 20, 200
+_SMALL_BATCH_CHARACTERS = 200_000
+SEARCH_SECONDS = 5.0
 SHORT_PAYLOAD = 400  # characters; a list carries no longer ones
 _MOST_RUNS = 350  # SQLite joins at most 500 selects
 _HEAVY = {"payload", "traceback", "result"}
@@ -234,15 +238,22 @@ def _search(connection: Connection, wanted: JobFilter, direction: str, place: st
     declared = secret_names(connection)
     words = (wanted.q or "").lower()
     found: list[str] = []
-    beyond = None
-    for _ in range(_MOST_BATCHES):
-        chosen = _chosen(connection, wanted, columns, direction, place, _BATCH, beyond)
+    beyond, batch, until = None, _FIRST_BATCH, time.monotonic() + SEARCH_SECONDS
+    while True:
+        chosen = _chosen(connection, wanted, columns, direction, place, batch, beyond)
         rows = connection.execute(chosen).mappings().all()
-        found += [row["id"] for row in rows if _shows(row, words, declared)]
-        if len(found) >= limit or len(rows) < _BATCH:
-            break
+        found += offload.compute(_showing, rows, words, declared)
+        if len(found) >= limit or len(rows) < batch:
+            return found[:limit]
+        if time.monotonic() > until:
+            raise Unavailable("The search takes too long. Narrow it, for example by status, queue, task or time.")
         beyond = rows[-1]["id"]
-    return found[:limit]
+        if sum(len(row["payload"]) for row in rows) < _SMALL_BATCH_CHARACTERS:
+            batch = min(batch * 2, _LARGEST_BATCH)
+
+
+def _showing(rows: Sequence[Row], words: str, declared: Mapping[str, Sequence[str]]) -> list[str]:
+    return [row["id"] for row in rows if _shows(row, words, declared)]
 
 
 def _shows(row: Row, words: str, declared: Mapping[str, Sequence[str]]) -> bool:
