@@ -30,11 +30,11 @@ Change = Callable[[int], dict[str, Any]]
 class Sizes:
     """How much of everything."""
 
-    jobs: int = 5_000
-    large_jobs: int = 60
-    rows: int = 1_000  # of queues, schedules, triggers, tasks, workers, alerts
-    log_lines: int = 10_000
-    children: int = 1_000
+    jobs: int = 3_000
+    large_jobs: int = 40
+    rows: int = 700  # of queues, schedules, triggers, tasks, workers, alerts
+    log_lines: int = 8_000
+    children: int = 500
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dashboard.relay import MAX_LINES, Coalescer
+from dashboard.relay import MAX_LINES, MAX_ROOM_BYTES, MAX_WAITING_BYTES, Coalescer
+from workers.broker.live import MAX_BYTES
 
 JOB = "018f0000-0000-7000-8000-000000000000"
 
@@ -73,3 +74,46 @@ def test_nothing_is_sent_twice() -> None:
     progress(sent, 1, 1)
     assert sent.relay.flush() is True
     assert sent.relay.flush() is False
+
+
+def published(sent: Sent, n: int, size: int) -> None:
+    sent.take(type="published", channel="prices", event=str(n), data="x" * size)
+
+
+def test_published_events_are_bounded_by_size_and_the_last_ones_stay() -> None:
+    sent = Sent("channel:prices")
+    for n in range(100):
+        published(sent, n, 20_000)
+    sent.relay.flush()
+    assert sum(len(event["data"]) for _, event, _ in sent.events) <= MAX_ROOM_BYTES
+    assert sent.events[-1][1]["event"] == "99"
+
+
+def test_lines_are_bounded_by_size() -> None:
+    sent = Sent(f"job:{JOB}")
+    for n in range(200):
+        sent.take(type="log", job_id=JOB, attempt=1, lines=[{"line": f"{n} " + "x" * 10_000}])
+    sent.relay.flush()
+    lines = sent.events[0][1]["lines"]
+    assert sum(len(line["line"]) for line in lines) <= MAX_ROOM_BYTES
+    assert lines[-1]["line"].startswith("199 ")
+
+
+def test_a_message_that_is_too_large_or_too_deep_is_passed_over() -> None:
+    sent = Sent("channel:prices")
+    published(sent, 1, MAX_BYTES)
+    sent.relay.take(b'{"type": "published", "data": ' + b"[" * 60_000)
+    sent.relay.flush()
+    assert sent.events == []
+
+
+def test_a_flood_within_one_window_is_bounded_and_the_next_window_goes_on() -> None:
+    sent = Sent(*(f"channel:{n}" for n in range(1_000)))
+    for n in range(1_000):
+        sent.take(type="published", channel=str(n), event="e", data="x" * 20_000)
+    sent.relay.flush()
+    assert sum(len(event["data"]) for _, event, _ in sent.events) <= MAX_WAITING_BYTES + MAX_BYTES
+    sent.events.clear()
+    sent.take(type="published", channel="7", event="e", data="later")
+    sent.relay.flush()
+    assert [event["data"] for _, event, _ in sent.events] == ["later"]
