@@ -28,6 +28,7 @@ from workers.services import tokens
 from workers.settings import Settings
 from workers.yard import Yard
 
+pytestmark = pytest.mark.timeout(600)  # filling the history is most of it
 # Far above what was measured (bench/abuse.py has the figures), since the machine may be busy with other things;
 # what this test is for took 2 to 100 seconds.
 LONGEST_WAIT_SECONDS = 1.5
