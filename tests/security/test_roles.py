@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dashboard.live_gate import EVENTS
+from dashboard.live_server import EVENTS
 from flask import Flask
 from flask.testing import FlaskClient
 
