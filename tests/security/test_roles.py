@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dashboard.live_server import EVENTS
 from flask import Flask
 from flask.testing import FlaskClient
 
 from dashboard.live import NAMESPACE, LiveNamespace, socketio
+from dashboard.live_server import EVENTS
 from tests.conftest import PASSWORD, Auth
 from tests.routes import Route, declared_routes, routes_of
 from tests.security.role_table import ROLE_OF, ROLE_OF_EVENT
