@@ -13,9 +13,9 @@ from dashboard.hashing import HashingPool
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Forbidden
-from workers.services import statistics
+from workers.services import secret_fields, statistics
+from workers.services.secret_fields import Declared
 from workers.services.throttling import Throttle
-from workers.store import secret_fields
 from workers.yard import Yard
 
 
@@ -43,14 +43,6 @@ def conn() -> Connection:
     return cast(Connection, g.taskyard_connection)
 
 
-def secret_names(task: str) -> tuple[str, ...]:
-    """Return the fields that a task has declared as secret, read once a request for all tasks."""
-    if "taskyard_secret_names" not in g:
-        g.taskyard_secret_names = secret_fields.secret_names(conn())
-    names: dict[str, tuple[str, ...]] = g.taskyard_secret_names
-    return names.get(task, ())
-
-
 def nav_counts() -> dict[str, int]:
     """Tell the numbers that stand beside the states on every page, read once a request; none while SQL is away."""
     if "taskyard_nav_counts" not in g:
@@ -59,6 +51,13 @@ def nav_counts() -> dict[str, int]:
         except Exception:  # the page that says why the database is away must still be drawn
             return {}
     return cast(dict[str, int], g.taskyard_nav_counts)
+
+
+def declared() -> Declared:
+    """Return the fields that tasks declare as secret, read once a request."""
+    if "taskyard_declared" not in g:
+        g.taskyard_declared = secret_fields.declared(conn())
+    return cast(Declared, g.taskyard_declared)
 
 
 def actor() -> Actor:

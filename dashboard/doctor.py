@@ -13,6 +13,8 @@ from contextlib import closing
 
 from workers.broker.timers import running_schedulers
 from workers.domain.errors import TaskyardError
+from workers.domain.masking import mask_text
+from workers.domain.untrusted import visible_line
 from workers.services import health
 from workers.settings import Settings
 from workers.store.database import sqlite_file
@@ -87,4 +89,4 @@ def _trouble(part: Callable[[], str | None]) -> str | None:
 
 
 def _said(trouble: str | None) -> str:
-    return "" if trouble is None else trouble.splitlines()[0]
+    return "" if trouble is None else visible_line(mask_text(trouble.splitlines()[0]))

@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     contract.init(app)
     problems.init(app)
     words.init(app.jinja_env)
+    app.jinja_env.finalize = words.finalize
     _add_globals(app)
     routes.register(app)
     init_live(app)

@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from workers.domain import payloads
 from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import Unavailable
-from workers.domain.masking import mask_text, mask_values, secret_values
+from workers.domain.masking import MASK, JobMasker
+from workers.domain.untrusted import lines_of, visible, visible_line
+from workers.registry import REGISTRY
 from workers.services import execution, files
 from workers.store import logs
 from workers.yard import Yard
@@ -28,9 +30,11 @@ MAX_LINE = 2_000
 MAX_LINES = 10_000
 MAX_LOG_BYTES = 5_000_000
 MAX_MESSAGE = 1_000
+MAX_MASKED = 65_536  # characters of a line or message that are masked before it is cut
 
 LARGEST = 2**63 - 1
 _LIVE_BYTES = 40_000
+_KEY_BEGINS, _KEY_ENDS, _KEY = "-----BEGIN ", "-----END ", "PRIVATE KEY"
 
 
 class Current:
@@ -63,12 +67,11 @@ class Fenced(BaseException):
 class RunningJob:
     """One attempt in the making; used by the task's thread and the child's flushing thread."""
 
-    def __init__(self, yard: Yard, row: Any, wake: Callable[[], None], secret: Sequence[str] = ()) -> None:
+    def __init__(self, yard: Yard, row: Any, wake: Callable[[], None]) -> None:
         self.yard, self.row, self._wake = yard, row, wake
         self.job_id: str = row["id"]
         self.attempt: int = row["attempt"]
         self.cancel_requested = self._fenced = False
-        self._secrets = secret_values(payloads.load(row["payload"]), secret)
         self.progress: dict[str, Any] = {}
         self._version: int = row["version"]
         self._lock = threading.RLock()
@@ -78,15 +81,18 @@ class RunningJob:
         self._logged_at = self._saved_at
         self._unpublished = self._unsaved = False
         self._rate = _Rate()
+        self._in_key = False
+
+    @cached_property
+    def masker(self) -> JobMasker:
+        """What masks the words of this job, its own secrets among them."""
+        definition = REGISTRY.get(self.row["task"])
+        return JobMasker.of_payload(self.row["payload"], definition.secret if definition else ())
 
     @property
     def files(self) -> Path:
         """The folder for files that the job makes, made on first use."""
         return files.make_folder(self.yard.settings.files_dir, self.job_id)
-
-    def mask(self, text: str) -> str:
-        """Return text of this job without secrets, neither known shapes nor the very values of its payload."""
-        return mask_text(mask_values(text, self._secrets))
 
     def check_canceled(self) -> None:
         """Raise Canceled when somebody has asked for it, Fenced when the attempt is no longer this one's."""
@@ -101,7 +107,7 @@ class RunningJob:
         with self._lock:
             self.progress.update(done=_whole(done), total=None if total is None else _whole(total))
             if message is not None:
-                self.progress["message"] = self.mask(_text(message, MAX_MESSAGE))
+                self.progress["message"] = self._shown(message, MAX_MESSAGE)
             if total:
                 self.progress["progress"] = round(min(100.0, max(0.0, 100.0 * done / total)), 2)
             self._rate.add(done)
@@ -111,8 +117,13 @@ class RunningJob:
         """Take note of the step that the job is in. Raises Canceled."""
         self.check_canceled()
         with self._lock:
-            self.progress["step"] = self.mask(_text(name, 200))
+            self.progress["step"] = self._shown(name, 200)
             self._changed()
+
+    def add_text(self, text: str, level: str) -> None:
+        """Keep text in the log: each of its lines is one of the log, masked together."""
+        for line in lines_of(self.masker.text(_text(text, MAX_LOG_BYTES))):
+            self.add_line(line, level)
 
     def add_line(self, text: str, level: str) -> None:
         """Keep a line of log; past the bound only a last word is kept."""
@@ -121,7 +132,7 @@ class RunningJob:
         with self._lock:
             if self._line_count >= MAX_LINES or self._byte_count >= MAX_LOG_BYTES:
                 return
-            line = self.mask(_text(text, MAX_LINE))
+            line = self._line(text)
             self._line_count += 1
             self._byte_count += len(line)
             self._lines.append({"at": utcnow(), "level": level, "line": line})
@@ -148,6 +159,18 @@ class RunningJob:
             self._save(values)
         waits = self._unpublished or self._unsaved or bool(self._lines)
         return PUBLISH_SECONDS if waits else None
+
+    def _shown(self, text: object, longest: int) -> str:
+        return _cut(visible_line(self.masker.text(_text(text, MAX_MASKED))), longest)
+
+    def _line(self, text: str) -> str:
+        # A private key is printed line by line: what lies between its ends is masked as one.
+        was_in_key = self._in_key
+        begins = _KEY_BEGINS in text and _KEY in text
+        self._in_key = (was_in_key or begins) and _KEY_ENDS not in text
+        if was_in_key and self._in_key:
+            return MASK
+        return _cut(visible(self.masker.text(_text(text, MAX_MASKED))), MAX_LINE)
 
     def _changed(self) -> None:
         self._unpublished = self._unsaved = True
@@ -238,9 +261,11 @@ class _Rate:
 
 
 def _text(value: object, longest: int) -> str:
-    text = str(value)
-    cut = text[: longest - 1] + "…" if len(text) > longest else text
-    return cut.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+    return _cut(str(value), longest).replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+
+
+def _cut(text: str, longest: int) -> str:
+    return text[: longest - 1] + "…" if len(text) > longest else text
 
 
 def _whole(number: float) -> int:

@@ -141,7 +141,7 @@ def step(name: str) -> None:
 def log(text: object, level: str = "info") -> None:
     """Keep a line in the job's log: debug, info, warning or error."""
     if job := current.get():
-        job.add_line(str(text), level if level in {"debug", "info", "warning", "error"} else "info")
+        job.add_text(str(text), level if level in {"debug", "info", "warning", "error"} else "info")
     else:
         logging.getLogger("taskyard.task").log(
             logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text
@@ -157,7 +157,9 @@ def check_canceled() -> None:
 def publish(channel: str, event: str, data: Any = None) -> None:
     """Publish to browsers and others that watch `channel:<name>`; data is JSON."""
     payloads.dump(data, "data")
-    the_yard().live.publish({"type": "published", "channel": channel, "event": event, "data": mask(data)})
+    job = current.get()
+    shown = job.masker.value(data) if job else mask(data)
+    the_yard().live.publish({"type": "published", "channel": channel, "event": event, "data": shown})
 
 
 def enqueue(

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from dashboard.api.contract import Strict, operation, read_body
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.security import requires
 from workers.domain.errors import BadInput
@@ -48,7 +48,7 @@ def create() -> ResponseReturnValue:
     wanted = JobFilter.from_args(given.filter)
     if given.preview:
         told = bulk_actions.preview(conn(), given.action, wanted)
-        return jsonify(**{**told, "sample": [as_json(row) for row in told["sample"]]})
+        return jsonify(**{**told, "sample": [as_json(row, declared()) for row in told["sample"]]})
     row = bulk_actions.create(yard(), given.action, wanted, given.rate_per_second, actor())
     answer = make_response(jsonify(bulk_actions.as_json(row)), 202)
     answer.headers["Location"] = f"/api/v1/bulk-actions/{row['id']}"

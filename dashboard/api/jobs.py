@@ -19,7 +19,7 @@ from dashboard.api.contract import (
     read_body,
     read_query,
 )
-from dashboard.context import actor, conn, secret_names, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.large_calls import large_call
 from dashboard.presenters.jobs import large_as_json
 from dashboard.presenters.plain import plain
@@ -132,7 +132,9 @@ def page() -> ResponseReturnValue:
     query = read_query(JobQuery)
     wanted = JobFilter.from_args(query.model_dump(exclude={"limit", "cursor"}))
     found = job_lists.jobs_page(conn(), wanted, cursor=query.cursor or None, limit=query.limit, full=True)
-    return json_answer(jobs=map(large_as_json, found.rows), next_cursor=found.next_cursor)
+    secret = declared()
+    shown = (large_as_json(row, secret) for row in found.rows)
+    return json_answer(jobs=shown, next_cursor=found.next_cursor)
 
 
 @bp.get("/jobs/<id:job_id>")
@@ -140,7 +142,7 @@ def page() -> ResponseReturnValue:
 @operation("One job", tag="jobs", answer="Job")
 def one(job_id: str) -> ResponseReturnValue:
     """Answer one job."""
-    return json_answer(**large_as_json(jobs.get(conn(), job_id)))
+    return json_answer(**large_as_json(jobs.get(conn(), job_id), declared()))
 
 
 @bp.delete("/jobs/<id:job_id>")
@@ -167,10 +169,10 @@ def attempts_of(job_id: str) -> ResponseReturnValue:
 def events_of(job_id: str) -> ResponseReturnValue:
     """Answer the events."""
     job = jobs.get(conn(), job_id)
-    secret = secret_names(job["task"])
+    secret = declared()[job["task"]]
     found = rows.events(conn(), job)
-    told = ({**plain(row), "detail": mask(payloads.load(row["detail"]), secret)} for row in found)
-    return json_answer(events=told, next_cursor=None)
+    shown = ({**plain(row), "detail": mask(payloads.load(row["detail"]), secret)} for row in found)
+    return json_answer(events=shown, next_cursor=None)
 
 
 @bp.get("/jobs/<id:job_id>/logs")

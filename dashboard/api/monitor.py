@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from dashboard.api.contract import Instant, Strict, operation, read_body, read_query
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
@@ -49,7 +49,7 @@ def stuck_jobs() -> ResponseReturnValue:
     found = stuck.look(conn(), yard().settings, utcnow())[:200]
     told = [
         {
-            "job": as_json(one.row),
+            "job": as_json(one.row, declared()),
             "verdict": one.verdict.kind,
             "why": one.verdict.sentence,
             "evidence": one.evidence.as_json(),
@@ -65,7 +65,7 @@ def stuck_jobs() -> ResponseReturnValue:
 @operation("Put a stuck job back on its queue now", tag="monitor", answer="Job", status=202)
 def reset(job_id: str) -> ResponseReturnValue:
     """Reset."""
-    return jsonify(as_json(stuck.reset(yard(), job_id, actor()))), 202
+    return jsonify(as_json(stuck.reset(yard(), job_id, actor()), declared())), 202
 
 
 @bp.post("/jobs/<id:job_id>/failures")
@@ -73,7 +73,7 @@ def reset(job_id: str) -> ResponseReturnValue:
 @operation("Fail a stuck job now", tag="monitor", answer="Job", status=202)
 def fail(job_id: str) -> ResponseReturnValue:
     """Fail."""
-    return jsonify(as_json(stuck.fail(yard(), job_id, actor()))), 202
+    return jsonify(as_json(stuck.fail(yard(), job_id, actor()), declared())), 202
 
 
 @bp.put("/jobs/<id:job_id>/leave")

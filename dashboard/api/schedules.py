@@ -11,7 +11,7 @@ from pydantic import Field
 
 from dashboard.api.answers import accepted
 from dashboard.api.contract import Instant, Strict, operation, read_body, read_query
-from dashboard.context import actor, conn, secret_names, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
 from dashboard.slices import json_answer
@@ -97,9 +97,7 @@ def page() -> ResponseReturnValue:
     found = rows.page(conn(), asked.q, asked.tag, asked.cursor, asked.limit + 1)
     shown = found[: asked.limit]
     following = shown[-1]["name"] if len(found) > asked.limit else None
-    return json_answer(
-        schedules=(schedules.as_json(row, secret_names(row["task"])) for row in shown), next_cursor=following
-    )
+    return json_answer(schedules=map(_shown, shown), next_cursor=following)
 
 
 @bp.post("/schedules")
@@ -108,7 +106,7 @@ def page() -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Make a schedule."""
     row = schedules.create(yard(), _given(read_body(NewSchedule)), actor())
-    answer = make_response(jsonify(schedules.as_json(row, secret_names(row["task"]))), 201)
+    answer = make_response(jsonify(_shown(row)), 201)
     answer.headers["Location"] = f"/api/v1/schedules/{row['id']}"
     return answer
 
@@ -185,4 +183,4 @@ def _given(model: Strict) -> dict[str, Any]:
 
 
 def _shown(row: Row) -> dict[str, Any]:
-    return schedules.as_json(row, secret_names(row["task"]))
+    return schedules.as_json(row, declared()[row["task"]])

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from dashboard.api.contract import Strict, operation, read_body, read_query
-from dashboard.context import actor, conn, secret_names, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
 from dashboard.slices import json_answer
@@ -17,6 +17,7 @@ from workers.domain import payloads
 from workers.domain.errors import BadInput
 from workers.domain.ids import is_id
 from workers.services import events, triggers
+from workers.services.hearing import shown_facts
 from workers.services.triggers import LONGEST_COOLDOWN_SECONDS, MOST_AN_HOUR
 from workers.store import trigger_rows
 from workers.store.types import Row
@@ -94,7 +95,7 @@ def page() -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Make a trigger."""
     row = triggers.create(yard(), read_body(NewTrigger).model_dump(exclude_unset=True), actor())
-    answer = make_response(jsonify(triggers.as_json(row, secret_names(row["task"]))), 201)
+    answer = make_response(jsonify(_shown(row)), 201)
     answer.headers["Location"] = f"/api/v1/triggers/{row['id']}"
     return answer
 
@@ -145,9 +146,9 @@ def firings(trigger_id: str) -> ResponseReturnValue:
         raise BadInput("This is no cursor of ours.", field="cursor")
     found = trigger_rows.firings(conn(), trigger_id, asked.cursor, asked.limit + 1)
     shown = found[: asked.limit]
-    told = [{**plain(row), "facts": payloads.load(row["facts"])} for row in shown]
+    told = [{**plain(row), "facts": shown_facts(payloads.load(row["facts"]), declared())} for row in shown]
     return json_answer(firings=told, next_cursor=shown[-1]["id"] if len(found) > asked.limit else None)
 
 
 def _shown(row: Row) -> dict[str, Any]:
-    return triggers.as_json(row, secret_names(row["task"]))
+    return triggers.as_json(row, declared()[row["task"]])

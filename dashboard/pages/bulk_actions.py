@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.jobs import says
 from dashboard.rendering import render
 from dashboard.security import requires
@@ -28,7 +28,7 @@ def preview() -> ResponseReturnValue:
     """Show what an action would touch, before it does."""
     action, args = request.args.get("action", ""), _args(request.args)
     told = bulk_actions.preview(conn(), action, JobFilter.from_args(args))
-    rows = [{**row, "says": says(row)} for row in told["sample"]]
+    rows = [{**row, "says": says(row, declared())} for row in told["sample"]]
     return render_template(
         "bulk_actions/preview.html",
         active_page="jobs",

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from dashboard.context import conn, secret_names, yard
+from dashboard.context import conn, declared, yard
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import LARGE, says
 from dashboard.rendering import render
@@ -19,9 +19,10 @@ from dashboard.streaming import stream
 from dashboard.threads import run_in_thread
 from workers.domain import payloads
 from workers.domain.clock import utcnow
-from workers.domain.masking import mask, mask_result
+from workers.domain.masking import mask, mask_result, mask_text
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
 from workers.domain.states import WAITING, Status
+from workers.domain.untrusted import visible_json, visible_line
 from workers.services import explanations, files, jobs, statistics
 from workers.store import attempts, logs
 from workers.store import jobs as rows
@@ -49,7 +50,7 @@ def page(job_id: str) -> Response:
         {"job": "job/_job.html", "title": "job/_title.html"},
         active_page="jobs",
         job=job,
-        says=says(job),
+        says=says(job, declared()),
         tab=opened,
         tabs=_tabs(job, events),
         path=timeline.stops(job, events, now),
@@ -60,6 +61,7 @@ def page(job_id: str) -> Response:
         is_system_queue=is_reserved_queue(job["queue"]),
         children=rows.children(conn(), job_id, 20),
         curl=_curl(job),
+        key=mask_text(job["idempotency_key"] or ""),
         now=now,
         **_of_tab(opened, job, events),
     )
@@ -85,7 +87,7 @@ def _lines(database: Any, job_id: str) -> Iterator[str]:
 
 
 def _text_of(lines: Sequence[Row]) -> str:
-    return "".join(f"{row['at'].isoformat()} {row['level']:<7} {row['line']}\n" for row in lines)
+    return "".join(f"{row['at'].isoformat()} {row['level']:<7} {visible_line(row['line'])}\n" for row in lines)
 
 
 def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
@@ -115,25 +117,25 @@ def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
         return {"lines": logs.newest(conn(), job["id"], LINES)}
     if tab == "attempts":
         return {"attempts": attempts.of_job(conn(), job["id"], tracebacks=False)}
-    secret = secret_names(job["task"])
+    secret = declared()[job["task"]]
     newest = in_slices(reversed(events[-EVENTS:]))
     return {"events": [{**one, "told": mask(payloads.load(one["detail"]), secret)} for one in newest]}
 
 
 def _json(job: Any, name: str) -> str:
-    text, secret = job[name], secret_names(job["task"])
+    text, secret = job[name], declared()[job["task"]]
     hide = mask_result if name == "result" else mask
     return run_in_thread(_indented, text, hide, secret) if len(text) > LARGE else _indented(text, hide, secret)
 
 
 def _indented(text: str, hide: Callable[[Any, Collection[str]], Any], secret: Collection[str]) -> str:
-    return json.dumps(hide(payloads.load(text), secret), indent=2, ensure_ascii=False)
+    return visible_json(hide(payloads.load(text), secret), indent=2)
 
 
 def _curl(job: Any) -> str:
     if len(job["payload"]) > LARGE:
         return f'curl -X POST {request.host_url}api/v1/jobs -H "Authorization: Bearer $TASKYARD_TOKEN" --json @job.json'
-    payload = mask(payloads.load(job["payload"]), secret_names(job["task"]))
+    payload = mask(payloads.load(job["payload"]), declared()[job["task"]])
     body = json.dumps({"task": job["task"], "queue": job["queue"], "payload": payload})
     quoted = body.replace("'", "'\\''")
     return f"curl -X POST {request.host_url}api/v1/jobs -H \"Authorization: Bearer $TASKYARD_TOKEN\" --json '{quoted}'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +10,14 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import came_from, done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
-from dashboard.context import actor, conn, secret_names, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain import payloads
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.masking import mask
 from workers.domain.strict_json import parse_object
+from workers.domain.untrusted import visible_json
 from workers.services import jobs
 
 bp = Blueprint("job_actions", __name__)
@@ -121,5 +121,5 @@ def _edit(row: Any, text: str, error: str) -> str:
 
 
 def _pretty(row: Any) -> str:
-    payload = mask(payloads.load(row["payload"]), secret_names(row["task"]))
-    return json.dumps(payload, indent=2, ensure_ascii=False)
+    """Write the payload for the form; a mask that is left alone stands for the stored value."""
+    return visible_json(mask(payloads.load(row["payload"]), declared()[row["task"]]), indent=2)

@@ -6,14 +6,14 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from dashboard.context import conn, yard
+from dashboard.context import conn, declared, yard
 from dashboard.presenters.jobs import as_json, says
 from dashboard.rendering import render
 from dashboard.security import requires
@@ -24,7 +24,8 @@ from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
 from workers.domain.states import Status
 from workers.services import statistics
-from workers.store import job_lists, secret_fields
+from workers.services.secret_fields import Declared
+from workers.store import job_lists
 from workers.store.database import Database
 from workers.store.types import Row
 
@@ -33,8 +34,8 @@ ROWS, MOST_ROWS = 50, 200
 KEYS = ("status", "task", "queue", "priority", "q", "since", "until", "schedule", "batch", "parent")
 EXPORT_STEP = 200
 EXPORT_MOST = 1_000_000
-Secret = Mapping[str, Collection[str]]
-Write = Callable[[Sequence[Row], Secret, bool], str]
+Write = Callable[[Sequence[Row], Declared, bool], str]
+_FORMULA = frozenset("=+-@|%\uff1d\uff0b\uff0d\uff20")
 
 
 @bp.get("/jobs")
@@ -52,7 +53,7 @@ def page() -> ResponseReturnValue:
         "jobs/page.html",
         {"jobs": "jobs/_table.html"},
         active_page="jobs",
-        rows=[{**row, "says": says(row)} for row in found.rows],
+        rows=[{**row, "says": says(row, declared())} for row in found.rows],
         page=found,
         args=args,
         chips=[(name, value) for name, value in args.items() if name != "status"],
@@ -80,13 +81,13 @@ def export() -> ResponseReturnValue:
     if form not in {"csv", "ndjson"}:
         raise BadInput("An export is csv or ndjson.", field="format")
     wanted = JobFilter.from_args({name: request.args.get(name, "") for name in KEYS})
-    secret = secret_fields.secret_names(conn())
+    secret = declared()
     write = _csv_rows if form == "csv" else _ndjson_rows
     mimetype = "text/csv" if form == "csv" else "application/x-ndjson"
     return stream(_slices(wanted, yard().database, write, secret), mimetype, f"jobs.{form}")
 
 
-def _slices(wanted: JobFilter, database: Database, write: Write, secret: Secret) -> Iterator[str]:
+def _slices(wanted: JobFilter, database: Database, write: Write, secret: Declared) -> Iterator[str]:
     cursor, sent = None, 0
     while sent < EXPORT_MOST:
         with database.read() as connection:
@@ -98,14 +99,14 @@ def _slices(wanted: JobFilter, database: Database, write: Write, secret: Secret)
             return
 
 
-def _ndjson_rows(rows: Sequence[Row], secret: Secret, _is_first: bool) -> str:
-    return "".join(json.dumps(as_json(row, secret.get(row["task"], ()))) + "\n" for row in rows)
+def _ndjson_rows(rows: Sequence[Row], secret: Declared, _is_first: bool) -> str:
+    return "".join(json.dumps(as_json(row, secret)) + "\n" for row in rows)
 
 
-def _csv_rows(rows: Sequence[Row], secret: Secret, is_first: bool) -> str:
+def _csv_rows(rows: Sequence[Row], secret: Declared, is_first: bool) -> str:
     lines: list[str] = []
     for row in rows:
-        values = as_json(row, secret.get(row["task"], ()))
+        values = as_json(row, secret)
         if is_first and not lines:
             lines.append(_line(list(values)))
         lines.append(_line([_cell(value) for value in values.values()]))
@@ -120,8 +121,10 @@ def _line(cells: list[str]) -> str:
 
 def _cell(value: Any) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    # A spreadsheet would run a cell that begins like a formula.
-    return "'" + text if text[:1] in {"=", "+", "-", "@", "\t", "\r"} and not _is_number(text) else text
+    # A spreadsheet would run a cell that begins like a formula, behind blanks and in full width too.
+    first = text.lstrip(" \t\r\n\u00a0\u3000\ufeff\u200b")[:1]
+    is_formula = first in _FORMULA or text[:1] in {"\t", "\r", "\n"}
+    return "'" + text if is_formula and not _is_number(text) else text
 
 
 def _is_number(text: str) -> bool:

@@ -12,6 +12,7 @@ from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.ids import is_id
 from workers.domain.names import SYSTEM_TASKS
+from workers.domain.untrusted import visible_line
 from workers.services import catalogue
 from workers.store import jobs, queues, schedules
 
@@ -76,4 +77,4 @@ def more() -> ResponseReturnValue:
 
 
 def _item(label: str, note: str, icon: str, url: str) -> dict[str, Any]:
-    return {"label": label, "note": note, "icon": icon, "url": url}
+    return {"label": visible_line(label), "note": visible_line(note), "icon": icon, "url": url}

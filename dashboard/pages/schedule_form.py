@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,18 +10,18 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
-from dashboard.context import actor, conn, secret_names, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters import schedules as presenter
 from dashboard.security import requires
 from dashboard.slices import render_template
 from dashboard.zones import from_form, local, viewer_zone
-from workers.domain import cron, payloads
+from workers.domain import cron
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
-from workers.domain.masking import mask
 from workers.domain.names import is_reserved_queue
 from workers.domain.numbers import parse_number, parse_whole
 from workers.domain.strict_json import parse_object
+from workers.domain.untrusted import visible_json
 from workers.services import catalogue, schedules
 from workers.services.schedule_checks import DEFAULTS, RHYTHM
 from workers.store import queues
@@ -41,7 +40,7 @@ def new() -> ResponseReturnValue:
         given = {"task": request.args.get("task", ""), "timezone": viewer_zone(), "cron": "0 6 * * *"}
         if copied := request.args.get("from"):
             row = schedules.get(conn(), copied)
-            given = {**_shown(row), "name": f"{row['name'][:90]} (copy)"}
+            given = {**_shown(row), "name": f"{row['name'][:90]} (copy)", "copy_of": copied}
         return _form(None, given)
     return _kept(None)
 
@@ -68,7 +67,7 @@ def _kept(schedule_id: str | None) -> ResponseReturnValue:
     try:
         values = _values(given)
         if schedule_id is None:
-            row = schedules.create(yard(), values, actor())
+            row = schedules.create(yard(), values, actor(), given.get("copy_of") or None)
         else:
             row = schedules.change(yard(), schedule_id, values, actor())
     except (BadInput, Conflict) as error:
@@ -157,15 +156,10 @@ def _number(given: Mapping[str, Any], name: str, parse: Callable[[str], Any]) ->
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """Tell what the form shows of a schedule."""
-    told = schedules.as_json(row)
+    told = schedules.as_json(row, declared()[row["task"]])
     kind = next((kind for name, kind in zip(RHYTHM, ("cron", "interval", "once"), strict=True) if row[name]), "cron")
     shown = {name: value for name, value in told.items() if value is not None}
-    shown |= {
-        "kind": kind,
-        "payload": json.dumps(
-            mask(payloads.load(row["payload"]), secret_names(row["task"])), indent=2, ensure_ascii=False
-        ),
-    }
+    shown |= {"kind": kind, "payload": visible_json(told["payload"], indent=2)}
     shown["tags_text"] = ", ".join(told["tags"])
     for name in _MOMENTS:
         if row[name] is not None:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
-from dashboard.context import actor, conn, secret_names, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters import schedules as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
@@ -65,7 +65,7 @@ def one(schedule_id: str) -> Response:
     before = _before(request.args.get("before"))
     fires = rows.fires(connection, schedule_id, None, KEPT)
     shown = fires if before is None else rows.fires(connection, schedule_id, before, HISTORY + 1)
-    told = {**schedules.as_json(row, secret_names(row["task"])), "name": row["name"]}
+    told = {**schedules.as_json(row, declared()[row["task"]]), "name": row["name"]}
     ahead = schedules.preview({**row}, max(now, row["last_fire_at"] or now), 5) if row["next_fire_at"] else None
     return render(
         "schedules/one.html",

@@ -23,7 +23,7 @@ from workers.domain.clock import parse_local_time, utcnow
 from workers.domain.errors import BadInput, NotFound, TaskyardError
 from workers.domain.names import SYSTEM_TASKS, check_open_task, is_reserved_queue
 from workers.domain.numbers import parse_number, parse_whole
-from workers.services import catalogue, statistics
+from workers.services import catalogue, secret_fields, statistics
 from workers.services.enqueueing import NewJob, enqueue
 from workers.store import queues
 
@@ -110,7 +110,7 @@ def _form(name: str, given: dict[str, str], errors: dict[str, str], status: int)
         "tasks/run.html",
         active_page="tasks",
         task=task,
-        fields=forms.fields(schema, values, errors),
+        fields=forms.fields(schema, values, errors, secret_fields.fields_of(task["secret_fields"])),
         given=given,
         errors=errors,
         queues=[row["name"] for row in queues.all_queues(conn()) if not is_reserved_queue(row["name"])],

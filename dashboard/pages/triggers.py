@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -12,19 +11,18 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
-from dashboard.context import actor, conn, secret_names, yard
+from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters import triggers as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import render_template
-from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.ids import is_id
-from workers.domain.masking import mask
 from workers.domain.names import is_reserved_queue
 from workers.domain.numbers import parse_number
 from workers.domain.strict_json import parse_object
+from workers.domain.untrusted import visible_json
 from workers.services import catalogue, events, triggers
 from workers.store import queues, trigger_rows
 
@@ -47,7 +45,7 @@ def page() -> Response:
         "triggers/page.html",
         {"triggers": "triggers/_list.html"},
         active_page="triggers",
-        triggers=presenter.rows(shown, recent, hour, now),
+        triggers=presenter.rows(shown, recent, hour, now, declared()),
         following=shown[-1]["name"] if len(found) > PAGE else None,
         now=now,
     )
@@ -63,14 +61,14 @@ def one(trigger_id: str) -> Response:
     row = triggers.get(connection, trigger_id)
     found = trigger_rows.firings(connection, trigger_id, before, FIRINGS + 1)
     hour = trigger_rows.hour_counts(connection, now - timedelta(hours=1))
-    (shown,) = presenter.rows([row], {trigger_id: []}, hour, now)
+    (shown,) = presenter.rows([row], {trigger_id: []}, hour, now, declared())
     return render(
         "triggers/one.html",
         {"trigger": "triggers/_one.html"},
         active_page="triggers",
         trigger=shown,
-        told=triggers.as_json(row, secret_names(row["task"])),
-        firings=[presenter.firing(one) for one in found[:FIRINGS]],
+        told=triggers.as_json(row, declared()[row["task"]]),
+        firings=[presenter.firing(one, declared()) for one in found[:FIRINGS]],
         older=found[FIRINGS - 1]["id"] if len(found) > FIRINGS else None,
         now=now,
     )
@@ -93,8 +91,8 @@ def edit(trigger_id: str) -> ResponseReturnValue:
     """Change a trigger."""
     if request.method == "GET":
         row = triggers.get(conn(), trigger_id)
-        shown = {**row, "payload": _pretty(mask(payloads.load(row["payload"]), secret_names(row["task"])))}
-        return _form(trigger_id, shown | {"conditions": _pretty(json.loads(row["conditions"]))})
+        told = triggers.as_json(row, declared()[row["task"]])
+        return _form(trigger_id, {**row, **{name: _pretty(told[name]) for name in ("payload", "conditions")}})
     return _kept(trigger_id)
 
 
@@ -186,4 +184,4 @@ def _number(given: Mapping[str, str], name: str) -> float:
 
 
 def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return visible_json(value, indent=2)

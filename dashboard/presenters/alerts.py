@@ -11,6 +11,7 @@ from typing import Any
 from dashboard.presenters import charts
 from dashboard.presenters.plain import plain
 from workers.domain.alarms import KINDS, said
+from workers.domain.masking import mask_text
 from workers.services.channels import Channel
 from workers.store.types import Row
 
@@ -20,7 +21,8 @@ SEVERITY_STATES = {"critical": "failed", "warning": "stuck", "info": "pending"}
 
 def as_json(row: Row) -> dict[str, Any]:
     """Make an alert JSON-ready."""
-    return plain({**row, "history": json.loads(row["history"])})
+    words = {name: mask_text(row[name] or "") for name in ("title", "detail")}
+    return plain({**row, **words, "history": json.loads(row["history"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from workers.domain.errors import BadInput
+from workers.domain.masking import is_secret
 from workers.domain.numbers import parse_number, parse_whole
-from workers.domain.secret_names import is_secret
 from workers.domain.strict_json import parse_object, parse_text
 
 PREFIX = "payload."
@@ -21,7 +21,7 @@ class Field:
     """One field of a form."""
 
     name: str
-    kind: str  # text, textarea, integer, number, checkbox, select, file, json
+    kind: str  # text, password, textarea, integer, number, checkbox, select, file, json
     label: str
     note: str
     help: str
@@ -39,12 +39,18 @@ class Field:
 
 
 def fields(
-    schema: Mapping[str, Any], given: Mapping[str, str] | None = None, errors: Mapping[str, str] | None = None
+    schema: Mapping[str, Any],
+    given: Mapping[str, str] | None = None,
+    errors: Mapping[str, str] | None = None,
+    secret: Collection[str] = (),
 ) -> list[Field]:
-    """Make the fields; `given` are values to show again, `errors` what is wrong with them, both by field name."""
+    """Make the fields; `given` are values to show again, `errors` what is wrong with them, both by field name.
+
+    `secret` are the names that the task declares: their values are typed unseen and never shown again.
+    """
     required = set(schema.get("required", ()))
     return [
-        _field(name, _resolved(part, schema), name in required, given or {}, errors or {})
+        _field(name, _resolved(part, schema), name in required, given or {}, errors or {}, is_secret(name, secret))
         for name, part in schema.get("properties", {}).items()
     ]
 
@@ -59,7 +65,7 @@ def payload_of(schema: Mapping[str, Any], form: Mapping[str, str]) -> dict[str, 
         text = form.get(one.key)
         if one.kind == "checkbox":
             payload[one.name] = text is not None
-        elif text is not None and (text != "" or (one.kind in {"text", "textarea"} and one.is_required)):
+        elif text is not None and (text != "" or (one.kind in {"text", "password", "textarea"} and one.is_required)):
             try:
                 payload[one.name] = _value(one.kind, text)
             except (ValueError, BadInput) as error:
@@ -79,9 +85,15 @@ def errors_of(error: BadInput) -> dict[str, str]:
 
 
 def _field(
-    name: str, part: Mapping[str, Any], is_required: bool, given: Mapping[str, str], errors: Mapping[str, str]
+    name: str,
+    part: Mapping[str, Any],
+    is_required: bool,
+    given: Mapping[str, str],
+    errors: Mapping[str, str],
+    is_hidden: bool,
 ) -> Field:
     kind = _kind(name, part)
+    kind = "password" if is_hidden and kind in {"text", "textarea"} else kind
     default = part.get("default")
     shown = given.get(name, "" if default is None else (default if isinstance(default, str) else json.dumps(default)))
     return Field(
@@ -91,7 +103,7 @@ def _field(
         note=_note(part, kind, is_required),
         help=str(part.get("description", "")),
         is_required=is_required,
-        value="" if is_secret(name) and name not in given else shown,
+        value="" if is_hidden else shown,
         choices=tuple(map(str, part.get("enum", ()))),
         minimum=part.get("minimum", part.get("exclusiveMinimum")),
         maximum=part.get("maximum", part.get("exclusiveMaximum")),

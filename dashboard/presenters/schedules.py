@@ -12,6 +12,7 @@ from dashboard.presenters.words import duration, span
 from dashboard.zones import local
 from workers.domain import cron
 from workers.domain.cron import Rhythm
+from workers.domain.masking import mask_text
 from workers.services.schedules import rhythm_of
 from workers.store.types import Row
 
@@ -134,7 +135,7 @@ def _said(fire: Row) -> tuple[str, str, float | None]:
     if fire["outcome"] == "held":
         return "Waits for the run before it.", "not run yet", None
     if fire["outcome"] == "refused":
-        return fire["detail"] or "It could not be enqueued.", "not run", late
+        return mask_text(fire["detail"] or "") or "It could not be enqueued.", "not run", late
     return _of_job(fire), _tries(fire), None if fire["outcome"] == "manual" else late
 
 
@@ -142,8 +143,8 @@ def _of_job(fire: Row) -> str:
     if fire["status"] is None:
         return "The job is deleted."
     if fire["skipped_reason"]:
-        return str(fire["skipped_reason"])
-    return str(fire["error"] or "").splitlines()[0] if fire["error"] else word(fire["status"])
+        return mask_text(str(fire["skipped_reason"]))
+    return mask_text(str(fire["error"] or "")).splitlines()[0] if fire["error"] else word(fire["status"])
 
 
 def _tries(fire: Row) -> str:

@@ -9,7 +9,9 @@ from datetime import datetime
 
 from dashboard.presenters.words import duration
 from workers.domain import payloads
+from workers.domain.masking import mask_text
 from workers.domain.states import FINAL, Status
+from workers.domain.untrusted import visible_line
 from workers.store.types import Row
 
 _VERB = {"scheduled": "held", "pending": "waited", "processing": "ran", "retry_scheduled": "waited"}
@@ -72,7 +74,7 @@ def _note(move: Row, job: Row) -> str:
     parts = [_NOTES.get(move["event"], "")]
     detail = payloads.load(move["detail"]) or {}
     if detail.get("error"):
-        parts.append(str(detail["error"]).splitlines()[0][:120])
+        parts.append(visible_line(mask_text(str(detail["error"])).splitlines()[0])[:120])
     if detail.get("why"):
         parts.append(str(detail["why"])[:200].rstrip("."))
     actor = move["actor"] or ""

@@ -9,6 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dashboard.presenters.words import duration, number, span
+from workers.domain.masking import mask
+from workers.domain.untrusted import visible_json
+from workers.services.hearing import shown_facts
+from workers.services.secret_fields import Declared
 from workers.store.types import Row
 
 _STATES = {"refused": "failed", "looped": "canceled"}
@@ -37,22 +41,28 @@ class TriggerRow:
 
 
 def rows(
-    found: Sequence[Row], recent: Mapping[str, Sequence[Row]], hour: Mapping[str, int], now: datetime
+    found: Sequence[Row],
+    recent: Mapping[str, Sequence[Row]],
+    hour: Mapping[str, int],
+    now: datetime,
+    declared: Declared,
 ) -> list[TriggerRow]:
     """Make the rows of the page."""
-    return [_row(row, recent[row["id"]], hour.get(row["id"], 0), now) for row in found]
+    return [_row(row, recent[row["id"]], hour.get(row["id"], 0), now, declared) for row in found]
 
 
-def firing(row: Row) -> Firing:
+def firing(row: Row, declared: Declared) -> Firing:
     """Say one firing."""
-    return Firing(row, _STATES.get(row["outcome"]) or row["status"] or "none", _cause(row))
+    facts = shown_facts(json.loads(row["facts"]), declared)
+    told = {**row, "facts": visible_json(facts)}
+    return Firing(told, _STATES.get(row["outcome"]) or row["status"] or "none", _cause(row, facts))
 
 
-def _row(row: Row, recent: Sequence[Row], this_hour: int, now: datetime) -> TriggerRow:
+def _row(row: Row, recent: Sequence[Row], this_hour: int, now: datetime, declared: Declared) -> TriggerRow:
     state, life = _life(row, this_hour, now)
-    wanted = json.loads(row["conditions"])
+    wanted = mask(json.loads(row["conditions"]), declared[row["task"]])
     conditions = ", ".join(f"{path} {_wanted(value)}" for path, value in wanted.items())
-    return TriggerRow(row, state, _when(row), conditions, life, this_hour, [firing(one) for one in recent])
+    return TriggerRow(row, state, _when(row), conditions, life, this_hour, [firing(one, declared) for one in recent])
 
 
 def _when(row: Row) -> str:
@@ -82,10 +92,9 @@ def _life(row: Row, this_hour: int, now: datetime) -> tuple[str, str]:
     return "", "Ready"
 
 
-def _cause(row: Row) -> str:
+def _cause(row: Row, facts: Mapping[str, Any]) -> str:
     if row["detail"]:
         return str(row["detail"])
-    facts = json.loads(row["facts"])
     if "queue" in facts:
         value = facts["value"]
         return f"{number(value)} jobs waited" if facts["name"] == "queue.depth" else f"oldest wait {duration(value)}"

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment
 
 from workers.domain.clock import rfc3339, utcnow
+from workers.domain.untrusted import visible
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 ICONS = {
@@ -116,6 +117,14 @@ def pretty(value: Any) -> str:
 def instant(moment: datetime | None) -> str:
     """Write an instant for machines."""
     return rfc3339(moment) or ""
+
+
+def finalize(value: Any) -> Any:
+    """Return what a template writes, with nothing in it that would reverse or hide what is read.
+
+    This is the one way of every value to every page, whoever it comes from.
+    """
+    return visible(value) if type(value) is str else value
 
 
 def init(environment: Environment) -> None:

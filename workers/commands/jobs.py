@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import closing
 from typing import Any
@@ -12,7 +11,9 @@ from workers.commands.opening import ACTOR, opened
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
+from workers.domain.masking import mask, mask_text
 from workers.domain.strict_json import parse_object
+from workers.domain.untrusted import visible_json, visible_line
 from workers.services import jobs, monitoring, queues, retention, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.enqueueing import enqueue as enqueue_job
@@ -112,7 +113,7 @@ def _instant(text: str | None) -> Any:
 
 
 def _as_json(row: Row) -> str:
-    return json.dumps({name: row[name] for name in _SHOWN}, default=str, ensure_ascii=False)
+    return visible_json({name: mask(row[name]) for name in _SHOWN})
 
 
 def _as_line(row: Row) -> str:
@@ -123,7 +124,7 @@ def _as_line(row: Row) -> str:
 
 def _one_line(text: str) -> str:
     # What a job wrote must not steer the terminal.
-    return "".join(one if one.isprintable() else " " for one in text)[:120]
+    return visible_line(mask_text(text))[:120]
 
 
 def _print(text: str) -> None:

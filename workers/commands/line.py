@@ -14,10 +14,12 @@ from typing import Any
 from workers import logs
 from workers.domain.actors import ROLES
 from workers.domain.errors import BadInput, SettingsError, TaskyardError
+from workers.domain.masking import mask_text
 from workers.domain.names import PRIORITIES
 from workers.domain.numbers import parse_number, parse_whole
 from workers.domain.states import Status
 from workers.domain.texts import check_text
+from workers.domain.untrusted import visible
 from workers.processes.keeper import CANNOT_WORK
 from workers.services import private_files
 from workers.settings import Settings
@@ -188,4 +190,4 @@ class _Version(argparse.Action):
 
 
 def _complain(sentence: str) -> None:
-    sys.stderr.write(f"taskyard: {sentence}\n")
+    sys.stderr.write(f"taskyard: {visible(mask_text(sentence))}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from contextlib import closing
 
@@ -12,7 +11,8 @@ from sqlalchemy import Connection
 from workers.commands.opening import ACTOR, opened
 from workers.domain.cron import describe
 from workers.domain.errors import NotFound
-from workers.services import firing, schedules
+from workers.domain.untrusted import visible_json, visible_line
+from workers.services import firing, schedules, secret_fields
 from workers.settings import Settings
 from workers.store import schedules as rows
 from workers.store.types import Row
@@ -29,14 +29,15 @@ def show(arguments: argparse.Namespace, settings: Settings) -> int:
                     _print(firing.run_now(yard, row["id"], ACTOR).job_id)
                 else:
                     schedules.change(yard, row["id"], {"enabled": wish == "resume"}, ACTOR)
-                    _print(f"{row['name']} is {'paused' if wish == 'pause' else 'on'}")
+                    _print(f"{visible_line(row['name'])} is {'paused' if wish == 'pause' else 'on'}")
                 return 0
         after: str | None = None
         while True:
             with yard.database.read() as connection:
+                declared = secret_fields.declared(connection)
                 found = rows.page(connection, after=after, limit=200)
             for row in found:
-                _print(json.dumps(schedules.as_json(row), ensure_ascii=False) if arguments.json else _as_line(row))
+                _print(visible_json(schedules.as_json(row, declared[row["task"]])) if arguments.json else _as_line(row))
             if len(found) < 200:
                 return 0
             after = found[-1]["name"]
@@ -56,7 +57,7 @@ def _as_line(row: Row) -> str:
         else ("over" if row["enabled"] else "paused")
     )
     words = f"{describe(schedules.rhythm_of(row))} {row['timezone']}"
-    return "".join(one if one.isprintable() else " " for one in f"{due:<19}  {row['name']}  {row['task']}  {words}")
+    return visible_line(f"{due:<19}  {row['name']}  {row['task']}  {words}")
 
 
 def _print(text: str) -> None:

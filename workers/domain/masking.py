@@ -1,248 +1,225 @@
-"""The one masker: secrets are replaced wherever a payload, an error, a log line or an address is shown or written down.
+"""The one masker: what a payload, an error, a log line, an event or a result shows in place of its secrets.
 
-Two rules. A value is secret by the words of its key (`api_key`, `PGPASSWORD`, `{"name": "Authorization", "value": …}`), or by
-its own shape (a JWT, a token of a known service, the password in a URL). Results are masked by shape alone, and where the
-task declares it, so that a column called `nTokens` or `signature_date` stays what it is. All patterns take linear time.
+Two rules decide. By name: the value under a name whose whole words are those of a secret, or that the task declares.
+By shape: a value that looks like a credential, wherever it stands. Results are masked by declaration and shape only,
+since their columns are data. Masking what is masked changes nothing, and no JSON makes it raise.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from typing import Any
+from urllib.parse import quote, quote_plus
 
-from workers.domain.errors import BadInput
-from workers.domain.secret_names import is_header, is_secret
+from workers.domain.secret_keys import is_count
+from workers.domain.secret_keys import is_secret as is_secret_name
+from workers.domain.secret_shapes import MASK, PREFIXES, mask_shapes
+from workers.domain.secret_text import HINTS, is_header, mask_named
 
-__all__ = ["MASK", "is_secret", "mask", "mask_result", "mask_text", "mask_values", "restore", "secret_values"]
+__all__ = ["MASK", "JobMasker", "is_secret", "mask", "mask_result", "mask_text", "mask_url", "may_hold_secrets"]
 
-MASK = "••••••"
-SHORTEST_SECRET = 6
-_LONGEST_JSON = 1_000_000
-_DEEPEST = 40
-
-_SHAPES = re.compile(
-    r"""
-      (?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?        # JSON Web Token
-    | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b                                        # AWS
-    | \bgh[pousr]_[A-Za-z0-9]{20,} | \bgithub_pat_[A-Za-z0-9_]{20,}        # GitHub
-    | \bglpat-[A-Za-z0-9_-]{16,}                                           # GitLab
-    | \bxox[a-z]-[A-Za-z0-9-]{8,} | \bxapp-[A-Za-z0-9-]{8,}                # Slack
-    | \b[sr]k_(?:live|test)_[A-Za-z0-9]{8,} | \bwhsec_[A-Za-z0-9+/=_-]{8,} # Stripe, Standard Webhooks
-    | \bty_[A-Za-z0-9_-]{30,}                                              # Taskyard
-    | \bAIza[0-9A-Za-z_-]{30,}                                             # Google
-    | \bSG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}                         # SendGrid
-    | \bsk-[A-Za-z0-9_-]{20,}                                              # OpenAI and others
-    | \bnpm_[A-Za-z0-9]{30,} | \bpypi-[A-Za-z0-9_-]{30,}
-    | -----BEGIN\ [A-Z\ ]{0,30}PRIVATE\ KEY-----[^-]*(?:-----END\ [A-Z\ ]{0,40}-----)?
-    """,
-    re.VERBOSE,
+DEEPEST = 64
+LONGEST_TEXT = 1_000_000  # characters; the middle of what is longer is left out before it is masked
+SHORTEST_VALUE = 6
+MOST_VALUES = 200
+_LABELS = ("name", "key", "header", "field", "param", "parameter", "variable", "option", "k")
+_VALUES = ("value", "val", "v", "content", "data", "default")
+_SEGMENT = re.compile(
+    r"(?<=/)(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])(?![0-9a-fA-F]{8}-[0-9a-fA-F]{4}-)[A-Za-z0-9_-]{20,}+(?=[/?#]|$)"
 )
-_WEBHOOKS = re.compile(
-    r"(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|\.webhook\.office\.com/)"
-    r"[^\s\"'<>]+"
+
+_MAYBE = re.compile(
+    "|".join([HINTS.pattern, *(re.escape(one.lower()) for one in PREFIXES), "://|eyj|[$]|basic|nego|splunk|u00"])
 )
-_USERINFO = re.compile(r"(://[^\s:/@?#\"'<>]{0,200}:)[^\s/?#\"'<>]{1,300}@")
-_SCHEME = re.compile(r"\b((?:bearer|basic)\s{1,3})(?=[^\s\"',;]{0,200}[0-9=+/._-])[^\s\"',;]{6,}", re.IGNORECASE)
-_QUOTED = r"\"(?:[^\"\\\n]|\\.)*\"?|'(?:[^'\\\n]|\\.)*'?"
-# The escaped quotes of JSON inside JSON belong to a key as plain ones do.
-_KEY = re.compile(
-    r"(?<![A-Za-z0-9_.])(?P<key>[A-Za-z][A-Za-z0-9_.-]{0,63})(?:\\?[\"'])?\s{0,4}(?:=>|[=:])\s{0,4}",
-)
-_VALUE = re.compile(
-    rf"\\\"(?:[^\"\\\n]|\\(?!\"))*\\\"|{_QUOTED}|(?:(?:bearer|basic|token|digest)\s+)?[^\s\"',;&)}}\]]+",
-    re.IGNORECASE,
-)
-_OPTION = re.compile(r"(?<!\S)(--?(?P<key>[A-Za-z][A-Za-z0-9_-]{0,63})\s{1,4})(?P<value>" + _QUOTED + r"|[^\s-]\S*)")
-_HEADER_LINE = re.compile(
-    r"(?P<key>\b(?:proxy-)?authorization|\b(?:set-)?cookie)(?P<sep>\\?[\"']?\s{0,4}[:=]\s{0,4})(?P<value>[^\r\n\"']{1,4000})",
-    re.IGNORECASE,
-)
-_PLAIN_WORDS = {"none", "null", "true", "false", "is", "was"}
 
 
-def mask(value: Any, secret: Collection[str] = ()) -> Any:
-    """Return a copy of a JSON value with every secret replaced, by key and by shape.
-
-    `secret` names the fields that a task has declared as secret, at any depth.
-    """
-    return _mask(value, frozenset(secret), by_key=True, depth=0)
+def is_secret(name: str, declared: Collection[str] = ()) -> bool:
+    """Return whether a value under this name must not be shown."""
+    return name in declared or is_secret_name(name)
 
 
-def mask_result(value: Any, secret: Collection[str] = ()) -> Any:
-    """Return a copy of a result: only declared fields and values with the shape of a credential are replaced."""
-    return _mask(value, frozenset(secret), by_key=False, depth=0)
+def mask(value: Any, declared: Collection[str] = ()) -> Any:
+    """Return a copy of a JSON value with every secret masked, by name and by shape."""
+    return _Walk(declared, True).value(value, 0)
+
+
+def mask_result(value: Any, declared: Collection[str] = ()) -> Any:
+    """Return a copy of a result with the declared fields masked, and whatever has the shape of a credential."""
+    return _Walk(declared, False).value(value, 0)
 
 
 def mask_text(text: str) -> str:
-    """Replace secrets in text: `password=…`, `Authorization: …`, `--token …`, `scheme://user:…@host`, known tokens."""
-    masked = _mask_shapes(text)
-    if ":" in masked or "=" in masked:
-        masked = _HEADER_LINE.sub(_replace_header, masked)
-        masked = _mask_pairs(masked)
-    return _OPTION.sub(_replace_option, masked) if "-" in masked else masked
-
-
-def mask_values(text: str, values: Collection[str]) -> str:
-    """Replace these very values in text, the longest first."""
-    for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, MASK)
-    return text
-
-
-def secret_values(payload: Any, secret: Collection[str] = ()) -> set[str]:
-    """Return the texts of a payload that `mask` hides whole and that are long enough to be looked for in other text."""
-    return set(_secrets_in(payload, frozenset(secret)))
-
-
-def restore(edited: Any, stored: Any, secret: Collection[str] = ()) -> Any:
-    """Return the edited value with each mask that was left in it replaced by what is stored at the same path.
-
-    Raises BadInput, with the path, for a mask where nothing masked was shown.
-    """
-    return _restore(edited, stored, mask(stored, secret), "payload")
-
-
-def _mask(value: Any, secret: frozenset[str], *, by_key: bool, depth: int) -> Any:
-    if depth > _DEEPEST:
-        return MASK
-    if isinstance(value, Mapping):
-        return _mask_object(value, secret, by_key, depth)
-    if isinstance(value, list | tuple):
-        return _mask_list(list(value), secret, by_key, depth)
-    if not isinstance(value, str):
-        return value
-    if not by_key:
-        return _mask_shapes(value)
-    return _mask_string(value, secret, depth)
-
-
-def _mask_object(value: Mapping[Any, Any], secret: frozenset[str], by_key: bool, depth: int) -> dict[Any, Any]:
-    named = next((value[name] for name in ("name", "key", "header") if isinstance(value.get(name), str)), "")
-    masked = {}
-    for key, item in value.items():
-        hides = str(key) in secret or (by_key and is_secret(str(key)))
-        hides = hides or (by_key and str(key) in {"value", "val"} and (is_secret(named) or named in secret))
-        masked[key] = MASK if hides and _is_worth(item) else _mask(item, secret, by_key=by_key, depth=depth + 1)
-    return masked
-
-
-def _mask_list(items: list[Any], secret: frozenset[str], by_key: bool, depth: int) -> list[Any]:
-    is_header_pair = by_key and len(items) == 2 and isinstance(items[0], str) and is_header(items[0])
-    if is_header_pair and _is_worth(items[1]):
-        return [items[0], MASK]
-    masked = [_mask(item, secret, by_key=by_key, depth=depth + 1) for item in items]
-    for index in range(1, len(items)):
-        option = items[index - 1]
-        # An argument list such as ["mysql", "--password", "…"].
-        if by_key and isinstance(option, str) and option.startswith("--") and is_secret(option.lstrip("-")):
-            masked[index] = MASK
-    return masked
-
-
-def _mask_string(text: str, secret: frozenset[str], depth: int) -> str:
-    if text[:1] in {"{", "["} and len(text) <= _LONGEST_JSON:
-        try:
-            inner = json.loads(text)
-        except (ValueError, RecursionError):
-            return mask_text(text)
-        masked = _mask(inner, secret, by_key=True, depth=depth + 1)
-        return text if masked == inner else json.dumps(masked, ensure_ascii=False)
-    return mask_text(text)
-
-
-def _mask_shapes(text: str) -> str:
-    if len(text) < SHORTEST_SECRET:
+    """Return the text with its secrets masked."""
+    if len(text) < SHORTEST_VALUE or (len(text) < 16 and text.isalnum()):
         return text
-    masked = _SHAPES.sub(MASK, text)
-    if "://" in masked:
-        masked = _USERINFO.sub(rf"\g<1>{MASK}@", masked)
-    if "/" in masked:
-        masked = _WEBHOOKS.sub(rf"\g<1>{MASK}", masked)
-    return _SCHEME.sub(rf"\g<1>{MASK}", masked)
+    if len(text) > LONGEST_TEXT:
+        half = LONGEST_TEXT // 2
+        text = f"{text[:half]}\n… {len(text) - LONGEST_TEXT:,} characters left out …\n{text[-half:]}"
+    return mask_named(mask_shapes(text))
 
 
-def _mask_pairs(text: str) -> str:
-    # A key that is not secret is passed over alone: its value may hold the next key.
-    pieces: list[str] = []
-    start = 0
-    for key in _KEY.finditer(text):
-        if key.start() < start or not is_secret(key["key"]):
-            continue
-        value = _VALUE.match(text, key.end())
-        if value is None or value[0].lower() in _PLAIN_WORDS or MASK in value[0]:
-            continue
-        pieces += [text[start : key.end()], _quoted_mask(value[0])]
-        start = value.end()
-    return "".join([*pieces, text[start:]])
+def mask_url(url: str) -> str:
+    """Return an address with its credentials masked: user, secret parameters, and parts of the path that look random."""
+    address, mark, rest = mask_text(url).partition("?")
+    return _SEGMENT.sub(MASK, address) + mark + rest
 
 
-def _replace_option(found: re.Match[str]) -> str:
-    if not is_secret(found["key"]) or MASK in found["value"]:
-        return found[0]
-    return f"{found[1]}{_quoted_mask(found['value'])}"
+def may_hold_secrets(text: str) -> bool:
+    """Return whether `mask` could change the value that is written as this JSON text; False is certain."""
+    return not text.isascii() or bool(_MAYBE.search(text.lower()))
 
 
-def _replace_header(found: re.Match[str]) -> str:
-    return found[0] if found["value"].strip() == MASK else f"{found['key']}{found['sep']}{MASK}"
+class _Walk:
+    """One way through a value; `by_name` says whether the words of names count, beside those that are declared."""
+
+    def __init__(self, declared: Collection[str], by_name: bool) -> None:
+        self._declared, self._by_name = declared, by_name
+
+    def value(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            return self._text(value, depth)
+        if isinstance(value, dict):
+            return MASK if depth > DEEPEST else self._object(value, depth)
+        if isinstance(value, list | tuple):
+            return MASK if depth > DEEPEST else self._list(value, depth)
+        return value
+
+    def _is_secret(self, name: object) -> bool:
+        text = name if isinstance(name, str) else str(name)
+        return text in self._declared or (self._by_name and is_secret_name(text))
+
+    def _hidden(self, name: object, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, bool) or value == "" or value == [] or value == {}:
+            return value
+        text = str(name)
+        if text not in self._declared and is_count(text):
+            is_number = isinstance(value, int | float)
+            is_plain_session = isinstance(value, dict | list) and text.lower().endswith("session")
+            if is_number or is_plain_session:
+                return self.value(value, depth + 1)
+        return MASK
+
+    def _object(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        masked = {
+            name: self._hidden(name, item, depth) if self._is_secret(name) else self.value(item, depth + 1)
+            for name, item in value.items()
+        }
+        label = next((value[name] for name in _LABELS if isinstance(value.get(name), str)), None)
+        if label is not None and self._is_secret(label):
+            masked |= {name: self._hidden(label, value[name], depth) for name in _VALUES if name in value}
+        return masked
+
+    def _list(self, value: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+        if self._by_name and _is_pair(value) and is_header(value[0]):
+            return self._pair(value, depth)
+        if len(value) > 0 and all(_is_pair(item) for item in value):
+            return [self._pair(item, depth) for item in value]
+        masked = [self.value(item, depth + 1) for item in value]
+        for index, item in enumerate(value[:-1]):
+            is_option = isinstance(item, str) and item.startswith("-") and "=" not in item and self._is_secret(item)
+            following = value[index + 1]
+            if is_option and isinstance(following, str) and not following.startswith("-"):
+                masked[index + 1] = self._hidden(item, following, depth)
+        return masked
+
+    def _pair(self, pair: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
+        name, item = pair
+        return [name, self._hidden(name, item, depth) if self._is_secret(name) else self.value(item, depth + 2)]
+
+    def _text(self, text: str, depth: int) -> str:
+        if self._by_name and len(text) > 6 and text[0] in "{[" and text[-1] in "}]" and depth < 8:
+            opened = _opened(text)
+            masked = self.value(opened, depth + 1)
+            if opened is not None and masked != opened:
+                return json.dumps(masked, ensure_ascii=False)
+        return mask_text(text)
 
 
-def _quoted_mask(value: str) -> str:
-    quote = r"\"" if value.startswith(r"\"") else value[:1] if value[:1] in {'"', "'"} else ""
-    return f"{quote}{MASK}{quote}"
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str)
 
 
-def _is_worth(value: Any) -> bool:
-    return value is not None and value != "" and not isinstance(value, bool)
+def _opened(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _secrets_in(value: Any, secret: frozenset[str]) -> Iterator[str]:
-    masked = mask(value, secret)
-    yield from _hidden_texts(value, masked)
+class JobMasker:
+    """Masks what one job says: beside names and shapes, the values of its own secrets, however they are written."""
+
+    def __init__(self, payload: Any, declared: Collection[str] = ()) -> None:
+        self._declared = frozenset(declared)
+        values = sorted(secret_values(payload, self._declared), key=len, reverse=True)[:MOST_VALUES]
+        spelled = dict.fromkeys(form for value in values for form in _spellings(value))
+        ordered = sorted(spelled, key=len, reverse=True)
+        self._values = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    @classmethod
+    def of_payload(cls, text: str, declared: Collection[str] = ()) -> JobMasker:
+        """Make the masker of a job from its payload as it is stored; cheap when that holds no secret."""
+        return cls(json.loads(text) if declared or may_hold_secrets(text) else None, declared)
+
+    def text(self, text: str) -> str:
+        """Return the text masked."""
+        if self._values is not None:
+            text = self._values.sub(MASK, text)
+        return mask_text(text)
+
+    def value(self, value: Any) -> Any:
+        """Return a JSON value masked."""
+        return self._replaced(mask(value, self._declared)) if self._values else mask(value, self._declared)
+
+    def _replaced(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._values.sub(MASK, value) if self._values else value
+        if isinstance(value, dict):
+            return {self._replaced(name): self._replaced(item) for name, item in value.items()}
+        return [self._replaced(item) for item in value] if isinstance(value, list) else value
 
 
-def _hidden_texts(value: Any, masked: Any) -> Iterator[str]:
-    if masked == MASK and value != MASK:
-        yield from (text for text in _texts(value) if len(text) >= SHORTEST_SECRET)
-    elif isinstance(value, Mapping) and isinstance(masked, Mapping):
-        for key in value:
-            yield from _hidden_texts(value[key], masked.get(key))
-    elif isinstance(value, list | tuple) and isinstance(masked, list):
-        for item, shown in zip(value, masked, strict=True):
-            yield from _hidden_texts(item, shown)
+def secret_values(value: Any, declared: Collection[str] = ()) -> set[str]:
+    """Return the secret values of a payload that are long enough to be looked for in text."""
+    found: set[str] = set()
+    _collect(value, mask(value, declared), found)
+    return {one for one in found if len(one) >= SHORTEST_VALUE and MASK not in one}
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield str(value)
+def _collect(value: Any, shown: Any, found: set[str]) -> None:
+    if isinstance(value, str) and shown != value:
+        found |= _hidden_parts(value, shown)
+    elif isinstance(value, dict) and isinstance(shown, dict):
+        for name, item in value.items():
+            _collect(item, shown.get(name), found)
+    elif isinstance(value, list | tuple) and isinstance(shown, list):
+        for item, masked in zip(value, shown, strict=False):
+            _collect(item, masked, found)
+    elif isinstance(value, dict | list | tuple) and shown == MASK:
+        for item in value.values() if isinstance(value, dict) else value:
+            _collect(item, MASK, found)
+    elif isinstance(value, int | float) and shown == MASK:
+        found.add(str(value))
 
 
-def _restore(edited: Any, stored: Any, shown: Any, path: str) -> Any:
-    if isinstance(edited, str) and MASK in edited:
-        if edited != shown:
-            raise BadInput(
-                f"{path} holds dots that stand for a hidden value. Enter the whole value, or leave it.", path
-            )
-        return stored
-    if isinstance(edited, Mapping):
-        return {key: _restore(item, _at(stored, key), _at(shown, key), f"{path}.{key}") for key, item in edited.items()}
-    if isinstance(edited, list):
-        return [_restore(item, _at(stored, n), _at(shown, n), f"{path}.{n}") for n, item in enumerate(edited)]
-    return edited
+def _hidden_parts(value: str, shown: Any) -> set[str]:
+    """Return what stands where the masks are: the whole value, or the password within an address."""
+    if not isinstance(shown, str) or shown == MASK:
+        return {value}
+    pattern = "(.*)".join(map(re.escape, shown.split(MASK)))
+    found = re.fullmatch(pattern, value, re.DOTALL) if shown.count(MASK) <= 3 else None
+    return set(found.groups()) if found else {value}
 
 
-def _at(value: Any, key: Any) -> Any:
-    if isinstance(value, Mapping):
-        return value.get(key)
-    if isinstance(value, list) and isinstance(key, int) and key < len(value):
-        return value[key]
-    return None
+def _spellings(value: str) -> list[str]:
+    escaped = json.dumps(value)[1:-1]
+    return [
+        value,
+        escaped,
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        quote(value),
+        quote_plus(value),
+    ]

@@ -80,9 +80,7 @@ class Child:
         row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
-        definition = REGISTRY.get(row["task"])
-        secret = definition.secret if definition is not None else ()
-        job = self._job = RunningJob(self._yard, row, self._wake.set, secret)
+        job = self._job = RunningJob(self._yard, row, self._wake.set)
         current.set(job)
         ending = self._attempt(row)
         current.set(None)
@@ -130,8 +128,6 @@ class Child:
         peak = _peak_bytes()
         full = replace(
             ending,
-            error=None if ending.error is None else job.mask(ending.error),
-            traceback=None if ending.traceback is None else job.mask(ending.traceback),
             progress={**job.progress},
             peak_memory_bytes=peak if peak > self._memory_bytes else None,
         )

@@ -18,8 +18,10 @@ from workers.domain.alarms import ACKNOWLEDGED, FIRING, RESOLVED, SILENCED
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound
 from workers.domain.ids import new_id
+from workers.domain.masking import mask_text
 from workers.domain.numbers import check_number
 from workers.domain.texts import check_text
+from workers.domain.untrusted import visible_line
 from workers.services import audit, conditions, deliveries, events
 from workers.services.conditions import Facts, Found
 from workers.services.telling import tell_kind
@@ -77,15 +79,21 @@ def observe(
 
 def acknowledge(yard: Yard, alert_id: str, note: str, actor: Actor) -> Row:
     """Say that somebody looks after it. Raises NotFound, BadInput, Conflict when it is resolved."""
-    check_text(note, "note", LONGEST_NOTE)
+    note = check_note(note)
     now = utcnow()
     values = {
         "status": ACKNOWLEDGED,
         "acknowledged_at": now,
         "acknowledged_by": str(actor),
-        "note": note.strip() or None,
+        "note": note or None,
     }
     return _by_person(yard, alert_id, actor, "alert.acknowledged", {**values, "silenced_until": None}, now)
+
+
+def check_note(note: str) -> str:
+    """Return a note as it is kept: one line without secrets. Raises BadInput when it is too long."""
+    check_text(note, "note", LONGEST_NOTE)
+    return visible_line(mask_text(note.strip()))[:LONGEST_NOTE]
 
 
 def silence(yard: Yard, alert_id: str, seconds: float, actor: Actor) -> Row:
@@ -178,8 +186,8 @@ def _calm(connection: Connection, yard: Yard, row: Row, rule: Row, now: datetime
 def _seen(before: Mapping[str, Any], rule: Row, one: Found, now: datetime) -> dict[str, Any]:
     history = [*json.loads(before["history"]), one.value][-KEPT_VALUES:]
     return {
-        "title": one.title,
-        "detail": one.detail,
+        "title": visible_line(mask_text(one.title)),
+        "detail": visible_line(mask_text(one.detail)),
         "link": one.link,
         "value": one.value,
         "threshold": rule["threshold"],

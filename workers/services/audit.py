@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, insert
 
 from workers.domain.actors import Actor
-from workers.domain.masking import mask
+from workers.domain.masked_edits import mask_change
+from workers.domain.untrusted import visible_json
 from workers.store.models import AuditEntry
 
 _AUDIT = cast(Table, AuditEntry.__table__)
 _INSERT = insert(_AUDIT)
+_JSON = frozenset({"payload", "conditions", "tags", "channels", "selection"})
 
 
 def record(
@@ -26,8 +28,13 @@ def record(
     now: datetime,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
+    secret: Collection[str] = (),
 ) -> None:
-    """Write one line: who, what, to what, before and after. Secrets are masked by the name of their key."""
+    """Write one line: who, what, to what, before and after. Secrets are masked, those that changed are marked.
+
+    `secret` are the names that the task in question declares.
+    """
+    shown = mask_change(_opened(before), _opened(after), secret)
     entry = {
         "at": now,
         "actor_kind": actor.kind,
@@ -35,11 +42,25 @@ def record(
         "action": action,
         "target_kind": target_kind,
         "target_id": target_id,
-        "before": _json(before),
-        "after": _json(after),
+        "before": _json(shown[0]),
+        "after": _json(shown[1]),
     }
     connection.execute(_INSERT, entry)
 
 
-def _json(values: Mapping[str, Any] | None) -> str | None:
-    return json.dumps(mask(dict(values)), ensure_ascii=False, default=str) if values else None
+def _opened(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    # These columns hold JSON as text.
+    return {name: _read(value) if name in _JSON else value for name, value in (values or {}).items()}
+
+
+def _read(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _json(values: Mapping[str, Any]) -> str | None:
+    return visible_json(values) if values else None

@@ -23,6 +23,7 @@ from workers.yard import Yard
 _TASKS = cast(Table, Task.__table__)
 _FRESH_SECONDS = 2.0
 _LONGEST_MESSAGE = 300
+_VALUE = "the value"  # what messages say in place of it: it may be a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def list_tasks(connection: Connection) -> Sequence[Row]:
 
 def compile_schema(schema: str) -> Any:
     """Make a validator of a JSON Schema text."""
-    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True)
+    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True, mask=_VALUE)
 
 
 def _sentence(error: Any) -> dict[str, str]:
@@ -110,4 +111,7 @@ def _sentence(error: Any) -> dict[str, str]:
         path, message = [*path, str(unexpected[0])], "is not a field of this task"
     if len(message) > _LONGEST_MESSAGE:
         message = message[:_LONGEST_MESSAGE] + "…"
-    return {"field": ".".join(["payload", *path]), "message": f"{'.'.join(path)} {message}" if path else message}
+    return {
+        "field": ".".join(["payload", *path]),
+        "message": f"{'.'.join(path)} {message.removeprefix(_VALUE).strip()}" if path else message,
+    }

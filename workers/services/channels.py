@@ -17,7 +17,9 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
 from workers.domain.mails import header_text
+from workers.domain.masking import mask_text
 from workers.domain.texts import check_text
+from workers.domain.untrusted import check_label, visible_line
 from workers.services import audit
 from workers.settings import Settings
 from workers.store import alerts
@@ -60,9 +62,7 @@ def get(connection: Connection, settings: Settings, channel_id: str) -> Channel:
 
 def create(yard: Yard, name: str, url: str, actor: Actor) -> Channel:
     """Make a channel. Raises BadInput for an address that cannot be used, Conflict when the name is taken."""
-    name = name.strip()
-    if not 1 <= len(check_text(name, "name")) <= 100:
-        raise BadInput("A channel's name has 1 to 100 characters.", field="name")
+    name = check_label(name, 100, words="A channel's name")
     check_text(url, "url")
     _check_target(yard.settings, url)
     now = utcnow()
@@ -111,7 +111,8 @@ def send(settings: Settings, channel: Channel, title: str, body: str, severity: 
     answer = " ".join([*told["refused"], told["answer"]]).strip() or (
         "taken" if is_taken else "not taken, without a word"
     )
-    return is_taken, answer.replace(channel.url, "…")[-LONGEST_ANSWER:]
+    shown = visible_line(mask_text(answer.replace(channel.url, "…")))
+    return is_taken, shown[-LONGEST_ANSWER:]
 
 
 def _check_target(settings: Settings, url: str) -> None:

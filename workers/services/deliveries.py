@@ -12,6 +12,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import NotFound, TaskyardError
 from workers.domain.ids import new_id
 from workers.domain.masking import mask_text
+from workers.domain.untrusted import visible_line
 from workers.services import channels
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
@@ -79,7 +80,6 @@ def send(yard: Yard, delivery_id: str) -> tuple[bool, str]:
         alert = alerts.get(connection, row["alert_id"])
     severity = "resolved" if row["about"] == "resolved" or alert is None else alert["severity"]
     taken, answer = _sent(yard, row, severity)
-    answer = mask_text(answer)
     with yard.database.write() as connection:
         alerts.settle(connection, delivery_id, row["tries"], _outcome(row, taken, answer, utcnow()))
     return taken, answer
@@ -106,7 +106,7 @@ def _sent(yard: Yard, row: Row, severity: str) -> tuple[bool, str]:
     except Exception as error:
         # Apprise has a hundred plug-ins; whatever one of them raises is an answer like any other.
         log.exception("the channel %s failed", channel.name)
-        return False, f"{type(error).__name__}: {error}"
+        return False, visible_line(mask_text(f"{type(error).__name__}: {error}".replace(channel.url, "…")))
 
 
 def _outcome(row: Row, taken: bool, answer: str, now: datetime) -> dict[str, object]:

@@ -17,10 +17,11 @@ from workers.domain.addresses import check_url
 from workers.domain.clock import check_instant, utcnow
 from workers.domain.errors import BadInput, TooLarge, Unavailable
 from workers.domain.ids import new_id
-from workers.domain.masking import MASK, restore
+from workers.domain.masked_edits import refuse_masks
+from workers.domain.masking import MASK
 from workers.domain.states import Status
 from workers.domain.texts import check_text
-from workers.services import catalogue
+from workers.services import catalogue, secret_fields
 from workers.services.catalogue import CataloguedTask
 from workers.services.telling import push, tell
 from workers.store import jobs
@@ -151,8 +152,9 @@ def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -
     if not isinstance(new.payload, Mapping):
         raise BadInput("The payload must be a JSON object.", field="payload")
     payload = payloads.dump(new.payload)
-    if MASK in payload:
-        restore(new.payload, {})  # dots that stand for a hidden value were copied from a screen
+    secret = secret_fields.fields_of(task.row["secret_fields"])
+    if MASK in payload or "u2022" in payload:
+        refuse_masks(new.payload, secret)
     task.check(cast(dict[str, Any], new.payload))
     defaults = task.row
     priority = names.check_priority(new.priority or defaults["priority"])
@@ -164,6 +166,7 @@ def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -
         queue=queue,
         priority=priority,
         payload=payload,
+        search_text=secret_fields.search_text(payload, new.payload, new.idempotency_key, secret),
         status=str(Status.SCHEDULED if scheduled_for and scheduled_for > now else Status.PENDING),
         scheduled_for=scheduled_for,
         max_retries=_retries(new.max_retries, defaults["max_retries"], priority),

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, select
 
 from workers.domain import payloads
 from workers.domain.clock import utcnow
-from workers.domain.masking import mask_text
 from workers.domain.retrying import delay_seconds, tries_left
 from workers.domain.states import Status
+from workers.domain.untrusted import visible
+from workers.services import secret_fields
 from workers.services.callbacks import job_ended
 from workers.services.telling import tell
 from workers.store import attempts, jobs
@@ -28,6 +29,7 @@ _CLEARED = dict.fromkeys(
 )
 LONGEST_ERROR = 4_000
 LONGEST_TRACEBACK = 64_000
+_LONGEST = {"traceback": LONGEST_TRACEBACK}
 
 
 class Refused(Enum):
@@ -133,6 +135,7 @@ def _end(connection: Connection, row: Row, ending: Ending, now: datetime) -> Row
     run_ms = _milliseconds(row["started_at"], now)
     wait_ms = _milliseconds(row["pending_at"] or row["created_at"], row["started_at"])
     values = {**ending.progress, **values, "run_ms": run_ms, "wait_ms": wait_ms, "heartbeat_at": now}
+    values |= _shown(connection, row, values)
     after = jobs.transition(
         connection,
         row["id"],
@@ -152,13 +155,22 @@ def _end(connection: Connection, row: Row, ending: Ending, now: datetime) -> Row
     return after
 
 
+def _shown(connection: Connection, row: Row, values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the words of an ending as they are kept: masked, nothing unseen, then cut."""
+    words = {name: values[name] for name in ("error", "traceback", "skipped_reason") if values.get(name)}
+    if not words:
+        return {}
+    masker = secret_fields.masker_of(connection, row)
+    return {name: _cut(visible(masker.text(text)), _LONGEST.get(name, LONGEST_ERROR)) for name, text in words.items()}
+
+
 def _consequence(row: Row, ending: Ending, now: datetime) -> tuple[Status, str, dict[str, Any]]:
     if ending.outcome in {"completed", "skipped"}:
         values = {"completed_at": now, "result": ending.result, "progress": 100.0}
         return Status.COMPLETED, ending.outcome, values | _skipped(ending)
     if ending.outcome == "canceled":
-        return Status.CANCELED, "canceled", {"canceled_at": now, "error": _cut(ending.error, LONGEST_ERROR)}
-    failure = {"error": _cut(ending.error, LONGEST_ERROR), "traceback": _cut(ending.traceback, LONGEST_TRACEBACK)}
+        return Status.CANCELED, "canceled", {"canceled_at": now, "error": _text(ending.error)}
+    failure = {"error": _text(ending.error), "traceback": _text(ending.traceback)}
     if ending.permanent or not tries_left(row["attempt"], row["max_retries"]):
         return Status.FAILED, ending.outcome, {**failure, "failed_at": now, "next_retry_at": None}
     wait = ending.retry_after_seconds
@@ -169,13 +181,14 @@ def _consequence(row: Row, ending: Ending, now: datetime) -> tuple[Status, str, 
 
 
 def _skipped(ending: Ending) -> dict[str, Any]:
-    return {"skipped_reason": _cut(ending.error or "skipped", LONGEST_ERROR)} if ending.outcome == "skipped" else {}
+    return {"skipped_reason": _text(ending.error or "skipped")} if ending.outcome == "skipped" else {}
 
 
-def _cut(text: str | None, longest: int) -> str | None:
-    if text is None:
-        return None
-    text = mask_text(text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode())
+def _text(text: str | None) -> str | None:
+    return None if text is None else text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+
+
+def _cut(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     return f"{text[: longest // 2]}\n… {len(text) - longest:,} characters left out …\n{text[-longest // 2 :]}"

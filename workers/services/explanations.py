@@ -11,8 +11,10 @@ from sqlalchemy import Connection, func, select
 
 from workers.domain.clock import rfc3339
 from workers.domain.explain import WaitFacts, sentence
+from workers.domain.masking import mask_text
 from workers.domain.names import SYSTEM_QUEUES
 from workers.domain.states import Status
+from workers.domain.untrusted import visible
 from workers.services import statistics
 from workers.store import queues, workers
 from workers.store.jobs import JOBS
@@ -38,7 +40,7 @@ def _facts(connection: Connection, job: Row, now: datetime, heartbeat_seconds: f
         "due_at": job["due_at"],
         "attempt": job["attempt"],
         "max_retries": job["max_retries"],
-        "error": job["error"],
+        "error": visible(mask_text(job["error"])) if job["error"] else None,
     }
     if status != Status.PENDING:
         return WaitFacts(**basic)

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError
+from workers.domain.masking import mask_text
 from workers.domain.names import SYSTEM_QUEUES
 from workers.store import workers as worker_rows
 from workers.store.migrate import current_revision, newest_revision
@@ -76,5 +77,5 @@ def _trouble(part: Callable[[], Any]) -> str | None:
     try:
         answer = part()
     except (TaskyardError, RedisError, SQLAlchemyError, OSError) as error:
-        return str(error)
+        return mask_text(str(error))
     return answer if isinstance(answer, str) else None

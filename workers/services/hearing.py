@@ -19,9 +19,11 @@ from workers.domain.clock import parse_instant, rfc3339, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.ids import new_id
 from workers.domain.mapping import fill, hears, holds
-from workers.domain.masking import mask
-from workers.services import audit, enqueueing, statistics
+from workers.domain.masking import JobMasker, mask, mask_result
+from workers.domain.untrusted import visible_json
+from workers.services import audit, enqueueing, secret_fields, statistics
 from workers.services.enqueueing import NewJob
+from workers.services.secret_fields import Declared
 from workers.services.telling import tell_kind
 from workers.store import jobs, trigger_rows
 from workers.store.types import Row
@@ -116,11 +118,23 @@ def _prepared(
         return None, error.message[:1000]
 
 
-def _kept(facts: Mapping[str, Any]) -> str:
-    text = json.dumps(mask(dict(facts)), ensure_ascii=False, default=str)
+def _kept(connection: Connection, facts: Mapping[str, Any]) -> str:
+    text = visible_json(shown_facts(facts, secret_fields.declared(connection)))
     if len(text) <= KEPT_FACTS:
         return text
     return json.dumps({name: facts.get(name) for name in ("name", "at", "actor", "job_id")} | {"is_cut": True})
+
+
+def shown_facts(facts: Mapping[str, Any], declared: Declared) -> dict[str, Any]:
+    """Return the facts of a firing with their secrets masked; the result of a job keeps its data."""
+    job = facts.get("job")
+    shown: dict[str, Any] = mask({name: value for name, value in facts.items() if name != "job"}, declared.any_task)
+    if not isinstance(job, Mapping):
+        return shown if "job" not in facts else {**shown, "job": job}
+    secret = declared[str(job.get("task"))]
+    masker = JobMasker(job.get("payload"), secret)
+    told = masker.value({name: value for name, value in job.items() if name != "result"})
+    return {**shown, "job": {**told, "result": mask_result(job.get("result"), secret)}}
 
 
 def _fire(
@@ -139,7 +153,7 @@ def _fire(
         trigger_rows.pass_over(connection, row["id"])
         return False
     told = {"id": new_id(now), "trigger_id": row["id"], "at": now, "depth": depth, "detail": refusal, "job_id": None}
-    told |= {"facts": _kept(facts), "outcome": "refused"}
+    told |= {"facts": _kept(connection, facts), "outcome": "refused"}
     changed: dict[str, Any] = {"last_fired_at": now, "passed_over": 0}
     if depth >= LONGEST_CHAIN:
         why = f"It fed itself: a chain of {depth} firings led to this event."

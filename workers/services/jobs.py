@@ -18,10 +18,10 @@ from workers.domain import payloads
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
-from workers.domain.masking import restore
+from workers.domain.masked_edits import mask_change, restore
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue, rq_id
 from workers.domain.states import FINAL, WAITING, Status
-from workers.services import audit, catalogue, files
+from workers.services import audit, catalogue, files, secret_fields
 from workers.services.enqueueing import (
     Enqueued,
     NewJob,
@@ -31,7 +31,6 @@ from workers.services.enqueueing import (
 )
 from workers.services.telling import push, tell
 from workers.store import jobs
-from workers.store.secret_fields import secret_names
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -63,6 +62,7 @@ def retry(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | No
         row = get(connection, job_id)
         refuse_system_queue(row)
         _require(row, {Status.FAILED, Status.CANCELED}, "Only failed and canceled jobs can be retried")
+        payload = _restored(connection, row, payload)
         after = _moved(connection, row, Status.PENDING, "retried", now, actor, _next_attempt(yard, row, payload, now))
         if payload is not None:
             _note_edit(connection, row, after, now, actor)
@@ -118,11 +118,12 @@ def run_again(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] 
     """Make a new job like a completed one, linked to it. Raises NotFound, BadInput, Conflict."""
     with yard.database.read() as connection:
         row = get(connection, job_id)
+        payload = _restored(connection, row, payload)
     refuse_system_queue(row)
     _require(row, FINAL, "It has not ended yet")
     new = NewJob(
         task=row["task"],
-        payload=_restored(yard, row, payload) if payload is not None else payloads.load(row["payload"]),
+        payload=payload if payload is not None else payloads.load(row["payload"]),
         queue=row["queue"],
         priority=row["priority"],
         max_retries=row["max_retries"],
@@ -171,24 +172,32 @@ def _next_attempt(yard: Yard, row: Row, payload: Mapping[str, Any] | None, now: 
     values = {**FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
     text = row["payload"]
     if payload is not None:
-        payload = _restored(yard, row, payload)
-        text = values["payload"] = catalogue.get_task(yard, row["task"]).write(payload)
+        task = catalogue.get_task(yard, row["task"])
+        text = values["payload"] = task.write(payload)
+        names = secret_fields.fields_of(task.row["secret_fields"])
+        values["search_text"] = secret_fields.search_text(text, payload, row["idempotency_key"], names)
     with suppress(Exception):  # a task that is gone has no unique rule any more
         values["unique_key"] = unique_key(catalogue.get_task(yard, row["task"]), text)
     return values
 
 
-def _restored(yard: Yard, row: Row, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an edited payload with the secrets that were shown as dots and left so."""
-    with yard.database.read() as connection:
-        secret = secret_names(connection).get(row["task"], ())
-    restored: dict[str, Any] = restore(dict(payload), payloads.load(row["payload"]), secret)
+def _restored(connection: Connection, row: Row, payload: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return an edited payload with the stored secrets where their masks were left alone. Raises BadInput."""
+    if payload is None:
+        return None
+    names = secret_fields.of_task(connection, row["task"])
+    restored: Mapping[str, Any] = restore(payload, payloads.load(row["payload"]), names, names)
     return restored
 
 
 def _note_edit(connection: Connection, row: Row, after: Row, now: datetime, actor: Actor) -> None:
     if row["payload"] != after["payload"]:
-        detail = {"before": payloads.load(row["payload"]), "after": payloads.load(after["payload"])}
+        edit = mask_change(
+            {"payload": payloads.load(row["payload"])},
+            {"payload": payloads.load(after["payload"])},
+            secret_fields.of_task(connection, row["task"]),
+        )
+        detail = {name: shown["payload"] for name, shown in zip(("before", "after"), edit, strict=True)}
         jobs.note(connection, after, "payload_edited", now, actor=str(actor), detail=detail)
 
 

@@ -14,7 +14,9 @@ from sqlalchemy import Connection, text
 
 from workers.broker import outgoing
 from workers.domain.clock import parse_instant
+from workers.domain.masking import mask_text
 from workers.domain.states import Status
+from workers.domain.untrusted import visible_line
 from workers.services import statistics
 from workers.settings import Settings
 from workers.store.database import Database, sqlite_file
@@ -67,7 +69,7 @@ def probe(settings: Settings) -> dict[str, Any]:
             error = f"it answered {answer.status_code}"
     except (httpx.HTTPError, outgoing.Refused, OSError) as fault:
         error = str(fault) or type(fault).__name__
-    return {"probe_ms": (time.perf_counter() - began) * 1000, "probe_error": error}
+    return {"probe_ms": (time.perf_counter() - began) * 1000, "probe_error": error and visible_line(mask_text(error))}
 
 
 def database_bytes(connection: Connection, database: Database) -> int | None:

@@ -18,6 +18,8 @@ from sqlalchemy import Connection
 from workers.domain.actors import SYSTEM, Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
+from workers.domain.masking import mask_text
+from workers.domain.untrusted import visible_line
 from workers.services import alerting, audit, carrying, delivery, events, measuring, stuck
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.telling import tell_kind
@@ -65,7 +67,7 @@ def sweep(yard: Yard, now: datetime | None = None) -> Sweep:
     step("workers", lambda: _mark_workers(yard, moment, done))
     step("numbers", lambda: numbers.update(measuring.measure(yard, moment, done.reset + done.failed)))
     step("alerts", lambda: alerting.evaluate(yard, numbers, done, moment))
-    done.error = "; ".join(faults) or None
+    done.error = visible_line(mask_text("; ".join(faults))) or None
     took = int((time.perf_counter() - began) * 1000)
     with yard.database.write() as connection:
         sweeps.add(connection, {"at": moment, "took_ms": took, **asdict(done)})

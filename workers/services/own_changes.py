@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Delete, Insert, Table, Update, event
 from workers.domain.errors import BadInput
 from workers.domain.mapping import hears
 from workers.domain.masking import mask
-from workers.services import events
+from workers.services import events, secret_fields
 from workers.store import trigger_rows
 from workers.store.database import Database
 
@@ -40,7 +40,7 @@ def watch(database: Database) -> None:
         operation = "inserted" if statement.is_insert else "updated" if statement.is_update else "deleted"
         name = f"data.{statement.table.name}.{operation}"
         if any(hears(pattern, name) for pattern in seen["patterns"]):
-            values = _values(statement.table, result)
+            values = _values(connection, statement.table, result)
             told = {
                 "table": str(statement.table.name),
                 "operation": operation,
@@ -70,10 +70,10 @@ def plain(value: Any) -> Any:
         return None
 
 
-def _values(table: Table, result: Any) -> dict[str, Any]:
+def _values(connection: Connection, table: Table, result: Any) -> dict[str, Any]:
     parameters = (result.context.compiled_parameters or [{}])[0]
     values = {name: _opened(value) for name, value in parameters.items() if name in table.columns}
-    masked: dict[str, Any] = mask(values)
+    masked: dict[str, Any] = mask(values, secret_fields.declared(connection).any_task)
     return masked
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table, select, update
 
 from workers.domain.clock import utcnow
 from workers.registry import TaskDefinition
@@ -14,6 +14,7 @@ from workers.services import schedules
 from workers.services.telling import tell_kind
 from workers.store import queues
 from workers.store.dialects import upsert
+from workers.store.jobs import JOBS
 from workers.store.models import Task
 from workers.yard import Yard
 
@@ -33,6 +34,10 @@ def publish(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
         for definition in definitions.values():
             row = _row(definition)
             before = known.get(definition.name)
+            if before is not None and before["secret_fields"] != row["secret_fields"]:
+                # What was searched until now may be secret from now on.
+                hidden = update(JOBS).where(JOBS.c.task == definition.name).values(search_text="")
+                connection.execute(hidden)
             if before is None or any(before[name] != value for name, value in row.items()):
                 statement = upsert(connection, _TASKS, ["name"], _COLUMNS)
                 connection.execute(statement, {**row, "published_at": now})

@@ -15,6 +15,7 @@ from workers.domain.errors import BadInput, NotFound
 from workers.domain.ids import new_id
 from workers.domain.numbers import check_flag, check_number
 from workers.domain.texts import check_text
+from workers.domain.untrusted import check_label
 from workers.services import audit, channels
 from workers.store import alerts
 from workers.store.types import Row
@@ -118,8 +119,8 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
             checked[name] = check_number(name, checked[name], 0, _most(name))
     if checked.get("severity", "info") not in SEVERITIES:
         raise BadInput(f"A severity is one of {', '.join(SEVERITIES)}.", field="severity")
-    if "name" in checked and not 1 <= len(check_text(checked["name"], "name").strip()) <= 100:
-        raise BadInput("A name has 1 to 100 characters.", field="name")
+    if "name" in checked:
+        checked["name"] = check_label(checked["name"], 100)
     check_text(checked.get("scope", ""), "scope", 200)
     if "is_enabled" in checked:
         check_flag("is_enabled", checked["is_enabled"])

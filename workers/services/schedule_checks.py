@@ -14,6 +14,7 @@ from workers.domain.errors import BadInput
 from workers.domain.firing import MISSED, MOST_CAUGHT_UP, OVERLAPS
 from workers.domain.numbers import check_flag, check_number, check_whole
 from workers.domain.texts import check_text
+from workers.domain.untrusted import check_label
 from workers.services import catalogue
 from workers.services.enqueueing import check_open
 from workers.yard import Yard
@@ -49,9 +50,7 @@ def checked(yard: Yard, values: Mapping[str, Any], now: datetime, *, may_be_rese
 
     One from before queues were reserved can still be disabled: then it `may_be_reserved`.
     """
-    name = str(values.get("name") or "").strip()
-    if not 1 <= len(check_text(name, "name")) <= 100:
-        raise BadInput("A name has 1 to 100 characters.", field="name")
+    name = check_label(str(values.get("name") or ""), 100)
     rhythm = checked_rhythm(values, now)
     if rhythm.starts_at and rhythm.ends_at and rhythm.ends_at <= rhythm.starts_at:
         raise BadInput("It ends before it starts.", field="ends_at")
@@ -130,4 +129,6 @@ def _tags(value: Any) -> str:
     tags = list(dict.fromkeys(check_text(one, "tags").strip() for one in value))
     if len(tags) > 20 or any(not 1 <= len(one) <= 40 or '"' in one or "\\" in one for one in tags):
         raise BadInput("At most 20 tags, each of 1 to 40 characters without quotes.", field="tags")
+    for one in tags:
+        check_label(one, 40, "tags", "A tag")
     return json.dumps(tags, ensure_ascii=False)

@@ -16,13 +16,13 @@ from workers.domain.clock import rfc3339, utcnow
 from workers.domain.cron import Rhythm
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
-from workers.domain.masking import mask, restore
+from workers.domain.masked_edits import refuse_masks, restore
+from workers.domain.masking import mask
 from workers.registry import TaskDefinition
-from workers.services import audit, carrying
+from workers.services import audit, carrying, secret_fields
 from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, checked, checked_rhythm
 from workers.services.telling import tell_kind
 from workers.store import schedules
-from workers.store.secret_fields import secret_names
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -63,14 +63,21 @@ def get(connection: Connection, schedule_id: str) -> Row:
     return row
 
 
-def create(yard: Yard, values: Mapping[str, Any], actor: Actor) -> Row:
-    """Make a schedule. Raises BadInput for what cannot be used, Conflict when the name is taken."""
+def create(yard: Yard, values: Mapping[str, Any], actor: Actor, copy_of: str | None = None) -> Row:
+    """Make a schedule. Raises BadInput for what cannot be used, Conflict when the name is taken.
+
+    `copy_of` names the schedule whose secrets stand behind the masks in the payload.
+    """
     now = utcnow()
+    if copy_of is not None:
+        with yard.database.read() as connection:
+            values = _restored(connection, get(connection, copy_of), values)
     row = _new_row(yard, values, now, str(actor))
     with yard.database.write() as connection:
         if not schedules.add(connection, row):
             raise Conflict(f"There is a schedule {row['name']!r} already.", state="taken")
-        audit.record(connection, actor, "schedule.created", "schedule", row["id"], now, None, as_json(row))
+        secret = secret_fields.of_task(connection, row["task"])
+        audit.record(connection, actor, "schedule.created", "schedule", row["id"], now, None, as_json(row, secret))
     _carry_and_tell(yard, row)
     return row
 
@@ -83,8 +90,7 @@ def change(yard: Yard, schedule_id: str, values: Mapping[str, Any], actor: Actor
     now = utcnow()
     with yard.database.read() as connection:
         before = get(connection, schedule_id)
-        secret = secret_names(connection).get(before["task"], ())
-    values = _with_secrets(values, before, secret)
+        values = _restored(connection, before, values)
     wanted = {**_given(before), **values}
     if set(values) & set(RHYTHM):
         wanted |= {name: values.get(name) for name in RHYTHM}
@@ -101,10 +107,9 @@ def change(yard: Yard, schedule_id: str, values: Mapping[str, Any], actor: Actor
         if "name" in changed and schedules.name_is_taken(connection, changed["name"], schedule_id):
             raise Conflict(f"There is a schedule {changed['name']!r} already.", state="taken")
         _keep(connection, before, after)
-        shown = as_json(before, secret), as_json(after, secret)
-        differing = [name for name in shown[1] if before.get(name) != after.get(name)]
-        told = ({name: one[name] for name in differing} for one in shown)
-        audit.record(connection, actor, "schedule.changed", "schedule", schedule_id, now, *told)
+        audit.record(
+            connection, actor, "schedule.changed", "schedule", schedule_id, now, *_edit(connection, before, after)
+        )
     _carry_and_tell(yard, after)
     return after
 
@@ -119,7 +124,8 @@ def remove(yard: Yard, schedule_id: str, actor: Actor) -> None:
                 state="declared",
             )
         schedules.remove(connection, schedule_id)
-        audit.record(connection, actor, "schedule.deleted", "schedule", schedule_id, utcnow(), as_json(row))
+        shown = as_json(row, secret_fields.of_task(connection, row["task"]))
+        audit.record(connection, actor, "schedule.deleted", "schedule", schedule_id, utcnow(), shown)
     carrying.drop(yard, schedule_id)
     tell_kind(yard, "schedule", schedule_id, "deleted")
 
@@ -173,20 +179,36 @@ def declare(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
     return changed
 
 
-def _with_secrets(values: Mapping[str, Any], before: Row, secret: Collection[str]) -> dict[str, Any]:
-    """Return changes in which masks that were left as they were shown stand for what is stored."""
-    if "payload" not in values:
-        return dict(values)
-    return {**values, "payload": restore(values["payload"], payloads.load(before["payload"]), secret)}
-
-
-def as_json(row: Row, secret: Collection[str] = ()) -> dict[str, Any]:
-    """Return a schedule JSON-ready, with the secrets of its payload masked; `secret` are those its task declares."""
+def as_json(row: Row, secret: Collection[str]) -> dict[str, Any]:
+    """Make a schedule JSON-ready, with the secrets of its payload masked; `secret` are the names its task declares."""
     told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
     told |= {"payload": mask(payloads.load(row["payload"]), secret), "tags": json.loads(row["tags"])}
     told["description"] = cron.describe(rhythm_of(row))
     del told["declared_hash"]
     return told
+
+
+def _restored(connection: Connection, row: Row, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values with the stored secrets where their masks were left alone. Raises BadInput."""
+    if not isinstance(values.get("payload"), Mapping):
+        return values
+    if values.get("task", row["task"]) != row["task"]:
+        # Another task could show what it is given.
+        refuse_masks(values["payload"], secret_fields.of_task(connection, row["task"]))
+        return values
+    names = secret_fields.of_task(connection, row["task"])
+    return {**values, "payload": restore(values["payload"], payloads.load(row["payload"]), names, names)}
+
+
+def _edit(connection: Connection, before: Row, after: Row) -> tuple[dict[str, Any], dict[str, Any], frozenset[str]]:
+    """Return what a change made of a schedule, and the names that are secret in it."""
+    secret = secret_fields.of_task(connection, before["task"]) | secret_fields.of_task(connection, after["task"])
+    shown = as_json(before, secret), as_json(after, secret)
+    differing = [name for name in shown[1] if shown[0][name] != shown[1][name]]
+    told = tuple({name: one[name] for name in differing} for one in shown)
+    if before["payload"] != after["payload"]:
+        told = tuple({**one, "payload": row["payload"]} for one, row in zip(told, (before, after), strict=True))
+    return told[0], told[1], secret
 
 
 def _new_row(yard: Yard, values: Mapping[str, Any], now: datetime, maker: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, NotFound
 from workers.domain.ids import new_id
-from workers.domain.texts import check_text
+from workers.domain.untrusted import check_label
 from workers.services import audit
 from workers.services.users import check_role
 from workers.store import tokens
@@ -24,8 +24,7 @@ _TOUCH_EVERY = timedelta(minutes=1)
 
 def create(yard: Yard, name: str, role: str, expires_at: datetime | None, actor: Actor) -> str:
     """Make a token; the secret, which cannot be read again. Raises BadInput."""
-    if not 1 <= len(check_text(name, "name").strip()) <= 64:
-        raise BadInput("A token's name has 1 to 64 characters.", field="name")
+    name = check_label(name, 64, words="A token's name")
     now = utcnow()
     if expires_at is not None and expires_at <= now:
         raise BadInput("The token would already have expired.", field="expires_at")

@@ -15,14 +15,14 @@ from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
 from workers.domain.mapping import check_conditions, fill, hears, holds
-from workers.domain.masking import mask, restore
+from workers.domain.masked_edits import refuse_masks, restore
+from workers.domain.masking import mask
 from workers.domain.numbers import check_flag, check_number, check_whole
-from workers.domain.texts import check_text
-from workers.services import audit, catalogue, events
+from workers.domain.untrusted import check_label
+from workers.services import audit, catalogue, events, secret_fields
 from workers.services.enqueueing import check_open
 from workers.services.telling import tell_kind
 from workers.store import trigger_rows
-from workers.store.secret_fields import secret_names
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -61,11 +61,14 @@ def create(yard: Yard, values: Mapping[str, Any], actor: Actor) -> Row:
     if odd:
         raise BadInput(f"A trigger has no {odd[0]} that can be set.", field=odd[0])
     row: dict[str, Any] = {**_checked(yard, {**DEFAULTS, **values}), "id": new_id(now), "stopped_reason": None}
+    refuse_masks(values.get("payload", {}))
+    refuse_masks(values.get("conditions", {}), field="conditions")
     row |= {"last_fired_at": None, "passed_over": 0, "created_at": now, "created_by": str(actor), "updated_at": now}
     with yard.database.write() as connection:
         if not trigger_rows.add(connection, row):
             raise Conflict(f"There is a trigger {row['name']!r} already.", state="taken")
-        audit.record(connection, actor, "trigger.created", "trigger", row["id"], now, None, as_json(row))
+        shown = as_json(row, secret_fields.of_task(connection, row["task"]))
+        audit.record(connection, actor, "trigger.created", "trigger", row["id"], now, None, shown)
     tell_kind(yard, "trigger", row["id"], "changed")
     return row
 
@@ -78,9 +81,7 @@ def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor)
     now = utcnow()
     with yard.database.read() as connection:
         before = get(connection, trigger_id)
-        secret = secret_names(connection).get(before["task"], ())
-    if "payload" in values:
-        values = {**values, "payload": restore(values["payload"], payloads.load(before["payload"]), secret)}
+        values = _restored(connection, before, values)
     given = {name: before[name] for name in FIELDS}
     given |= {"conditions": json.loads(before["conditions"]), "payload": payloads.load(before["payload"])}
     only_disables = set(values) == {"enabled"} and not values["enabled"]
@@ -93,11 +94,10 @@ def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor)
         if "name" in changed and trigger_rows.name_is_taken(connection, changed["name"], trigger_id):
             raise Conflict(f"There is a trigger {changed['name']!r} already.", state="taken")
         trigger_rows.change(connection, trigger_id, changed)
+        shown = {name: before[name] for name in changed}
         after = get(connection, trigger_id)
-        shown = [
-            {name: value for name, value in as_json(row, secret).items() if name in changed} for row in (before, after)
-        ]
-        audit.record(connection, actor, "trigger.changed", "trigger", trigger_id, now, *shown)
+        secret = secret_fields.of_task(connection, before["task"]) | secret_fields.of_task(connection, after["task"])
+        audit.record(connection, actor, "trigger.changed", "trigger", trigger_id, now, shown, changed, secret)
     tell_kind(yard, "trigger", trigger_id, "changed")
     return after
 
@@ -107,7 +107,8 @@ def remove(yard: Yard, trigger_id: str, actor: Actor) -> None:
     with yard.database.write() as connection:
         row = get(connection, trigger_id)
         trigger_rows.remove(connection, trigger_id)
-        audit.record(connection, actor, "trigger.deleted", "trigger", trigger_id, utcnow(), as_json(row))
+        shown = as_json(row, secret_fields.of_task(connection, row["task"]))
+        audit.record(connection, actor, "trigger.deleted", "trigger", trigger_id, utcnow(), shown)
     tell_kind(yard, "trigger", trigger_id, "deleted")
 
 
@@ -119,23 +120,41 @@ def attempt(yard: Yard, row: Row, facts: Mapping[str, Any]) -> dict[str, Any]:
         return {"fires": False, "why": "Its conditions do not hold.", "payload": None}
     try:
         payload = fill(payloads.load(row["payload"]), facts)
-        catalogue.get_task(yard, row["task"]).write(payload)
+        task = catalogue.get_task(yard, row["task"])
+        task.write(payload)
     except BadInput as error:
         return {"fires": False, "why": error.message, "payload": None}
-    return {"fires": True, "why": f"It would run {row['task']}.", "payload": mask(payload)}
+    shown = mask(payload, secret_fields.fields_of(task.row["secret_fields"]))
+    return {"fires": True, "why": f"It would run {row['task']}.", "payload": shown}
 
 
-def as_json(row: Row, secret: Collection[str] = ()) -> dict[str, Any]:
-    """Return a trigger JSON-ready, with the secrets of its mapping masked; `secret` are those its task declares."""
+def as_json(row: Row, secret: Collection[str]) -> dict[str, Any]:
+    """Make a trigger JSON-ready, with its secrets masked; `secret` are the names that its task declares."""
     told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
     del told["hears_jobs"]
-    return told | {"conditions": json.loads(row["conditions"]), "payload": mask(payloads.load(row["payload"]), secret)}
+    return told | {
+        "conditions": mask(json.loads(row["conditions"]), secret),
+        "payload": mask(payloads.load(row["payload"]), secret),
+    }
+
+
+def _restored(connection: Connection, row: Row, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the values with the stored secrets where their masks were left alone. Raises BadInput."""
+    names = secret_fields.of_task(connection, row["task"])
+    restored = dict(values)
+    for field in ("conditions", "payload"):
+        if not isinstance(values.get(field), Mapping):
+            continue
+        if field == "payload" and values.get("task", row["task"]) != row["task"]:
+            # Another task could show what it is given.
+            refuse_masks(values[field], names)
+        else:
+            restored[field] = restore(values[field], payloads.load(row[field]), names, names, field)
+    return restored
 
 
 def _checked(yard: Yard, values: Mapping[str, Any], *, may_be_reserved: bool = False) -> dict[str, Any]:
-    name = str(values.get("name") or "").strip()
-    if not 1 <= len(check_text(name, "name")) <= 100:
-        raise BadInput("A name has 1 to 100 characters.", field="name")
+    name = check_label(str(values.get("name") or ""), 100)
     if values["kind"] not in KINDS:
         raise BadInput(f"A kind is one of {', '.join(KINDS)}.", field="kind")
     if not isinstance(values["payload"], Mapping):

@@ -6,9 +6,7 @@ state, and the runs are merged.
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -26,27 +24,20 @@ from sqlalchemy import (
     union_all,
 )
 
-from workers.domain import payloads
-from workers.domain.errors import Unavailable
 from workers.domain.filters import JobFilter
 from workers.domain.ids import first_id, is_id
-from workers.domain.masking import mask, mask_text
 from workers.domain.states import Status
-from workers.store import cursors, offload
+from workers.store import cursors
 from workers.store.jobs import JOBS
 from workers.store.models import Task
-from workers.store.secret_fields import secret_names
 from workers.store.types import Row
 
 SEARCHED_ROWS = 20_000
 COUNT_CAP = 10_000
 MAX_PAGE_CHARACTERS = 2_000_000  # of payloads, results and tracebacks on a page that carries them
-_FIRST_BATCH, _LARGEST_BATCH = 20, 200
-_SMALL_BATCH_CHARACTERS = 200_000
-SEARCH_SECONDS = 5.0
 SHORT_PAYLOAD = 400  # characters; a list carries no longer ones
 _MOST_RUNS = 350  # SQLite joins at most 500 selects
-_HEAVY = {"payload", "traceback", "result"}
+_HEAVY = {"payload", "search_text", "traceback", "result"}
 _SHORT = case((func.length(JOBS.c.payload) <= SHORT_PAYLOAD, JOBS.c.payload), else_=None).label("short_payload")
 _LIGHT = (*(column for column in JOBS.columns if column.name not in _HEAVY), _SHORT)
 _LENGTH = sum((func.coalesce(func.length(JOBS.c[name]), 0) for name in sorted(_HEAVY)), literal(0)).label("length")
@@ -73,11 +64,7 @@ def jobs_page(
     """
     direction, place = cursors.read(cursor) if cursor else ("o", None)
     columns = (JOBS.c.id, _LENGTH) if full else _LIGHT
-    if _scans(wanted):
-        found = _search(connection, wanted, direction, place, limit + 1)
-        listed = select(*columns).where(JOBS.c.id.in_(found)).order_by(_along(JOBS.c.id, direction))
-    else:
-        listed = _chosen(connection, wanted, columns, direction, place, limit + 1)
+    listed = _chosen(connection, wanted, columns, direction, place, limit + 1)
     rows: list[Row] = list(connection.execute(listed).mappings())
     more, rows = len(rows) > limit, rows[:limit]
     if full:
@@ -106,9 +93,6 @@ def _full_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
 
 def count_matching(connection: Connection, wanted: JobFilter, cap: int = COUNT_CAP) -> tuple[int, bool]:
     """Count the jobs that fit, up to a cap; the second value says whether the cap was reached."""
-    if _scans(wanted):
-        found = len(_search(connection, wanted, "o", None, cap + 1))
-        return min(found, cap), found > cap
     inner = _chosen(connection, wanted, (JOBS.c.id,), "o", None, cap + 1).subquery()
     n = connection.execute(select(func.count()).select_from(inner)).scalar_one()
     return min(n, cap), n > cap
@@ -119,10 +103,7 @@ def ids_matching(
 ) -> tuple[list[str], str | None]:
     """List ids of jobs that fit, newest first, a slice at a time; the cursor of the next slice, or None at the end."""
     place = cursors.read(cursor)[1] if cursor else None
-    if _scans(wanted):
-        ids = _search(connection, wanted, "o", place, limit)
-    else:
-        ids = list(connection.execute(_chosen(connection, wanted, (JOBS.c.id,), "o", place, limit)).scalars())
+    ids = list(connection.execute(_chosen(connection, wanted, (JOBS.c.id,), "o", place, limit)).scalars())
     return ids, cursors.write("o", ids[-1]) if len(ids) == limit else None
 
 
@@ -140,7 +121,6 @@ def _chosen(
     direction: str,
     place: str | None,
     limit: int,
-    beyond: str | None = None,
 ) -> Select[Any]:
     wanted = replace(wanted, task=_names(connection, wanted.task))
     bounds = _bounds(wanted)
@@ -150,8 +130,6 @@ def _chosen(
     statement = select(*columns).order_by(_along(JOBS.c.id, direction)).limit(limit)
     if _scans(wanted):
         near = _merged(runs, direction, SEARCHED_ROWS)
-        if beyond is not None:
-            statement = statement.where(JOBS.c.id < beyond if direction == "o" else JOBS.c.id > beyond)
         return statement.where(JOBS.c.id.in_(near), _text(wanted.q or ""))
     return (
         statement.where(*runs[0]) if len(runs) == 1 else statement.where(JOBS.c.id.in_(_merged(runs, direction, limit)))
@@ -224,46 +202,12 @@ def _scans(wanted: JobFilter) -> bool:
 
 def _text(words: str) -> ColumnElement[bool]:
     pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    searched = (JOBS.c.id, JOBS.c.task, JOBS.c.payload, JOBS.c.error, JOBS.c.message, JOBS.c.idempotency_key)
+    # What callers may not see must not answer a search: not by a row, a count or the time it takes.
+    is_plain = JOBS.c.search_text.is_(None)
+    payload = case((is_plain, JOBS.c.payload), else_=JOBS.c.search_text)
+    key = case((is_plain, JOBS.c.idempotency_key), else_=None)
+    searched = (JOBS.c.id, JOBS.c.task, payload, JOBS.c.error, JOBS.c.message, key)
     return or_(*(column.ilike(pattern, escape="\\") for column in searched))
-
-
-def _search(connection: Connection, wanted: JobFilter, direction: str, place: str | None, limit: int) -> list[str]:
-    """Return ids of jobs in which the words stand as a viewer sees them.
-
-    SQL finds the words in what is stored; whether they stand in the masked text is checked here, or a secret could be
-    found out letter by letter.
-    """
-    columns = (JOBS.c.id, JOBS.c.task, JOBS.c.payload, JOBS.c.error, JOBS.c.message, JOBS.c.idempotency_key)
-    declared = secret_names(connection)
-    words = (wanted.q or "").lower()
-    found: list[str] = []
-    beyond, batch, until = None, _FIRST_BATCH, time.monotonic() + SEARCH_SECONDS
-    while True:
-        chosen = _chosen(connection, wanted, columns, direction, place, batch, beyond)
-        rows = connection.execute(chosen).mappings().all()
-        found += offload.compute(_showing, rows, words, declared)
-        if len(found) >= limit or len(rows) < batch:
-            return found[:limit]
-        if time.monotonic() > until:
-            raise Unavailable("The search takes too long. Narrow it, for example by status, queue, task or time.")
-        beyond = rows[-1]["id"]
-        if sum(len(row["payload"]) for row in rows) < _SMALL_BATCH_CHARACTERS:
-            batch = min(batch * 2, _LARGEST_BATCH)
-
-
-def _showing(rows: Sequence[Row], words: str, declared: Mapping[str, Sequence[str]]) -> list[str]:
-    return [row["id"] for row in rows if _shows(row, words, declared)]
-
-
-def _shows(row: Row, words: str, declared: Mapping[str, Sequence[str]]) -> bool:
-    texts = [row["id"], row["task"], row["error"], row["message"], mask_text(row["idempotency_key"] or "")]
-    if any(words in text.lower() for text in texts if text):
-        return True
-    payload = payloads.load(row["payload"])
-    masked = mask(payload, declared.get(row["task"], ()))
-    text = row["payload"] if masked == payload else json.dumps(masked, ensure_ascii=False, separators=(",", ":"))
-    return words in text.lower()
 
 
 def _neighbours(rows: Sequence[Row], direction: str, more: bool, from_cursor: bool) -> tuple[str | None, str | None]:

@@ -37,7 +37,7 @@ JOBS = cast(Table, Job.__table__)
 EVENTS = cast(Table, JobEvent.__table__)
 # What a new row holds; the rest comes with its life, and is not worth binding fifty values for.
 _NEW = (
-    "id task queue priority payload status progress attempt max_retries timeout_seconds retry_delays scheduled_for due_at "
+    "id task queue priority payload search_text status progress attempt max_retries timeout_seconds retry_delays scheduled_for due_at "
     "pending_at idempotency_key unique_key parent batch schedule rerun_of created_at updated_at callback_url created_by "
     "version"
 ).split()

@@ -44,6 +44,8 @@ class Job(Base):
     queue: Mapped[str] = mapped_column(String(64))
     priority: Mapped[str] = mapped_column(String(8))
     payload: Mapped[str]  # JSON
+    # What a search looks at in place of payload and key: null = these themselves, they hold no secret; empty = nothing.
+    search_text: Mapped[str | None] = mapped_column(Text, server_default="")
     status: Mapped[str] = mapped_column(String(16))
     progress: Mapped[float] = mapped_column(Float, default=0.0)  # 0 to 100
     done: Mapped[int | None] = mapped_column(BigInteger)

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator
 
 from workers.domain.masking import mask_text
+from workers.domain.untrusted import visible
 
 # A row by the names of its columns, from SQLAlchemy or from the driver.
 Row = Mapping[Any, Any]
@@ -42,19 +43,19 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class MaskedText(TypeDecorator[str]):
-    """Text that jobs write about themselves: secrets in it are masked when it is written, and in old rows when it is read."""
+    """What jobs say of themselves: secrets in it are masked and nothing in it is unseen, in rows of earlier versions too."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Mask and write."""
-        return None if value is None else mask_text(value)
+        return None if value is None else visible(mask_text(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         """Read and mask."""
-        return None if value is None else mask_text(value)
+        return None if value is None else visible(mask_text(value))
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
-        """Compare with plain text: a search is not masked."""
+        """Compare with plain text: the words of a search are not masked."""
         return self.impl_instance
