@@ -20,13 +20,12 @@ from dashboard.live import init_live
 from dashboard.presenters import words
 from dashboard.request_check import RequestCheck
 from dashboard.streaming import Streams
-from dashboard.threads import run_in_thread
 from dashboard.web_database import web_engine_options
 from workers.domain.states import Status
 from workers.services import own_changes
 from workers.services.throttling import Throttle
 from workers.settings import Settings
-from workers.store import alerts, offload
+from workers.store import alerts
 from workers.store.database import Database
 from workers.yard import Yard
 
@@ -45,7 +44,6 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     app.extensions["throttle"] = Throttle(app.extensions["yard"])
     app.extensions["hashing"] = HashingPool()
     app.extensions["streams"] = Streams()
-    offload.set_runner(run_in_thread)
     request_input.init(app)
     converters.init(app)
     body_limits.init(app)
