@@ -49,7 +49,7 @@ class Streams:
 
 
 class Stream:
-    """The body of one answer; it holds its place until it is closed, and breaks off for a client that reads too slowly."""
+    """The body of one answer; it holds its place until it ends or is closed, and breaks off for a client that reads too slowly."""
 
     def __init__(self, slices: Iterator[str], streams: Streams, caller: str) -> None:
         streams.take(caller)
@@ -67,7 +67,11 @@ class Stream:
             self._waited += time.monotonic() - self._sent_at
             if self._waited > GRACE_SECONDS + self._sent / LOWEST_CHARACTERS_PER_SECOND:
                 raise ConnectionAbortedError("The client reads too slowly.")
-        text = next(self._slices)
+        try:
+            text = next(self._slices)
+        except StopIteration:
+            self.close()
+            raise
         self._sent += len(text)
         self._sent_at = time.monotonic()
         return text
