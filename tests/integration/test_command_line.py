@@ -59,7 +59,7 @@ def test_the_same_key_gives_the_same_job(taskyard: Running) -> None:
     [
         (("enqueue", "no.such"), "no.such"),
         (("enqueue", "samples.sleep", '{"seconds": "x"}'), "seconds"),
-        (("enqueue", "samples.sleep", "{"), "not JSON"),
+        (("enqueue", "samples.sleep", "{"), "not valid JSON"),
         (("enqueue", "samples.sleep", "[1]"), "JSON object"),
         (("enqueue", "samples.noop", "--at", "tomorrow"), "2026-01-31T08:00:00Z"),
         (("enqueue", "samples.noop", "--queue", "a b"), "queue"),

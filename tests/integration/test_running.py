@@ -254,6 +254,7 @@ def test_the_pool_grows_when_somebody_wishes_and_shrinks_without_ending_a_job(st
     def resize(workers: int) -> None:
         call = urllib.request.Request(f"{running.address}/api/v1/pool", json.dumps({"workers": workers}).encode())
         call.add_header("Authorization", f"Bearer {token}")
+        call.add_header("Content-Type", "application/json")
         call.method = "PUT"
         with urllib.request.urlopen(call, timeout=5) as answer:
             assert json.load(answer) == {"workers": workers}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -73,9 +74,8 @@ def test_every_write_with_a_session_needs_its_token(app: Flask, auth: Any, light
     tried = 0
     for rule in app.url_map.iter_rules():
         for method in (rule.methods or set()) & {"POST", "PUT", "PATCH", "DELETE"}:
-            path = rule.rule.replace("<job_id>", job_id)
-            for name in rule.arguments:
-                path = path.replace(f"<{name}>", "x").replace(f"<path:{name}>", "x")
+            path = re.sub(r"<id:[^>]+>", job_id, rule.rule)
+            path = re.sub(r"<[^>]+>", "7", path)
             assert client.open(path, method=method).status_code == 400, (method, path)
             tried += 1
     assert tried > 40

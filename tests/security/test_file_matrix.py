@@ -387,7 +387,8 @@ def test_a_name_that_is_none_of_the_jobs_files_is_not_found(
 ) -> None:
     (job[1] / ".hidden").write_text("hidden")
     answer = app.test_client().get(f"/jobs/{job[0]}/files/{name}", headers=auth.token("viewer"))
-    assert answer.status_code == 404
+    # An address that cannot be read at all is refused before it is looked up.
+    assert answer.status_code == (400 if name in {"a%00b", "a%0d%0ab"} else 404)
 
 
 def test_names_that_would_break_a_page_or_a_header_are_left_out(

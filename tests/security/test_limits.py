@@ -251,9 +251,16 @@ def test_connections_that_were_closed_by_their_clients_count_no_more(narrow_web:
     eventually(is_well, within=10)
 
 
+def assert_idle(process: psutil.Process) -> None:
+    used = sum(process.cpu_times()[:2])
+    time.sleep(0.5)
+    assert sum(process.cpu_times()[:2]) - used < 0.1
+
+
 def test_a_process_without_free_descriptors_goes_on_when_it_has_some_again(narrow_web: Web) -> None:
     process = psutil.Process(narrow_web.process.pid)
     narrow_web.health_seconds()
+    eventually(lambda: assert_idle(process), within=30)  # what is prepared after the start is done
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (process.num_fds() + 3, 256))
     clients = [narrow_web.connect() for _ in range(60)]
     used = sum(process.cpu_times()[:2])

@@ -136,7 +136,7 @@ def methods(answer: Any) -> set[str]:
 def test_the_table_names_every_event_of_a_live_connection() -> None:
     assert set(ROLE_OF_EVENT) == EVENTS
     handlers = {name.removeprefix("on_") for name in dir(LiveNamespace) if name.startswith("on_")}
-    assert handlers - {"connect", "disconnect"} == set(ROLE_OF_EVENT)
+    assert handlers <= {"connect", "disconnect"}  # the server answers events itself and dispatches none by its name
 
 
 @pytest.mark.parametrize("event", sorted(ROLE_OF_EVENT))
