@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from flask import flash, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from dashboard.redirects import path_on_host
 
 
 def done(message: str, location: str, *, kind: str = "success", stay: bool = False) -> ResponseReturnValue:
     """Say that it is done. `location` is where a browser goes next; `stay` lets our script stay where it is."""
-    if request.headers.get("X-Requested-With") == "fetch":
-        if not stay:
-            flash(message, kind)
+    is_fetch = request.headers.get("X-Requested-With") == "fetch"
+    # A message is kept in the session: the session beside a token is somebody else's.
+    if current_user.actor.kind == "user" and not (is_fetch and stay):
+        flash(message, kind)
+    if is_fetch:
         return jsonify(ok=True, message=message, location=None if stay else location)
-    flash(message, kind)
     return redirect(location, code=303)
 
 

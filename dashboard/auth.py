@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask, Request, request
-from flask_login import UserMixin
+from flask_login import UserMixin, current_user
 
+from dashboard.attempts import count_wrong_token
 from dashboard.context import yard
 from dashboard.extensions import login
 from workers.domain.actors import Actor
@@ -67,6 +68,29 @@ def find_program(sent: Request) -> Program | None:
     secret = bearer(sent)
     row = tokens.find(yard(), secret) if secret else None
     return Program(row) if row is not None else None
+
+
+def live_credential(payload: Any) -> tuple[str, str, str] | None:
+    """Return the credential of a live connection as kind, secret or session, and owner's id; None when it is not valid.
+
+    A token in the payload of `connect` is the credential, else an `Authorization` header, else the session.
+    Raises Throttled after too many tokens that are not valid.
+    """
+    if isinstance(payload, dict) and "token" not in payload:
+        payload = None
+    secret = bearer(request)
+    if payload is not None:
+        secret = payload.get("token") if isinstance(payload, dict) else None
+    elif "Authorization" not in request.headers:
+        person = current_user._get_current_object()
+        if not isinstance(person, Person) or person.must_change_password:
+            return None
+        return "session", person.get_id(), person.id
+    row = tokens.find(yard(), secret) if isinstance(secret, str) else None
+    if row is None or not isinstance(secret, str):
+        count_wrong_token()
+        return None
+    return "token", secret, row["id"]
 
 
 def bearer(sent: Request) -> str | None:

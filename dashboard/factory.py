@@ -21,6 +21,7 @@ from dashboard.presenters import words
 from dashboard.request_check import RequestCheck
 from dashboard.streaming import Streams
 from dashboard.web_database import web_engine_options
+from workers.broker.connection import connect_impatiently
 from workers.domain.states import Status
 from workers.services import own_changes
 from workers.services.throttling import Throttle
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     with app.app_context():
         app.extensions["yard"] = yard or Yard.open(settings, Database(db.engine))
         own_changes.watch(app.extensions["yard"].database)
-    app.extensions["throttle"] = Throttle(app.extensions["yard"])
+    app.extensions["throttle"] = Throttle(connect_impatiently(settings))
     app.extensions["hashing"] = HashingPool()
     app.extensions["streams"] = Streams()
     request_input.init(app)
@@ -77,6 +78,7 @@ def _configure(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.trusted_proxies > 0,
+        REMEMBER_COOKIE_NAME=f"taskyard_{settings.port}_unused",  # Flask-Login would prefer such a cookie to a token
         PERMANENT_SESSION_LIFETIME=timedelta(days=14),
         WTF_CSRF_CHECK_DEFAULT=False,  # the guard in `security` checks it, for people and not for tokens
         WTF_CSRF_TIME_LIMIT=None,

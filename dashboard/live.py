@@ -13,22 +13,19 @@ import time
 from typing import Any, cast
 
 from flask import Flask, request
-from flask_login import current_user
 from flask_socketio import ConnectionRefusedError as Refused
 from flask_socketio import Namespace
 from gevent.monkey import is_module_patched
 from redis.exceptions import RedisError
 
-from dashboard.auth import Person
-from dashboard.context import throttle
+from dashboard.auth import live_credential
 from dashboard.live_server import CLIENT, NAMESPACE, Client, LiveSocketIO, Owner
 from dashboard.relay import Coalescer, pass_on
-from dashboard.security import WRONG_TOKENS_A_MINUTE
+from dashboard.security import is_from_elsewhere
 from workers.broker.live import CHANNEL
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError, Throttled
 from workers.services import statistics, tokens
-from workers.services.throttling import Limit, network_of
 from workers.store import users
 from workers.yard import Yard
 
@@ -116,24 +113,14 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         return {"ok": True, "rooms": sorted(client.rooms)}
 
     def _owner(self, auth: Any) -> Owner | None:
-        if isinstance(auth, dict) and isinstance(auth.get("token"), str):
-            row = tokens.find(self._yard, auth["token"])
-            if row is None:
-                self._count_wrong_token()
-                return None
-            return Owner("token", auth["token"], f"token {row['id']}")
-        if not current_user.is_authenticated or current_user.must_change_password:
-            return None
-        if isinstance(current_user._get_current_object(), Person):
-            return Owner("session", current_user.get_id(), f"user {current_user.id}")
-        header = request.headers.get("Authorization", "").partition(" ")[2]
-        return Owner("token", header, f"token {current_user.id}")
-
-    def _count_wrong_token(self) -> None:
         try:
-            throttle().count(Limit("token", network_of(request.remote_addr), WRONG_TOKENS_A_MINUTE))
+            credential = live_credential(auth)
         except Throttled as error:
             raise Refused(error.message) from error
+        if credential is None or (credential[0] == "session" and is_from_elsewhere()):
+            return None
+        kind, secret, owner_id = credential
+        return Owner(kind, secret, f"{'user' if kind == 'session' else 'token'} {owner_id}")
 
     # The relay.
 

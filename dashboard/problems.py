@@ -56,7 +56,12 @@ def problem(status: int, title: str, detail: str, **more: Any) -> Response:
     return answer
 
 
-def _ours(error: errors.TaskyardError) -> Response:
+def answer_for(error: Exception) -> Response:
+    """Answer an error that a view shows in its own way, with the status and headers that it has everywhere."""
+    return _csrf(error) if isinstance(error, CSRFError) else _ours(error)
+
+
+def _ours(error: Exception) -> Response:
     for kind, status, title in _STATUS:
         if isinstance(error, kind):
             more: dict[str, Any] = {}
@@ -64,11 +69,11 @@ def _ours(error: errors.TaskyardError) -> Response:
                 more["errors"] = error.errors
             if isinstance(error, errors.Conflict) and error.state:
                 more["state"] = error.state
-            answer = problem(status, title, error.message, **more)
+            answer = problem(status, title, str(error), **more)
             if isinstance(error, errors.Throttled):
                 answer.headers["Retry-After"] = str(error.wait_seconds)
             return answer
-    return problem(500, "Something failed", error.message)
+    return problem(500, "Something failed", str(error))
 
 
 def _csrf(_error: CSRFError) -> Response:

@@ -8,14 +8,13 @@ from typing import Any, TypeVar
 from flask import Flask, Response, current_app, redirect, request, url_for
 from flask_login import current_user
 
+from dashboard.attempts import count_wrong_token
 from dashboard.auth import Person
 from dashboard.body_limits import protect_connection
-from dashboard.context import throttle
 from dashboard.extensions import csrf
+from dashboard.redirects import path_on_host
 from workers.domain.errors import Forbidden, TaskyardError
-from workers.services.throttling import Limit, network_of
 
-WRONG_TOKENS_A_MINUTE = 60
 F = TypeVar("F", bound=Callable[..., Any])
 PUBLIC = "public"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -58,7 +57,7 @@ def _guard() -> Any:
     role = _role_of(request.endpoint)
     if role == PUBLIC:
         if request.method not in _SAFE:
-            csrf.protect()
+            _refuse_forgery()
         return None
     if not current_user.is_authenticated:
         return _ask_to_sign_in()
@@ -67,10 +66,28 @@ def _guard() -> Any:
         raise Forbidden(f"You may not do that. {wanted}")
     protect_connection(request.environ)
     if isinstance(current_user._get_current_object(), Person) and request.method not in _SAFE:
-        csrf.protect()
+        _refuse_forgery()
     if current_user.must_change_password and request.endpoint not in _OPEN_BEFORE_CHANGE:
         return _ask_to_change_password()
     return None
+
+
+def _refuse_forgery() -> None:
+    """Refuse what a page of another site has a browser send: by the browser's own word, and by the token of our forms."""
+    if is_from_elsewhere():
+        raise Forbidden("This request was made by a page of another site. Open Taskyard itself and try again there.")
+    csrf.protect()
+
+
+def is_from_elsewhere() -> bool:
+    """Return whether a browser says that a page of another origin made this request."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return False  # not a browser, or one that says nothing of itself
+    return path_on_host(f"{origin}/", request.host, "") != "/"
 
 
 def _ask_to_change_password() -> Any:
@@ -92,7 +109,7 @@ def _role_of(endpoint: str) -> str | None:
 
 def _ask_to_sign_in() -> Any:
     if "Authorization" in request.headers:
-        throttle().count(Limit("token", network_of(request.remote_addr), WRONG_TOKENS_A_MINUTE))
+        count_wrong_token()
         raise NotSignedIn("This token is not valid. Send a current one as Authorization: Bearer <token>.")
     wants_page = request.method in {"GET", "HEAD"} and not _is_call()
     if wants_page and request.accept_mimetypes.accept_html:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, flash, redirect, request
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
@@ -113,7 +113,7 @@ def unsilence(alert_id: str) -> ResponseReturnValue:
 @requires("admin")
 def rule(rule_id: str) -> ResponseReturnValue:
     """Show the form of a rule, or change it. `new` with a kind makes one."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _rule_form(rule_id)
     values = _rule_values()
     try:
@@ -174,8 +174,7 @@ def _told(answers: list[dict[str, Any]]) -> ResponseReturnValue:
         return done(words, "/alerts", stay=True)
     if request.headers.get("X-Requested-With") == "fetch":
         return {"title": "Not every channel took it", "detail": words}, 502
-    flash(words, "error")
-    return redirect("/alerts", code=303)
+    return done(words, "/alerts", kind="error")
 
 
 def _rule_form(rule_id: str, values: dict[str, Any] | None = None, error: BadInput | None = None) -> str:

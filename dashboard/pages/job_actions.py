@@ -60,7 +60,7 @@ def delete(job_id: str) -> ResponseReturnValue:
     """Delete, after a page that asks."""
     row = jobs.get(conn(), job_id)
     jobs.refuse_system_job(row)
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("job/delete.html", active_page="jobs", job=row)
     jobs.delete(yard(), job_id, actor())
     return done(f"{row['task']} {job_id} is deleted.", "/jobs")
@@ -75,7 +75,7 @@ def edit(job_id: str) -> ResponseReturnValue:
     jobs.refuse_system_queue(row)
     if row["status"] not in {"failed", "canceled", "completed"}:
         raise Conflict("Only a job that has ended can be edited and tried again.", state=row["status"])
-    if request.method == "GET":
+    if request.method != "POST":
         return _edit(row, _pretty(row), "")
     try:
         payload = parse_object(request.form.get("payload", ""), "payload")

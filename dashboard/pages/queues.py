@@ -81,7 +81,7 @@ def purge(name: str) -> ResponseReturnValue:
     """Cancel all that waits on a queue, after a page that asks."""
     queues.refuse_reserved(name, "purged")
     queues.get(conn(), name)
-    if request.method == "GET":
+    if request.method != "POST":
         waiting, capped = job_lists.count_matching(conn(), JobFilter(queue=(name,), status=(Status.PENDING,)))
         return render_template("queues/purge.html", active_page="queues", name=name, waiting=waiting, capped=capped)
     canceled = queues.purge(yard(), name, actor())

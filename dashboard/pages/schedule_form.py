@@ -36,7 +36,7 @@ _MOMENTS = ("starts_at", "ends_at", "once_at")
 @accepts_body(PAYLOAD_FORM_BYTES)
 def new() -> ResponseReturnValue:
     """Make a schedule; `from` names one to begin with, `task` the task."""
-    if request.method == "GET":
+    if request.method != "POST":
         given = {"task": request.args.get("task", ""), "timezone": viewer_zone(), "cron": "0 6 * * *"}
         if copied := request.args.get("from"):
             row = schedules.get(conn(), copied)
@@ -50,7 +50,7 @@ def new() -> ResponseReturnValue:
 @accepts_body(PAYLOAD_FORM_BYTES)
 def edit(schedule_id: str) -> ResponseReturnValue:
     """Change a schedule."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(schedule_id, _shown(schedules.get(conn(), schedule_id)))
     return _kept(schedule_id)
 

@@ -116,7 +116,7 @@ def resume(schedule_id: str) -> ResponseReturnValue:
 @requires("operator")
 def remove(schedule_id: str) -> ResponseReturnValue:
     """Ask, then delete it."""
-    if request.method == "GET":
+    if request.method != "POST":
         row: Any = schedules.get(conn(), schedule_id)
         running = jobs.get(conn(), row["last_job_id"]) if rows.is_busy(conn(), schedule_id) else None
         return render_template("schedules/delete.html", active_page="schedules", schedule=row, running=running)

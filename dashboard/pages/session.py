@@ -7,47 +7,74 @@ from typing import Any
 from flask import Blueprint, Response, make_response, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
+from flask_wtf.csrf import CSRFError
 
-from dashboard import devices
+from dashboard import attempts, devices
 from dashboard.auth import Person
-from dashboard.context import hashing, throttle, yard
+from dashboard.context import hashing, yard
+from dashboard.problems import answer_for
 from dashboard.redirects import local_path
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.services.throttling import Limit, network_of
+from workers.domain.errors import Conflict, Throttled, Unavailable
 from workers.services.users import check_password
 from workers.store import users
 
 bp = Blueprint("session", __name__)
-ATTEMPTS_A_MINUTE = 5  # at one name, or from one known device
-ATTEMPTS_OF_ADDRESS_A_MINUTE = 30
 
 
 @bp.route("/sign-in", methods=["GET", "POST"])
 @requires("public")
 def sign_in() -> ResponseReturnValue:
     """Ask for name and password; sign in the user that they belong to."""
-    target = local_path(request.values.get("next"))
-    if request.method == "GET":
-        return redirect(target) if current_user.is_authenticated else _form(target)
-    name, password = request.form.get("name", ""), request.form.get("password", "")
-    limits = _limits(name)
-    throttle().count(*limits)
-    row = check_password(yard(), name, password, hashing().run)
+    if request.method != "POST":
+        return redirect(_target()) if current_user.is_authenticated else _form()
+    row = _checked(request.form.get("name", ""), request.form.get("password", ""))
     if row is None:
-        return _form(target, "Name and password do not match."), 403
-    throttle().refund(*limits)
-    return _signed_in(row, target)
+        return _form("Name and password do not match."), 403
+    return _signed_in(row, _target())
 
 
 @bp.post("/sign-out")
 @requires("viewer")
 def sign_out() -> ResponseReturnValue:
     """End the session."""
+    if not isinstance(current_user._get_current_object(), Person):
+        raise Conflict("A token is not signed out. An admin revokes it under Settings.")
     logout_user()
     session.clear()
     return redirect(url_for("session.sign_in"), code=303)
+
+
+@bp.errorhandler(CSRFError)
+@bp.errorhandler(Throttled)
+@bp.errorhandler(Unavailable)
+def show_refusal(error: Exception) -> Response:
+    """Show the sign-in form again with the reason; programs get a problem, as from every call."""
+    answer = answer_for(error)
+    if request.endpoint != "session.sign_in" or answer.mimetype != "text/html":
+        return answer
+    reason = str(error)
+    if isinstance(error, CSRFError):
+        reason = "This page was out of date. Enter your password again. Cookies must be allowed for this site."
+    answer.set_data(_form(reason))
+    return answer
+
+
+def _checked(name: str, password: str) -> Any:
+    """Return the user whose name and password these are, or None. Raises Throttled and Unavailable."""
+    device = devices.find(name)
+    attempt = attempts.count_sign_in(name, device)
+    run = hashing().run if device is None else hashing().run_for_known_device
+    try:
+        row = check_password(yard(), name, password, run)
+    except Unavailable:
+        attempt.refund()  # nothing was checked
+        raise
+    if row is not None:
+        attempt.refund()  # it was no guess
+    return row
 
 
 def _signed_in(row: Any, target: str) -> Response:
@@ -57,22 +84,14 @@ def _signed_in(row: Any, target: str) -> Response:
     with yard().database.write() as connection:
         users.change(connection, row["id"], {"last_sign_in_at": utcnow()})
     answer = make_response(redirect(target, code=303))
-    devices.remember(answer, row["name"])
+    devices.remember(answer, row)
     return answer
 
 
-def _limits(name: str) -> tuple[Limit, ...]:
-    """Return the limits of an attempt; a device that signed in with this name before has one of its own.
-
-    So nobody can keep a user out by wrong attempts at their name, and no device is an unlimited way to guess.
-    """
-    device = devices.known(name)
-    if device is not None:
-        return (Limit("device", device, ATTEMPTS_A_MINUTE),)
-    address = network_of(request.remote_addr)
-    by_name = Limit("name", name.strip().lower()[:64], ATTEMPTS_A_MINUTE)
-    return by_name, Limit("address", address, ATTEMPTS_OF_ADDRESS_A_MINUTE)
+def _target() -> str:
+    return local_path(request.values.get("next"))
 
 
-def _form(target: str, error: str = "") -> str:
-    return render_template("auth/sign_in.html", next=target, error=error, name=request.form.get("name", "")[:64])
+def _form(error: str = "") -> str:
+    name = request.form.get("name", "")[:64]
+    return render_template("auth/sign_in.html", next=_target(), error=error, name=name)

@@ -5,30 +5,29 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint, make_response, request
 from flask.typing import ResponseReturnValue
 from flask_login import login_user
 from sqlalchemy import select
 
+from dashboard import attempts, devices
 from dashboard.actions import done
 from dashboard.auth import Person
-from dashboard.context import actor, conn, hashing, throttle, yard
+from dashboard.context import actor, conn, hashing, yard
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput
+from workers.domain.errors import BadInput, Unavailable
 from workers.domain.numbers import check_whole, parse_whole
 from workers.services import callbacks
 from workers.services import tokens as token_service
 from workers.services import users as user_service
-from workers.services.throttling import Limit
 from workers.store import tokens, users
 from workers.store.models import AuditEntry
 
 bp = Blueprint("settings", __name__)
 _AUDIT = AuditEntry.__table__
 AUDIT_ROWS = 50
-PASSWORD_ATTEMPTS_A_MINUTE = 5
 
 
 @bp.get("/settings")
@@ -43,19 +42,18 @@ def page() -> ResponseReturnValue:
 def password() -> ResponseReturnValue:
     """Choose a new password; it ends every other session of mine."""
     me = actor()
-    attempt = Limit("password", me.name, PASSWORD_ATTEMPTS_A_MINUTE)
-    throttle().count(attempt)
-    present = request.form.get("present", "")
-    if me.kind != "user" or user_service.check_password(yard(), me.name, present, hashing().run) is None:
-        raise BadInput("The present password is not right.", field="present")
+    if me.kind != "user":
+        raise BadInput("A token has no password. Sign in as the user whose password is to change.")
     if not request.form.get("password"):
         raise BadInput("Give the new password.", field="password")
-    user_service.set_password(yard(), me.name, request.form["password"], me, hashing().run)
-    throttle().refund(attempt)
+    _check_current_password(me.name, request.form.get("present", ""))
+    user_service.set_password(yard(), me.name, request.form["password"], me, hashing().run_for_known_device)
     with yard().database.read() as connection:
         row = users.by_name(connection, me.name)
     login_user(Person(row))
-    return done("Your password is changed; you are signed out everywhere else.", "/settings")
+    answer = make_response(done("Your password is changed; you are signed out everywhere else.", "/settings"))
+    devices.remember(answer, row)
+    return answer
 
 
 @bp.post("/settings/users")
@@ -136,6 +134,18 @@ def _place(text: str) -> int:
         return parse_whole(text)
     except ValueError as error:
         raise BadInput("before must be the number of an audit entry.", field="before") from error
+
+
+def _check_current_password(name: str, password: str) -> None:
+    attempt = attempts.count_current_password(name)
+    try:
+        is_right = user_service.check_password(yard(), name, password, hashing().run_for_known_device) is not None
+    except Unavailable:
+        attempt.refund()  # nothing was checked
+        raise
+    if not is_right:
+        raise BadInput("The current password is not right.", field="present")
+    attempt.refund()
 
 
 def _page(secret: tuple[str, str] | None = None) -> str:

@@ -68,7 +68,7 @@ def reset(job_id: str) -> ResponseReturnValue:
 @requires("operator")
 def fail(job_id: str) -> ResponseReturnValue:
     """Ask, then fail a stuck job."""
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("stuck/fail.html", active_page="stuck", job=jobs.get(conn(), job_id))
     stuck.fail(yard(), job_id, actor())
     return done("The job has failed. It can be retried.", f"/jobs/{job_id}")

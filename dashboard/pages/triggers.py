@@ -79,7 +79,7 @@ def one(trigger_id: str) -> Response:
 @accepts_body(PAYLOAD_FORM_BYTES)
 def new() -> ResponseReturnValue:
     """Make a trigger."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _form(None, {"kind": request.args.get("kind", "event"), "enabled": "on"})
     return _kept(None)
 
@@ -89,7 +89,7 @@ def new() -> ResponseReturnValue:
 @accepts_body(PAYLOAD_FORM_BYTES)
 def edit(trigger_id: str) -> ResponseReturnValue:
     """Change a trigger."""
-    if request.method == "GET":
+    if request.method != "POST":
         row = triggers.get(conn(), trigger_id)
         told = triggers.as_json(row, declared()[row["task"]])
         return _form(trigger_id, {**row, **{name: _pretty(told[name]) for name in ("payload", "conditions")}})
@@ -116,7 +116,7 @@ def resume(trigger_id: str) -> ResponseReturnValue:
 @requires("operator")
 def remove(trigger_id: str) -> ResponseReturnValue:
     """Ask, then delete it."""
-    if request.method == "GET":
+    if request.method != "POST":
         row = triggers.get(conn(), trigger_id)
         return render_template("triggers/delete.html", active_page="triggers", trigger=row)
     triggers.remove(yard(), trigger_id, actor())

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis import Redis
+from redis import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
@@ -68,6 +68,18 @@ def connect(settings: Settings) -> QuickRedis:
         settings.effective_redis_url, health_check_interval=30, socket_connect_timeout=5
     )
     return client
+
+
+def connect_impatiently(settings: Settings, answer_within_seconds: float = 0.5, connections: int = 8) -> Redis:
+    """Make a client that gives up soon, for callers that can do without an answer; callers share its few connections."""
+    pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+        settings.effective_redis_url,
+        max_connections=connections,
+        timeout=answer_within_seconds,
+        socket_timeout=answer_within_seconds,
+        socket_connect_timeout=answer_within_seconds,
+    )
+    return Redis(connection_pool=pool)
 
 
 @contextmanager

@@ -71,7 +71,9 @@ class Throttled(TaskyardError):
 
     def __init__(self, wait_seconds: float) -> None:
         self.wait_seconds = max(1, math.ceil(wait_seconds))
-        super().__init__(f"There were too many attempts. Wait {self.wait_seconds} s, then try again.")
+        minutes = math.ceil(self.wait_seconds / 60)
+        wait = f"{self.wait_seconds} s" if self.wait_seconds <= 120 else f"{minutes} min"
+        super().__init__(f"There were too many attempts. Wait {wait}, then try again.")
 
 
 class TooManyAtOnce(Throttled):

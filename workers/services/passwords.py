@@ -12,7 +12,8 @@ SHORTEST = 8
 LONGEST = 1_000
 LEAST_SCORE = 3  # of zxcvbn's 0 to 4: safely unguessable for a slow hash that was stolen
 _SCORED = 72  # characters; the scorer takes long for more, and more cannot be weak
-_hasher = PasswordHasher()
+# RFC 9106, for machines that cannot spare a GiB. Hashes that were stored with other values are renewed at sign-in.
+_hasher = PasswordHasher(time_cost=3, memory_cost=65_536, parallelism=4)
 
 
 def hash_password(password: str) -> str:
@@ -26,6 +27,11 @@ def is_password(stored: str, password: str) -> bool:
         return _hasher.verify(stored, password[: LONGEST + 1])
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
+
+
+def needs_renewal(stored: str) -> bool:
+    """Return whether a hash was made with other parameters than those of today."""
+    return _hasher.check_needs_rehash(stored)
 
 
 def check_strength(password: str, name: str, previous: str | None = None, field: str = "password") -> str:

@@ -1,7 +1,7 @@
 """Limits on attempts to guess a password, a code or a token: counted before the check, atomically, for all web processes.
 
-The counters are in Redis, whose clock decides. While it is away a counter of this process stands in, so that a failure of
-Redis neither locks users out nor lets anybody guess without limit.
+Counters are in Redis, whose clock decides. Each process counts too: when Redis is away, slow or refuses to write, the limits
+of the process still hold, so that a failure of Redis neither locks users out nor lets anybody guess without limit.
 """
 
 from __future__ import annotations
@@ -9,33 +9,47 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import logging
+import re
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from workers.domain.errors import Throttled
-from workers.yard import Yard
 
 log = logging.getLogger("taskyard.throttle")
 
-_MAX_LOCAL_COUNTERS = 10_000
-# Each counter is raised, and given its end when it is new; the answer is the longest wait in milliseconds, 0 for none.
+MAX_LOCAL_COUNTERS = 10_000
+REDIS_RETRY_SECONDS = 5.0
+_PORT = re.compile(r"(?:\[(?P<v6>[^\]]*)\](?::\d+)?|(?P<v4>[\d.]+):\d+)")
+# Either every counter is raised, or none because one has reached its limit: then the answer is the longest wait.
+# `w` names the window of a counter, so that an attempt is taken back from the window that it was counted in.
 _COUNT = """
 local wait = 0
 for i, key in ipairs(KEYS) do
-  local n = redis.call('INCR', key)
-  if n == 1 or redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[2 * i]) end
-  if n > tonumber(ARGV[2 * i - 1]) then wait = math.max(wait, redis.call('PTTL', key), 1) end
+  if tonumber(redis.call('HGET', key, 'n') or '0') >= tonumber(ARGV[2 * i - 1]) then
+    if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[2 * i]) end
+    wait = math.max(wait, redis.call('PTTL', key), 1)
+  end
 end
-return wait
+if wait > 0 then return {wait} end
+local time = redis.call('TIME')
+local answer = {0}
+for i, key in ipairs(KEYS) do
+  local is_new = redis.call('HSETNX', key, 'w', time[1] .. '.' .. time[2])
+  redis.call('HINCRBY', key, 'n', 1)
+  if is_new == 1 or redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ARGV[2 * i]) end
+  answer[i + 1] = redis.call('HGET', key, 'w')
+end
+return answer
 """
-# A success is no guess; a counter that has ended meanwhile must not begin below zero.
 _REFUND = """
 for i, key in ipairs(KEYS) do
-  if tonumber(redis.call('GET', key) or '0') > 0 then redis.call('DECR', key) end
+  if redis.call('HGET', key, 'w') == ARGV[i] and redis.call('HINCRBY', key, 'n', -1) <= 0 then redis.call('DEL', key) end
 end
 return 0
 """
@@ -52,73 +66,107 @@ class Limit:
 
     @property
     def key(self) -> str:
-        """The counter in Redis; names are hashed so that none of any length or content can be told from it."""
+        """The counter in Redis. The subject is hashed: a key has the same length for a name of any length or content."""
         digest = hashlib.sha256(self.subject.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return f"taskyard:attempts:{self.kind}:{digest}"
+        return f"taskyard:limit:{self.kind}:{self.seconds}:{digest}"
+
+
+@dataclass(slots=True)
+class _Window:
+    ends_at: float
+    count: int = 0
+
+
+class Attempt:
+    """An attempt that was counted; it is taken back when it was no guess."""
+
+    def __init__(self, throttle: Throttle, limits: Sequence[Limit], windows: list[_Window], marks: list[Any]) -> None:
+        self._throttle = throttle
+        self._limits, self._windows, self._marks = limits, windows, marks
+
+    def refund(self) -> None:
+        """Take the attempt back, once, from the windows in which it was counted."""
+        windows, self._windows = self._windows, []
+        marks, self._marks = self._marks, []
+        self._throttle.take_back(self._limits, windows, marks)
 
 
 class Throttle:
-    """The counters of one Taskyard."""
+    """The counters of one web process, and those that it shares in Redis. The client must give up within a second."""
 
-    def __init__(self, yard: Yard) -> None:
-        self._yard = yard
-        self._local: dict[str, tuple[float, int]] = {}
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._redis_again_at = 0.0
+        self._local: dict[str, _Window] = {}
         self._lock = threading.Lock()
 
-    def count(self, *limits: Limit) -> None:
-        """Count one attempt against every limit. Raises Throttled, with the seconds to wait, when one is exceeded."""
-        wait_seconds = self._count(limits)
+    def count(self, *limits: Limit) -> Attempt:
+        """Count one attempt against every limit. Raises Throttled, with the seconds to wait, when one is reached."""
+        windows, wait_seconds = self._count_locally(limits)
         if wait_seconds > 0:
             raise Throttled(wait_seconds)
-
-    def refund(self, *limits: Limit) -> None:
-        """Take back an attempt that succeeded."""
-        try:
-            self._run(_REFUND, [limit.key for limit in limits], [])
-        except (RedisError, OSError):
-            with self._lock:
-                for limit in limits:
-                    ends_at, count = self._local.get(limit.key, (0.0, 0))
-                    self._local[limit.key] = (ends_at, max(0, count - 1))
-
-    def _count(self, limits: Sequence[Limit]) -> float:
         arguments = [value for limit in limits for value in (limit.most, limit.seconds * 1000)]
-        try:
-            wait_ms = self._run(_COUNT, [limit.key for limit in limits], arguments)
-        except (RedisError, OSError) as error:
-            log.warning("attempts are counted in this process only, Redis cannot be used: %s", error)
-            return self._count_locally(limits)
-        return wait_ms / 1000
+        answer = self._ask(_COUNT, limits, arguments)
+        wait_ms, marks = (answer[0], answer[1:]) if answer else (0, [])
+        if wait_ms > 0:
+            self.take_back(limits, windows, [])
+            raise Throttled(wait_ms / 1000)
+        return Attempt(self, limits, windows, marks)
 
-    def _run(self, script: str, keys: list[str], arguments: list[int]) -> int:
-        return int(self._yard.redis.eval(script, len(keys), *keys, *arguments))
-
-    def _count_locally(self, limits: Sequence[Limit]) -> float:
-        now = time.monotonic()
-        wait_seconds = 0.0
+    def take_back(self, limits: Sequence[Limit], windows: Sequence[_Window], marks: Sequence[Any]) -> None:
+        """Take an attempt back from these windows of the process, and from those in Redis that have these marks."""
         with self._lock:
-            self._forget_ended(now)
-            for limit in limits:
-                ends_at, count = self._local.get(limit.key, (0.0, 0))
-                if ends_at <= now:
-                    ends_at, count = now + limit.seconds, 0
-                self._local[limit.key] = (ends_at, count + 1)
-                if count + 1 > limit.most:
-                    wait_seconds = max(wait_seconds, ends_at - now)
-        return wait_seconds
+            for window in windows:
+                window.count -= 1
+        if marks:
+            self._ask(_REFUND, limits, marks)
 
-    def _forget_ended(self, now: float) -> None:
-        if len(self._local) < _MAX_LOCAL_COUNTERS:
+    def _ask(self, script: str, limits: Sequence[Limit], arguments: Sequence[Any]) -> Any:
+        """Run a script in Redis; None when Redis cannot be used, which is then left alone for some seconds."""
+        if time.monotonic() < self._redis_again_at:
+            return None
+        try:
+            return self._redis.eval(script, len(limits), *(limit.key for limit in limits), *arguments)
+        except (RedisError, OSError) as error:
+            self._redis_again_at = time.monotonic() + REDIS_RETRY_SECONDS
+            log.warning("attempts are counted in this process only, because Redis cannot be used: %s", error)
+            return None
+
+    def _count_locally(self, limits: Sequence[Limit]) -> tuple[list[_Window], float]:
+        now = time.monotonic()
+        with self._lock:
+            self._make_room(now)
+            windows = [self._window(limit, now) for limit in limits]
+            pairs = zip(limits, windows, strict=True)
+            waits = [window.ends_at - now for limit, window in pairs if window.count >= limit.most]
+            if not waits:
+                for window in windows:
+                    window.count += 1
+        return windows, max(waits, default=0.0)
+
+    def _window(self, limit: Limit, now: float) -> _Window:
+        window = self._local.get(limit.key)
+        if window is None or window.ends_at <= now:
+            self._local.pop(limit.key, None)  # the order is that of age
+            window = self._local[limit.key] = _Window(now + limit.seconds)
+        return window
+
+    def _make_room(self, now: float) -> None:
+        if len(self._local) < MAX_LOCAL_COUNTERS:
             return
-        self._local = {key: value for key, value in self._local.items() if value[0] > now}
-        while len(self._local) >= _MAX_LOCAL_COUNTERS:
-            self._local.pop(next(iter(self._local)))
+        self._local = {key: window for key, window in self._local.items() if window.ends_at > now and window.count > 0}
+        while len(self._local) > MAX_LOCAL_COUNTERS * 9 // 10:
+            self._local.pop(next(iter(self._local)))  # the oldest one
 
 
 def network_of(address: str | None) -> str:
     """Return what stands for one client: an IPv4 address, or the /64 network that one IPv6 client can choose from."""
+    text = (address or "").strip()
+    port = _PORT.fullmatch(text)  # some proxies write the client's port too
+    if port:
+        text = port["v6"] or port["v4"] or ""
     try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
+        parsed = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return "unknown"
     if isinstance(parsed, ipaddress.IPv6Address):

@@ -10,10 +10,10 @@ from typing import Any
 
 from workers.domain.actors import ROLES, SYSTEM, Actor
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Conflict, NotFound, SettingsError
+from workers.domain.errors import BadInput, Conflict, NotFound, SettingsError, Unavailable
 from workers.domain.ids import new_id
 from workers.services import audit
-from workers.services.passwords import check_strength, checked_hash, hash_password, is_password
+from workers.services.passwords import check_strength, checked_hash, hash_password, is_password, needs_renewal
 from workers.store import users
 from workers.store.types import Row
 from workers.yard import Yard
@@ -54,7 +54,7 @@ def ensure_admin(yard: Yard, password: str) -> str | None:
 
 def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor, run: Run = call) -> str:
     """Add a person; the password, made up when none is given. Raises BadInput, Conflict."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise BadInput("A name has 1 to 64 letters, digits, dots, dashes, underscores or @.", field="name")
     chosen = password if password is not None else secrets.token_urlsafe(12)
     now = utcnow()
@@ -111,21 +111,37 @@ def set_password(yard: Yard, name: str, password: str | None, actor: Actor, run:
     return chosen
 
 
+def is_name(text: str) -> bool:
+    """Return whether a user can have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_password(yard: Yard, name: str, password: str, run: Run = call) -> Row | None:
     """Return the user with this name and password, or None. An unknown name takes as long as a known one.
 
-    `run` calls the hashing; a web process passes its pool of threads.
+    `run` calls the hashing, while no connection is held; a web process passes its pool. Raises what `run` raises.
     """
     with yard.database.read() as connection:
-        row = users.by_name(connection, name) if _NAME.fullmatch(name) else None
+        row = users.by_name(connection, name) if is_name(name) else None
     stored = row["password_hash"] if row else None
-    if not run(_verify, stored, password) or row is None:
+    if not run(_verify, stored, password) or row is None or row["disabled_at"] is not None:
         return None
-    return row if row["disabled_at"] is None else None
+    return _renew_hash(yard, row, password, run) if needs_renewal(row["password_hash"]) else row
 
 
 def _verify(stored: str | None, password: str) -> bool:
-    return is_password(stored or _nobody(), password)
+    substitute = _nobody()  # made for every name, so that the first attempts do not tell which names exist
+    return is_password(stored or substitute, password)
+
+
+def _renew_hash(yard: Yard, row: Row, password: str, run: Run) -> Row:
+    try:
+        renewed = run(hash_password, password)
+    except Unavailable:
+        return row  # the next sign-in will do
+    with yard.database.write() as connection:
+        is_renewed = users.replace_hash(connection, row["id"], row["password_hash"], renewed)
+    return {**row, "password_hash": renewed} if is_renewed else row
 
 
 def check_role(role: str) -> str:

@@ -47,3 +47,9 @@ def change(connection: Connection, user_id: str, values: Mapping[str, Any], *, e
     if end_sessions:
         changes["epoch"] = USERS.c.epoch + 1
     return connection.execute(update(USERS).where(USERS.c.id == user_id).values(changes)).rowcount == 1
+
+
+def replace_hash(connection: Connection, user_id: str, stored: str, renewed: str) -> bool:
+    """Replace the hash of an unchanged password; False when the password was changed meanwhile."""
+    same = (USERS.c.id == user_id, USERS.c.password_hash == stored)
+    return connection.execute(update(USERS).where(*same).values(password_hash=renewed)).rowcount == 1
