@@ -29,7 +29,7 @@ def find(name: str) -> str | None:
         return None
     with yard().database.read() as connection:
         row = users.by_name(connection, name)
-    if row is None or not hmac.compare_digest(entry[1], _credential(row)):
+    if row is None or not hmac.compare_digest(entry[1], credential(row)):
         return None
     return entry[0]
 
@@ -38,7 +38,7 @@ def remember(answer: Response, row: Any) -> None:
     """Set the cookie that makes this device known for the user of this row."""
     entries = _read()
     device = entries.pop(row["name"], [secrets.token_urlsafe(12)])[0]
-    entries[row["name"]] = [device, _credential(row)]
+    entries[row["name"]] = [device, credential(row)]
     newest = dict(list(entries.items())[-_MAX_NAMES:])
     answer.set_cookie(
         cookie_name(),
@@ -68,7 +68,8 @@ def _read() -> dict[str, list[str]]:
     return {name: entry for name, entry in entries.items() if isinstance(entry, list) and len(entry) == 2}
 
 
-def _credential(row: Any) -> str:
+def credential(row: Any) -> str:
+    """Return a mark of a user's current password, which tells nothing of it."""
     key = str(current_app.config["SECRET_KEY"]).encode()
     return hmac.new(key, f"device {row['id']} {row['password_hash']}".encode(), hashlib.sha256).hexdigest()[:20]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from dashboard import auth, body_limits, context, converters, problems, request_input, routes, security, watchman
 from dashboard.api import contract
+from dashboard.cookies import SessionCookies, session_cookie_name
 from dashboard.extensions import db
 from dashboard.hashing import HashingPool
 from dashboard.live import init_live
@@ -23,7 +23,7 @@ from dashboard.streaming import Streams
 from dashboard.web_database import web_engine_options
 from workers.broker.connection import connect_impatiently
 from workers.domain.states import Status
-from workers.services import own_changes
+from workers.services import own_changes, sessions
 from workers.services.throttling import Throttle
 from workers.settings import Settings
 from workers.store import alerts
@@ -70,16 +70,17 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
 
 
 def _configure(app: Flask, settings: Settings) -> None:
+    app.session_interface = SessionCookies(settings.port)
     app.config.update(
         SECRET_KEY=settings.secret_key or _kept_secret(settings),
         SQLALCHEMY_DATABASE_URI=settings.database_url,
         SQLALCHEMY_ENGINE_OPTIONS=web_engine_options(settings.database_url),
-        SESSION_COOKIE_NAME=f"taskyard_{settings.port}",
+        SESSION_COOKIE_NAME=session_cookie_name(settings.port, is_secure=settings.trusted_proxies > 0),
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.trusted_proxies > 0,
         REMEMBER_COOKIE_NAME=f"taskyard_{settings.port}_unused",  # Flask-Login would prefer such a cookie to a token
-        PERMANENT_SESSION_LIFETIME=timedelta(days=14),
+        PERMANENT_SESSION_LIFETIME=sessions.LONGEST,
         WTF_CSRF_CHECK_DEFAULT=False,  # the guard in `security` checks it, for people and not for tokens
         WTF_CSRF_TIME_LIMIT=None,
         MAX_FORM_MEMORY_SIZE=2_000_000,

@@ -25,8 +25,7 @@ from dashboard.security import is_from_elsewhere
 from workers.broker.live import CHANNEL
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError, Throttled
-from workers.services import statistics, tokens
-from workers.store import users
+from workers.services import sessions, statistics, tokens
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.live")
@@ -72,6 +71,7 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         self._yard = yard
         self._tasks: list[Any] = []
         self._closed = False
+        self._must_recheck = False
 
     def on_connect(self, auth: Any = None) -> None:
         """Let in whoever is signed in, by session or token; refuse everybody else."""
@@ -90,6 +90,10 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         """Start what runs in the background, with the first connection."""
         if not self._tasks:
             self._tasks = [socketio.start_background_task(self._relay), socketio.start_background_task(self._sweep)]
+
+    def recheck_soon(self) -> None:
+        """Check at once who may still listen, because a session has just ended here; other processes do within 10 s."""
+        self._must_recheck = True
 
     def close(self) -> None:
         """End what runs in the background, before the connections that it uses are closed."""
@@ -174,8 +178,9 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
             socketio.sleep(SWEEP_SECONDS)
             try:
                 socketio.server.close_unjoined_and_stalled()
-                if time.monotonic() - rechecked_at < RECHECK_SECONDS:
+                if not self._must_recheck and time.monotonic() - rechecked_at < RECHECK_SECONDS:
                     continue
+                self._must_recheck = False
                 rechecked_at = time.monotonic()
                 self._recheck()
                 checked_at = rechecked_at
@@ -203,10 +208,8 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         kind, credential = who
         if kind == "token":
             return tokens.find(self._yard, credential) is not None
-        user_id, _, epoch = credential.partition(":")
-        with self._yard.database.read() as connection:
-            row = users.by_id(connection, user_id)
-        return row is not None and row["disabled_at"] is None and str(row["epoch"]) == epoch
+        session = sessions.find_by_id(self._yard, credential)
+        return session is not None and not session.must_change_password and not session.needs_second_factor
 
 
 def _names(message: Any) -> set[str] | None:

@@ -10,6 +10,7 @@ from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from werkzeug.exceptions import HTTPException
 
+from dashboard.refusals import record_refused_request
 from dashboard.security import NotSignedIn
 from workers.domain import errors
 
@@ -62,6 +63,8 @@ def answer_for(error: Exception) -> Response:
 
 
 def _ours(error: Exception) -> Response:
+    if isinstance(error, errors.Forbidden) or (isinstance(error, NotSignedIn) and "Authorization" in request.headers):
+        record_refused_request(str(error))
     for kind, status, title in _STATUS:
         if isinstance(error, kind):
             more: dict[str, Any] = {}
@@ -76,7 +79,8 @@ def _ours(error: Exception) -> Response:
     return problem(500, "Something failed", str(error))
 
 
-def _csrf(_error: CSRFError) -> Response:
+def _csrf(error: CSRFError) -> Response:
+    record_refused_request(f"The form token is not valid: {error.description}")
     return problem(400, "This form is too old", "Load the page again and send the form once more.")
 
 

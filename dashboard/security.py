@@ -19,6 +19,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 PUBLIC = "public"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _OPEN_BEFORE_CHANGE = {"settings.page", "settings.password", "session.sign_out"}
+_OPEN_BEFORE_SECOND_FACTOR = {*_OPEN_BEFORE_CHANGE, "second_factor.begin", "second_factor.turn_on"}
+_YEAR_SECONDS = 31_536_000
 CSP = {
     "default-src": "'self'",
     "img-src": "'self' data:",
@@ -67,8 +69,16 @@ def _guard() -> Any:
     protect_connection(request.environ)
     if isinstance(current_user._get_current_object(), Person) and request.method not in _SAFE:
         _refuse_forgery()
-    if current_user.must_change_password and request.endpoint not in _OPEN_BEFORE_CHANGE:
-        return _ask_to_change_password()
+    return _check_account(request.endpoint)
+
+
+def _check_account(endpoint: str) -> Any:
+    """Open nothing but the form that is due to a user who has to change the password or add a second factor."""
+    if current_user.must_change_password:
+        if endpoint not in _OPEN_BEFORE_CHANGE:
+            return _lead_to_settings("You still use the one-time password. Choose your own under Settings first.")
+    elif current_user.needs_second_factor and endpoint not in _OPEN_BEFORE_SECOND_FACTOR:
+        return _lead_to_settings("An admin requires a second factor. Add one under Settings first.")
     return None
 
 
@@ -90,11 +100,10 @@ def is_from_elsewhere() -> bool:
     return path_on_host(f"{origin}/", request.host, "") != "/"
 
 
-def _ask_to_change_password() -> Any:
-    """Send a user with a one-time password to the form that ends it, before anything else is shown."""
+def _lead_to_settings(reason: str) -> Any:
     if request.method in {"GET", "HEAD"} and request.accept_mimetypes.accept_html and not _is_call():
         return redirect(url_for("settings.page"))
-    raise Forbidden("You still use the one-time password. Choose your own under Settings first.")
+    raise Forbidden(reason)
 
 
 def _is_call() -> bool:
@@ -131,6 +140,8 @@ def _dress(response: Response) -> Response:
     response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
     response.headers.setdefault("X-Frame-Options", "DENY")
+    if request.is_secure:
+        response.headers.setdefault("Strict-Transport-Security", f"max-age={_YEAR_SECONDS}")
     if request.endpoint != "static":
         response.headers.setdefault("Cache-Control", "no-store")
     return response

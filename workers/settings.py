@@ -47,6 +47,7 @@ class Settings:
     database_limit_mb: int = 0
     allow_private_http: bool = False
     trusted_proxies: int = 0
+    session_idle_minutes: int = 480
     max_connections_per_address: int = 100
     recycle_jobs: int = 1000
     recycle_memory_mb: int = 256
@@ -115,6 +116,7 @@ class Settings:
             (self.database_limit_mb >= 0, "DATABASE_LIMIT_MB", "0 (none) or more"),
             (1 <= self.retention_days <= 36500, "RETENTION_DAYS", "from 1 to 36500"),
             (0 <= self.trusted_proxies <= 10, "TRUSTED_PROXIES", "the number of proxies in front, 0 to 10"),
+            (5 <= self.session_idle_minutes <= 10_080, "SESSION_IDLE_MINUTES", "from 5 to 10080, which is a week"),
             (self.max_connections_per_address >= 0, "MAX_CONNECTIONS_PER_ADDRESS", "0 (no limit) or more"),
             (self.recycle_jobs >= 1, "RECYCLE_JOBS", "at least 1"),
             (self.recycle_memory_mb >= 16, "RECYCLE_MEMORY_MB", "at least 16"),
@@ -276,6 +278,7 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "database_limit_mb": _whole,
     "allow_private_http": _switch,
     "trusted_proxies": _whole,
+    "session_idle_minutes": _whole,
     "max_connections_per_address": _whole,
     "recycle_jobs": _whole,
     "recycle_memory_mb": _whole,

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from flask import Blueprint, make_response, request
 from flask.typing import ResponseReturnValue
-from flask_login import login_user
 from sqlalchemy import select
 
-from dashboard import attempts, devices
+from dashboard import devices
 from dashboard.actions import done
-from dashboard.auth import Person
 from dashboard.context import actor, conn, hashing, yard
+from dashboard.pages.settings_page import check_current_password, render_settings, restart_session
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Unavailable
+from workers.domain.errors import BadInput
 from workers.domain.numbers import check_whole, parse_whole
 from workers.services import callbacks
 from workers.services import tokens as token_service
 from workers.services import users as user_service
-from workers.store import tokens, users
 from workers.store.models import AuditEntry
 
 bp = Blueprint("settings", __name__)
@@ -33,8 +30,8 @@ AUDIT_ROWS = 50
 @bp.get("/settings")
 @requires("viewer")
 def page() -> ResponseReturnValue:
-    """Show my password, and to admins people and tokens."""
-    return _page()
+    """Show my password, second factor and sessions, and to admins users and tokens."""
+    return render_settings()
 
 
 @bp.post("/settings/password")
@@ -46,38 +43,12 @@ def password() -> ResponseReturnValue:
         raise BadInput("A token has no password. Sign in as the user whose password is to change.")
     if not request.form.get("password"):
         raise BadInput("Give the new password.", field="password")
-    _check_current_password(me.name, request.form.get("present", ""))
+    check_current_password(me.name, request.form.get("present", ""))
     user_service.set_password(yard(), me.name, request.form["password"], me, hashing().run_for_known_device)
-    with yard().database.read() as connection:
-        row = users.by_name(connection, me.name)
-    login_user(Person(row))
+    row = restart_session(me.name)
     answer = make_response(done("Your password is changed; you are signed out everywhere else.", "/settings"))
     devices.remember(answer, row)
     return answer
-
-
-@bp.post("/settings/users")
-@requires("admin")
-def add_user() -> ResponseReturnValue:
-    """Add a person; the made-up password is shown once."""
-    name = request.form.get("name", "")
-    made = user_service.add(yard(), name, request.form.get("role", "viewer"), None, actor(), hashing().run)
-    return _page(secret=(f"The one-time password of {name}", made))
-
-
-@bp.post("/settings/users/<user:name>")
-@requires("admin")
-def change_user(name: str) -> ResponseReturnValue:
-    """Change a person's role, lock them out or let them in, or make up a new password."""
-    change = request.form.get("change", "")
-    if change == "password":
-        made = user_service.set_password(yard(), name, None, actor(), hashing().run)
-        return _page(secret=(f"The one-time password of {name}", made))
-    if change in {"lock", "unlock"}:
-        user_service.change(yard(), name, actor(), disabled=change == "lock")
-    else:
-        user_service.change(yard(), name, actor(), role=change)
-    return done(f"{name} is changed and signed out everywhere.", "/settings")
 
 
 @bp.post("/settings/tokens")
@@ -88,7 +59,7 @@ def add_token() -> ResponseReturnValue:
     expires_at = utcnow() + timedelta(days=_days(days)) if days else None
     name = request.form.get("name", "")
     made = token_service.create(yard(), name, request.form.get("role", "viewer"), expires_at, actor())
-    return _page(secret=(f"The token {name}", made))
+    return render_settings(secret=(f"The token {name}", made))
 
 
 @bp.post("/settings/tokens/<id:token_id>/revocations")
@@ -134,27 +105,3 @@ def _place(text: str) -> int:
         return parse_whole(text)
     except ValueError as error:
         raise BadInput("before must be the number of an audit entry.", field="before") from error
-
-
-def _check_current_password(name: str, password: str) -> None:
-    attempt = attempts.count_current_password(name)
-    try:
-        is_right = user_service.check_password(yard(), name, password, hashing().run_for_known_device) is not None
-    except Unavailable:
-        attempt.refund()  # nothing was checked
-        raise
-    if not is_right:
-        raise BadInput("The current password is not right.", field="present")
-    attempt.refund()
-
-
-def _page(secret: tuple[str, str] | None = None) -> str:
-    shown: dict[str, Any] = {"users": [], "tokens": []}
-    if actor().may("admin"):
-        with yard().database.read() as connection:
-            shown = {
-                "users": users.all_users(connection),
-                "tokens": tokens.all_tokens(connection),
-                "webhook_secret": callbacks.secret(connection),
-            }
-    return render_template("settings/page.html", active_page="settings", secret=secret, now=utcnow(), **shown)

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment
 
+from dashboard.presenters.browsers import browser
 from workers.domain.clock import rfc3339, utcnow
 from workers.domain.untrusted import visible
 
@@ -129,7 +130,7 @@ def finalize(value: Any) -> Any:
 
 def init(environment: Environment) -> None:
     """Make them known to the templates."""
-    for one in (duration, span, relative, exact, clock, number, compact, size, state, pretty, instant):
+    for one in (duration, span, relative, exact, clock, number, compact, size, state, pretty, instant, browser):
         environment.filters[one.__name__] = one
     environment.globals["state_icons"] = ICONS
     environment.globals["utcnow"] = utcnow

@@ -7,7 +7,9 @@ GET /api/openapi.json
 GET /healthz
 GET /readyz
 GET /sign-in
+GET /sign-in/code
 POST /sign-in
+POST /sign-in/code
 """
 _VIEWER = """
 GET /
@@ -65,6 +67,12 @@ GET /tasks
 GET /triggers
 GET /triggers/<id:trigger_id>
 GET /workers
+POST /settings/second-factor
+POST /settings/second-factor/confirmations
+POST /settings/second-factor/recovery-codes
+POST /settings/second-factor/removals
+POST /settings/sessions/<id:session_id>/ends
+POST /settings/sessions/ends
 """
 _OPERATOR = """
 POST /alerts/<id:alert_id>/acknowledgements
@@ -168,6 +176,7 @@ POST /settings/tokens/<id:token_id>/revocations
 POST /settings/users
 POST /settings/users/<user:name>
 POST /settings/webhook-secret
+POST /settings/second-factor/policy
 """
 
 ROLE_OF: dict[str, str] = {

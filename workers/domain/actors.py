@@ -1,11 +1,11 @@
-"""Who does something: a person, a token, a task, or Taskyard itself."""
+"""Who does something: a person, a token, a task, Taskyard itself, or an address that nobody has signed in from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["user", "token", "system", "task"]
+Kind = Literal["user", "token", "system", "task", "address"]
 ROLES = ("viewer", "operator", "admin")
 
 

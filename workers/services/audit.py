@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Connection, Table, delete, insert, select, text
 
 from workers.domain.actors import Actor
 from workers.domain.masked_edits import mask_change
 from workers.domain.untrusted import visible_json
-from workers.store.models import AuditEntry
+from workers.store.models import REFUSED, AuditEntry
 
 _AUDIT = cast(Table, AuditEntry.__table__)
 _INSERT = insert(_AUDIT)
@@ -46,6 +46,12 @@ def record(
         "after": _json(shown[1]),
     }
     connection.execute(_INSERT, entry)
+
+
+def forget_refusals(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete old lines on what was refused; what was done stays. Returns how many."""
+    chosen = select(_AUDIT.c.id).where(text(REFUSED), _AUDIT.c.at < before).limit(limit)
+    return connection.execute(delete(_AUDIT).where(_AUDIT.c.id.in_(chosen))).rowcount
 
 
 def _opened(values: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, i
 
 from workers.domain.ids import first_id
 from workers.domain.states import FINAL
-from workers.services import files
+from workers.services import audit, files
+from workers.services import sessions as session_service
 from workers.services.statistics import HEALTH, minute_of
 from workers.store import alerts, jobs, schedules, sweeps, trigger_rows
 from workers.store.jobs import JOBS
@@ -54,6 +55,8 @@ def tidy_step(yard: Yard, now: datetime) -> int:
         gone += sweeps.forget(connection, before, STEP)
         gone += schedules.forget(connection, before, STEP)
         gone += trigger_rows.forget(connection, before, STEP)
+        gone += session_service.forget(connection, now)
+        gone += audit.forget_refusals(connection, before, STEP)
         gone += alerts.forget(connection, now - timedelta(days=ROLL_UP_DAYS), STEP)
     return gone
 

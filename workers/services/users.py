@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
+
+from sqlalchemy import Connection
 
 from workers.domain.actors import ROLES, SYSTEM, Actor
 from workers.domain.clock import utcnow
@@ -19,6 +22,7 @@ from workers.store.types import Row
 from workers.yard import Yard
 
 Run = Callable[..., Any]
+ONE_TIME_LIFE = timedelta(hours=72)  # of a password that was made up and has not been used
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
@@ -43,6 +47,7 @@ def ensure_admin(yard: Yard, password: str) -> str | None:
         "role": "admin",
         "epoch": 1,
         "must_change_password": not password,
+        "password_expires_at": None if password else now + ONE_TIME_LIFE,
         "created_at": now,
     }
     with yard.database.write() as connection:
@@ -65,6 +70,7 @@ def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor, ru
         "role": check_role(role),
         "epoch": 1,
         "must_change_password": password is None,
+        "password_expires_at": now + ONE_TIME_LIFE if password is None else None,
         "created_at": now,
     }
     with yard.database.write() as connection:
@@ -77,19 +83,41 @@ def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor, ru
 def change(yard: Yard, name: str, actor: Actor, *, role: str | None = None, disabled: bool | None = None) -> None:
     """Change a person's role or lock them out; it ends their sessions. Raises NotFound, BadInput, Conflict."""
     now = utcnow()
+    values: dict[str, object] = {}
+    if role is not None:
+        values["role"] = check_role(role)
+    if disabled is not None:
+        values["disabled_at"] = now if disabled else None
+    is_loss = disabled is True or role not in {None, "admin"}
     with yard.database.write() as connection:
-        row = users.by_name(connection, name)
-        if row is None:
-            raise NotFound(f"There is no user {name}.")
-        if actor.kind == "user" and actor.name == name:
-            raise Conflict("You cannot take your own role or access away. Ask another admin.")
-        values: dict[str, object] = {}
-        if role is not None:
-            values["role"] = check_role(role)
-        if disabled is not None:
-            values["disabled_at"] = now if disabled else None
+        row = _other_user(connection, name, actor, is_loss)
         users.change(connection, row["id"], values, end_sessions=True)
         audit.record(connection, actor, "user.changed", "user", name, now, {"role": row["role"]}, values)
+
+
+def remove(yard: Yard, name: str, actor: Actor) -> None:
+    """Delete a user; it ends their sessions. What they did stays in the audit, and tokens that they made stay valid.
+
+    Raises NotFound, Conflict.
+    """
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = _other_user(connection, name, actor, is_loss=True)
+        users.remove(connection, row["id"])
+        audit.record(connection, actor, "user.deleted", "user", name, now, {"role": row["role"]})
+
+
+def _other_user(connection: Connection, name: str, actor: Actor, is_loss: bool) -> Row:
+    """Return the user whom somebody else changes. `is_loss` says that it would be an admin no more."""
+    admins = users.lock_admins(connection)
+    row = users.by_name(connection, name, lock=True)
+    if row is None:
+        raise NotFound(f"There is no user {name}.")
+    if actor.kind == "user" and actor.name == name:
+        raise Conflict("You cannot take your own role or access away. Ask another admin.")
+    if is_loss and list(admins) == [name]:
+        raise Conflict(f"{name} is the only admin who can sign in. Make somebody else an admin first.")
+    return row
 
 
 def set_password(yard: Yard, name: str, password: str | None, actor: Actor, run: Run = call) -> str:
@@ -105,7 +133,11 @@ def set_password(yard: Yard, name: str, password: str | None, actor: Actor, run:
         row = users.by_name(connection, name)
         if row is None:
             raise NotFound(f"There is no user {name}.")
-        values = {"password_hash": password_hash, "must_change_password": password is None}
+        values = {
+            "password_hash": password_hash,
+            "must_change_password": password is None,
+            "password_expires_at": now + ONE_TIME_LIFE if password is None else None,
+        }
         users.change(connection, row["id"], values, end_sessions=True)
         audit.record(connection, actor, "user.password_set", "user", name, now)
     return chosen
@@ -124,9 +156,14 @@ def check_password(yard: Yard, name: str, password: str, run: Run = call) -> Row
     with yard.database.read() as connection:
         row = users.by_name(connection, name) if is_name(name) else None
     stored = row["password_hash"] if row else None
-    if not run(_verify, stored, password) or row is None or row["disabled_at"] is not None:
+    if not run(_verify, stored, password) or row is None or not _may_sign_in(row, utcnow()):
         return None
     return _renew_hash(yard, row, password, run) if needs_renewal(row["password_hash"]) else row
+
+
+def _may_sign_in(row: Row, now: datetime) -> bool:
+    has_expired = row["password_expires_at"] is not None and row["password_expires_at"] <= now
+    return row["disabled_at"] is None and not has_expired
 
 
 def _verify(stored: str | None, password: str) -> bool:

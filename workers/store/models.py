@@ -22,6 +22,7 @@ from workers.store.types import BigId, MaskedText, UtcDateTime
 
 # A transition raises the version to the next whole step, so it outranks all progress told before it.
 VERSION_STEP = 1_000_000
+REFUSED = "action IN ('sign_in.failed', 'request.refused')"
 
 
 class Base(DeclarativeBase):
@@ -353,8 +354,12 @@ class User(Base):
     name: Mapped[str] = mapped_column(String(64), unique=True)
     password_hash: Mapped[str]
     role: Mapped[str] = mapped_column(String(16))
-    epoch: Mapped[int] = mapped_column(Integer, default=1)  # raised to end every session
+    epoch: Mapped[int] = mapped_column(Integer, default=1)  # raised to end the sessions of earlier versions
     must_change_password: Mapped[bool] = mapped_column(default=False)
+    password_expires_at: Mapped[datetime | None]  # of a one-time password
+    totp_secret: Mapped[str | None] = mapped_column(String(64))  # null: no second factor
+    totp_step: Mapped[int | None] = mapped_column(BigInteger)  # the step of the last code; none up to it is accepted
+    recovery_codes: Mapped[str | None]  # JSON list of hashes
     created_at: Mapped[datetime]
     last_sign_in_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
@@ -392,7 +397,12 @@ class AuditEntry(Base):
     before: Mapped[str | None]  # JSON
     after: Mapped[str | None]  # JSON
 
-    __table_args__ = (Index("ix_audit_target", "target_kind", "target_id", "id"), Index("ix_audit_at", "at", "id"))
+    __table_args__ = (
+        Index("ix_audit_target", "target_kind", "target_id", "id"),
+        Index("ix_audit_at", "at", "id"),
+        # What is deleted after a time, see `services.audit`.
+        Index("ix_audit_refusals", "at", sqlite_where=text(REFUSED), postgresql_where=text(REFUSED)),
+    )
 
 
 class Setting(Base):

@@ -12,12 +12,12 @@ from workers.domain import payloads
 from workers.store.dialects import insert_or_ignore, upsert
 from workers.store.models import Setting
 
-_SETTINGS = cast(Table, Setting.__table__)
+SETTINGS = cast(Table, Setting.__table__)
 
 
 def get(connection: Connection, key: str, default: Any = None) -> Any:
     """Read a value."""
-    found = select(_SETTINGS.c.value).where(_SETTINGS.c.key == key)
+    found = select(SETTINGS.c.value).where(SETTINGS.c.key == key)
     text = connection.execute(found).scalar_one_or_none()
     return default if text is None else json.loads(text)
 
@@ -25,10 +25,10 @@ def get(connection: Connection, key: str, default: Any = None) -> Any:
 def put_if_absent(connection: Connection, key: str, value: Any, now: datetime) -> None:
     """Keep a JSON value unless there is one; of many at once the first wins."""
     row = {"key": key, "value": payloads.dump(value, "value"), "updated_at": now}
-    connection.execute(insert_or_ignore(connection, _SETTINGS), row)
+    connection.execute(insert_or_ignore(connection, SETTINGS), row)
 
 
 def put(connection: Connection, key: str, value: Any, now: datetime) -> None:
     """Keep a JSON value. Raises BadInput when it is none."""
     row = {"key": key, "value": payloads.dump(value, "value"), "updated_at": now}
-    connection.execute(upsert(connection, _SETTINGS, ["key"], ["value", "updated_at"]), row)
+    connection.execute(upsert(connection, SETTINGS, ["key"], ["value", "updated_at"]), row)

@@ -1,0 +1,85 @@
+"""Users: who may sign in, as admins see and change it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, current_app, request
+from flask.typing import ResponseReturnValue
+
+from dashboard.actions import done
+from dashboard.context import actor, hashing, yard
+from dashboard.pages.settings_page import render_settings
+from dashboard.security import requires
+from workers.domain.errors import NotFound
+from workers.services import second_factor, sessions
+from workers.services import users as user_service
+from workers.store import users
+
+bp = Blueprint("people", __name__)
+
+
+@bp.post("/settings/users")
+@requires("admin")
+def add_user() -> ResponseReturnValue:
+    """Add a user; the one-time password is shown once."""
+    name = request.form.get("name", "")
+    made = user_service.add(yard(), name, request.form.get("role", "viewer"), None, actor(), hashing().run)
+    return render_settings(secret=(_one_time(name), made))
+
+
+@bp.post("/settings/users/<user:name>")
+@requires("admin")
+def change_user(name: str) -> ResponseReturnValue:
+    """Change a user: role, lock, password, second factor, sessions; or delete it."""
+    change = request.form.get("change", "")
+    if change == "password":
+        made = user_service.set_password(yard(), name, None, actor(), hashing().run)
+        _recheck()
+        return render_settings(secret=(_one_time(name), made))
+    message = _change(name, change)
+    _recheck()
+    return done(message, "/settings")
+
+
+@bp.post("/settings/second-factor/policy")
+@requires("admin")
+def set_policy() -> ResponseReturnValue:
+    """Require a second factor of everybody from a role on, or of nobody."""
+    least = request.form.get("least", "")
+    second_factor.set_policy(yard(), None if least == "nobody" else least, actor())
+    if least == "nobody":
+        return done("Nobody has to have a second factor.", "/settings")
+    return done("Users without a second factor add one before they go on.", "/settings")
+
+
+def _change(name: str, change: str) -> str:
+    """Make a change and return the message that says so. Raises NotFound, BadInput, Conflict."""
+    if change == "delete":
+        user_service.remove(yard(), name, actor())
+        return f"{name} is deleted. Tokens that {name} made stay valid until they are revoked."
+    if change == "second_factor":
+        second_factor.turn_off(yard(), name, actor())
+        return f"{name} has no second factor any more and is signed out everywhere."
+    if change == "sign_out":
+        return f"{name} is signed out: {_end_sessions(name)} sessions have ended."
+    if change in {"lock", "unlock"}:
+        user_service.change(yard(), name, actor(), disabled=change == "lock")
+    else:
+        user_service.change(yard(), name, actor(), role=change)
+    return f"{name} is changed and signed out everywhere."
+
+
+def _end_sessions(name: str) -> int:
+    with yard().database.read() as connection:
+        row = users.by_name(connection, name)
+    if row is None:
+        raise NotFound(f"There is no user {name}.")
+    return sessions.end_all(yard(), row["id"], actor())
+
+
+def _recheck() -> None:
+    current_app.extensions["live"].recheck_soon()
+
+
+def _one_time(name: str) -> str:
+    hours = int(user_service.ONE_TIME_LIFE.total_seconds() // 3600)
+    return f"The one-time password of {name}, valid for {hours} hours"

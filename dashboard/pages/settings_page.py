@@ -1,0 +1,61 @@
+"""The page of settings, which several views show, and the check that precedes a change of one's own access."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import session
+from flask_login import current_user
+
+from dashboard import attempts
+from dashboard.auth import Person, start_session
+from dashboard.context import actor, conn, hashing, yard
+from dashboard.slices import render_template
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, Conflict, Unavailable
+from workers.services import callbacks, second_factor, sessions
+from workers.services import users as user_service
+from workers.store import tokens, users
+from workers.store.types import Row
+
+
+def render_settings(secret: tuple[str, str] | None = None, **more: Any) -> str:
+    """Return the page; `secret` is shown on it, once."""
+    values: dict[str, Any] = {"users": [], "tokens": [], "sessions": [], "secret": secret, "now": utcnow(), **more}
+    connection = conn()
+    person = current_user._get_current_object()
+    if isinstance(person, Person):
+        row = users.by_id(connection, person.id)
+        values["sessions"] = sessions.of_user(connection, person.id, values["now"])
+        values["codes_left"] = second_factor.count_of_recovery_codes(row) if row is not None else 0
+    if actor().may("admin"):
+        values |= {
+            "users": users.all_users(connection),
+            "tokens": tokens.all_tokens(connection),
+            "webhook_secret": callbacks.secret(connection),
+            "policy": second_factor.policy(connection) or "nobody",
+        }
+    return render_template("settings/page.html", active_page="settings", **values)
+
+
+def check_current_password(name: str, password: str) -> None:
+    """Check the password of the user who is signed in. Raises BadInput, Throttled, Unavailable."""
+    attempt = attempts.count_current_password(name)
+    try:
+        is_right = user_service.check_password(yard(), name, password, hashing().run_for_known_device) is not None
+    except Unavailable:
+        attempt.refund()  # nothing was checked
+        raise
+    if not is_right:
+        raise BadInput("The current password is not right.", field="present")
+    attempt.refund()
+
+
+def restart_session(name: str) -> Row:
+    """Sign the user in anew after a change that ended all sessions; the user's row. Raises Conflict."""
+    with yard().database.read() as connection:
+        row = users.by_name(connection, name)
+    stay = bool(session.permanent)
+    if row is None or row["disabled_at"] is not None or not start_session(row, stay=stay):
+        raise Conflict("Your access has changed meanwhile. Sign in again.")
+    return row
