@@ -9,10 +9,8 @@ from dashboard.actions import done
 from dashboard.context import actor, hashing, yard
 from dashboard.pages.settings_page import render_settings
 from dashboard.security import requires
-from workers.domain.errors import NotFound
 from workers.services import second_factor, sessions
 from workers.services import users as user_service
-from workers.store import users
 
 bp = Blueprint("people", __name__)
 
@@ -69,11 +67,7 @@ def _change(name: str, change: str) -> str:
 
 
 def _end_sessions(name: str) -> int:
-    with yard().database.read() as connection:
-        row = users.by_name(connection, name)
-    if row is None:
-        raise NotFound(f"There is no user {name}.")
-    return sessions.end_all(yard(), row["id"], actor())
+    return sessions.end_all(yard(), user_service.find(yard(), name)["id"], actor())
 
 
 def _recheck() -> None:

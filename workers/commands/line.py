@@ -136,6 +136,13 @@ def _add_jobs(commands: Commands) -> None:
     purge.set_defaults(handler=f"{_JOBS}:purge", label="purge")
 
 
+_USER_ACTIONS = {
+    "sign-out": "end every session of a user",
+    "remove-second-factor": "for who has lost the app and the recovery codes",
+    "delete": "delete a user; what they did stays in the audit",
+}
+
+
 def _add_people(commands: Commands) -> None:
     tokens = commands.add_parser("tokens", help="tokens of the API").add_subparsers(required=True, metavar="ACTION")
     create = tokens.add_parser("create", help="prints the token and nothing else")
@@ -153,6 +160,10 @@ def _add_people(commands: Commands) -> None:
     passwd.add_argument("name", metavar="NAME")
     passwd.add_argument("--password-stdin", action="store_true", help="read the password from the standard input")
     passwd.set_defaults(handler=f"{_PEOPLE}:set_password", label="users")
+    for action, help_text in _USER_ACTIONS.items():
+        parser = users.add_parser(action, help=help_text)
+        parser.add_argument("name", metavar="NAME")
+        parser.set_defaults(handler=f"{_PEOPLE}:{action.replace('-', '_')}", label="users")
     users.add_parser("list", help="list them").set_defaults(handler=f"{_PEOPLE}:list_users", label="users")
 
 

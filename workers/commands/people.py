@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from workers.commands.opening import ACTOR, opened
 from workers.domain.clock import utcnow
-from workers.services import tokens, users
+from workers.services import second_factor, sessions, tokens, users
 from workers.settings import Settings
 from workers.store.users import all_users
 
@@ -43,8 +43,35 @@ def list_users(_arguments: argparse.Namespace, settings: Settings) -> int:
     """List who may sign in."""
     with closing(opened(settings)) as yard, yard.database.read() as connection:
         for row in all_users(connection):
-            locked = "  locked out" if row["disabled_at"] else ""
-            sys.stdout.write(f"{row['name']:<24} {row['role']}{locked}\n")
+            marks = [row["role"]]
+            if row["disabled_at"]:
+                marks.append("locked")
+            if row["totp_secret"]:
+                marks.append("second factor")
+            sys.stdout.write(f"{row['name']:<24} {'  '.join(marks)}\n")
+    return 0
+
+
+def sign_out(arguments: argparse.Namespace, settings: Settings) -> int:
+    """End every session of a user."""
+    with closing(opened(settings)) as yard:
+        user_id = users.find(yard, arguments.name)["id"]
+        count = sessions.end_all(yard, user_id, ACTOR)
+    sys.stdout.write(f"sessions ended: {count}\n")
+    return 0
+
+
+def remove_second_factor(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Remove the second factor of a user who has lost it."""
+    with closing(opened(settings)) as yard:
+        second_factor.turn_off(yard, arguments.name, ACTOR)
+    return 0
+
+
+def delete(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Delete a user."""
+    with closing(opened(settings)) as yard:
+        users.remove(yard, arguments.name, ACTOR)
     return 0
 
 

@@ -143,6 +143,15 @@ def set_password(yard: Yard, name: str, password: str | None, actor: Actor, run:
     return chosen
 
 
+def find(yard: Yard, name: str) -> Row:
+    """Return a user by name. Raises NotFound."""
+    with yard.database.read() as connection:
+        row = users.by_name(connection, name) if is_name(name) else None
+    if row is None:
+        raise NotFound(f"There is no user {name}.")
+    return row
+
+
 def is_name(text: str) -> bool:
     """Return whether a user can have this name."""
     return _NAME.fullmatch(text) is not None
