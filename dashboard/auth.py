@@ -63,7 +63,9 @@ def start_session(row: Row, *, stay: bool) -> bool:
 
     `stay` keeps the cookie when the browser is closed.
     """
-    secret = sessions.create(yard(), row, device(), stay=stay)
+    person = current_user._get_current_object()
+    earlier = person.session_id if isinstance(person, Person) else None
+    secret = sessions.create(yard(), row, device(), stay=stay, instead_of=earlier)
     signed_in = sessions.find(yard(), secret) if secret is not None else None
     if secret is None or signed_in is None:
         return False

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from alembic import command
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
@@ -24,6 +25,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound
 from workers.services import retention, sessions, users
 from workers.services.sessions import Device
+from workers.store import migrate
 from workers.store import settings as setting_rows
 from workers.store import users as user_rows
 from workers.store.models import AuditEntry
@@ -273,6 +275,15 @@ def test_signing_in_gives_a_new_secret_each_time(app: Flask, auth: Auth) -> None
     assert before.value != after.value
 
 
+def test_a_sign_in_ends_the_session_that_the_browser_had(app: Flask, auth: Auth) -> None:
+    client = auth.client("vera")
+    copy = copy_of(client, app)
+    fields = {"name": "olga", "password": PASSWORD, "csrf_token": auth.csrf(client)}
+    assert client.post("/sign-in", data=fields).status_code == 303
+    assert client.get("/api/v1/jobs").status_code == 200
+    assert copy.get("/api/v1/jobs").status_code == 401
+
+
 def test_what_pages_read_by_themselves_does_not_keep_a_session_alive(auth: Auth, light_yard: Yard) -> None:
     client = auth.client("vera")
     earlier = utcnow() - timedelta(hours=1)
@@ -468,7 +479,8 @@ def test_sign_ins_are_in_the_audit_and_text_that_may_be_a_password_is_not(app: F
     assert {row["actor_kind"] for row in failed} == {"address"}
     started = audited(light_yard, "session.started")
     assert [row["actor"] for row in started] == ["vera"]
-    assert json.loads(started[0]["after"])["address"] == "127.0.0.1"
+    after = json.loads(started[0]["after"])
+    assert (after["address"], after["second_factor"]) == ("127.0.0.1", False)
 
 
 def test_refused_requests_are_in_the_audit(app: Flask, auth: Auth, light_yard: Yard) -> None:
@@ -517,3 +529,17 @@ def test_the_sweep_ends_live_connections_of_an_ended_session_within_a_second(app
         assert not live.is_connected(NAMESPACE)
 
     eventually(has_ended, within=5)
+
+
+def test_the_upgrade_sets_the_time_until_which_earlier_sessions_are_accepted(yard: Yard) -> None:
+    row = add(yard)
+    waiting = users.add(yard, "paul", "viewer", None, TESTS)
+    with yard.database.write() as connection:
+        command.downgrade(migrate._config(connection), "0006")
+    migrate.migrate(yard.database)
+    secret = sessions.adopt(yard, f"{row['id']}:{row['epoch']}", b"key", DEVICE, stay=False)
+    assert secret is not None
+    assert sessions.find(yard, secret) is not None
+    assert users.check_password(yard, "paul", waiting) is not None
+    assert user(yard, "paul")["password_expires_at"] is not None
+    assert user(yard, "otto")["password_expires_at"] is None

@@ -57,9 +57,10 @@ class SignedIn:
     address: str
 
 
-def create(yard: Yard, user: Row, device: Device, *, stay: bool = False) -> str | None:
+def create(yard: Yard, user: Row, device: Device, *, stay: bool = False, instead_of: str | None = None) -> str | None:
     """Start a session of a user whose credentials were checked on this row; its secret.
 
+    `instead_of` is the id of the session that the same browser had before, which ends.
     None when the user was locked or removed, or the password changed, since the row was read.
     """
     secret = secrets.token_urlsafe(32)
@@ -70,11 +71,17 @@ def create(yard: Yard, user: Row, device: Device, *, stay: bool = False) -> str 
         current = users.by_id(connection, user["id"], lock=True)
         if current is None or current["disabled_at"] or current["password_hash"] != user["password_hash"]:
             return None
+        if instead_of is not None:
+            sessions.remove_one(connection, instead_of)
         sessions.add(connection, row)
         _end_oldest(connection, user["id"])
         users.change(connection, user["id"], {"last_sign_in_at": now})
         who = Actor("user", current["name"], current["role"])
-        after = {"address": row["address"], "user_agent": row["user_agent"]}
+        after = {
+            "address": row["address"],
+            "user_agent": row["user_agent"],
+            "second_factor": current["totp_secret"] is not None,
+        }
         audit.record(connection, who, "session.started", "session", str(row["id"]), now, None, after)
     return secret
 

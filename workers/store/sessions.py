@@ -62,6 +62,11 @@ def remove(connection: Connection, user_id: str, session_ids: Sequence[str]) -> 
     return connection.execute(delete(SESSIONS).where(*chosen)).rowcount
 
 
+def remove_one(connection: Connection, session_id: str) -> None:
+    """Delete a session, whosever it is."""
+    connection.execute(delete(SESSIONS).where(SESSIONS.c.id == session_id))
+
+
 def remove_all(connection: Connection, user_id: str, but: str | None = None) -> int:
     """Delete every session of a user, or every one but this; returns how many there were."""
     chosen = delete(SESSIONS).where(SESSIONS.c.user_id == user_id)
