@@ -508,9 +508,9 @@ def test_a_trigger_from_before_is_refused_at_its_firing_and_can_be_disabled(yard
 
 
 def test_the_upgrade_moves_what_waits_to_its_new_queue(yard: Yard) -> None:
+    made = {task: own_job(yard, task, "retry_scheduled") for task in SYSTEM_TASKS}
     with yard.database.write() as connection:
         command.downgrade(migrate._config(connection), "0004")
-    made = {task: own_job(yard, task, "retry_scheduled") for task in SYSTEM_TASKS}
     for job_id in made.values():
         set_row(yard, job_id, queue="system")
     migrate.migrate(yard.database)

@@ -84,7 +84,7 @@ def _body(answer: httpx.Response, raw: bytes) -> Any:
     text = raw.decode(answer.encoding or "utf-8", errors="replace")
     if "json" in answer.headers.get("content-type", ""):
         try:
-            return mask(json.loads(text))
+            return json.loads(text)
         except ValueError:
             return text
     return text
