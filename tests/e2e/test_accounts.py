@@ -49,8 +49,9 @@ def test_a_second_factor_is_added_used_and_removed(taskyard: Running, browser: B
     key = signed_in.locator("code.mono").first.inner_text().replace(" ", "")
     signed_in.get_by_label("Code").fill(pyotp.TOTP(key).now())
     signed_in.keyboard.press("Enter")
-    codes = signed_in.locator(".codes code").all_inner_texts()
-    assert len(codes) == 10
+    listed = signed_in.locator(".codes code")
+    expect(listed).to_have_count(10)
+    codes = listed.all_inner_texts()
     expect(section).to_contain_text("10 recovery codes left")
 
     other = browser.new_page()
