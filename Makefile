@@ -1,6 +1,8 @@
 # Taskyard's commands. Each does the set-up that it needs: a virtual environment in .venv, pinned requirements.
 SHELL := /bin/sh
 PYTHON ?= python3
+# Each process of the tests has its own Valkey and PostgreSQL; the tests of a file share a process.
+TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -15,7 +17,7 @@ run: $(VENV)/.run ## Run everything on this machine: http://127.0.0.1:5000
 	@exec $(BIN)/python app.py
 
 test: $(VENV)/.dev parts ## Run every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 fuzz: $(VENV)/.dev parts ## Call the API 100,000 times as its document allows and forbids, on each database: no call may fail
 	FUZZ_CALLS=$${FUZZ_CALLS:-100000} $(BIN)/python -m pytest -s --timeout=0 tests/security/test_fuzz.py $(ARGS)

@@ -124,7 +124,8 @@ class Running:
     def clean_up(self) -> None:
         """Kill whatever is left; for the end of a test, however it went."""
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end while the others are looked at
+                process.kill()
         if self.process is not None:
             self.process.wait(10)
         until = time.monotonic() + 10

@@ -90,7 +90,7 @@ def test_nobody_may_send_a_large_body_without_the_role_for_it(
                 + b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 600000000\r\nExpect: 100-continue\r\n\r\n"
             )
             answer = client.recv(65_536)
-        assert status_of(answer) in {302, 303, 400, 401, 403, 404, 405, 413, 415}, (method, path, answer)
+        assert status_of(answer) in {302, 303, 400, 401, 403, 404, 409, 405, 413, 415}, (method, path, answer)
         assert b"100 Continue" not in answer, (method, path)
 
 
