@@ -63,8 +63,10 @@ def answer_for(error: Exception) -> Response:
 
 
 def _ours(error: Exception) -> Response:
-    if isinstance(error, errors.Forbidden) or (isinstance(error, NotSignedIn) and "Authorization" in request.headers):
+    if isinstance(error, errors.Forbidden):
         record_refused_request(str(error))
+    if isinstance(error, NotSignedIn) and "Authorization" in request.headers:
+        record_refused_request("An invalid token was sent.")
     for kind, status, title in _STATUS:
         if isinstance(error, kind):
             more: dict[str, Any] = {}
@@ -79,8 +81,8 @@ def _ours(error: Exception) -> Response:
     return problem(500, "Something failed", str(error))
 
 
-def _csrf(error: CSRFError) -> Response:
-    record_refused_request(f"The form token is not valid: {error.description}")
+def _csrf(_error: CSRFError) -> Response:
+    record_refused_request("The form was not one of this session.")
     return problem(400, "This form is too old", "Load the page again and send the form once more.")
 
 

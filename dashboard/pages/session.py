@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, current_app, make_response, redirect, request, session, url_for
@@ -18,7 +19,7 @@ from dashboard.problems import answer_for
 from dashboard.redirects import local_path
 from dashboard.security import requires
 from dashboard.slices import render_template
-from workers.domain.errors import Conflict, Throttled, Unavailable
+from workers.domain.errors import Conflict, NotFound, Throttled, Unavailable
 from workers.services import second_factor, sessions
 from workers.services import users as user_service
 from workers.store import users
@@ -48,7 +49,7 @@ def sign_in() -> ResponseReturnValue:
     name = request.form.get("name", "")
     row = _checked(name, request.form.get("password", ""))
     if row is None:
-        refusals.record_failed_sign_in(_known_name(name), "The password is not right, or the user may not sign in.")
+        refusals.record_failed_sign_in(_known_name(name), "The name and the password do not match.")
         return _form(_NO_MATCH), 403
     stay = request.form.get("stay") is not None
     if row["totp_secret"] is None:
@@ -88,7 +89,8 @@ def sign_in_code() -> ResponseReturnValue:
 def sign_out() -> ResponseReturnValue:
     """End the session."""
     person = _person("A token is not signed out. An admin revokes it under Settings.")
-    sessions.end(yard(), person.id, person.session_id, actor())
+    with suppress(NotFound):  # it was pressed twice
+        sessions.end(yard(), person.id, person.session_id, actor())
     _leave()
     return redirect(url_for("session.sign_in"), code=303)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask import Blueprint, make_response, request
+from flask import Blueprint, current_app, make_response, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
@@ -67,6 +67,7 @@ def add_token() -> ResponseReturnValue:
 def revoke_token(token_id: str) -> ResponseReturnValue:
     """Revoke a token."""
     token_service.revoke(yard(), token_id, actor())
+    current_app.extensions["live"].recheck_soon()
     return done("The token is revoked.", "/settings")
 
 

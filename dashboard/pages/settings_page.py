@@ -24,6 +24,9 @@ def render_settings(secret: tuple[str, str] | None = None, **more: Any) -> str:
     values: dict[str, Any] = {"users": [], "tokens": [], "sessions": [], "secret": secret, "now": utcnow(), **more}
     connection = conn()
     person = current_user._get_current_object()
+    if person.must_change_password or person.needs_second_factor:
+        # Whoever has still to show who they are sees the form that is due, and nothing else.
+        return render_template("settings/page.html", active_page="settings", **values)
     if isinstance(person, Person):
         row = users.by_id(connection, person.id)
         values["sessions"] = sessions.of_user(connection, person.id, values["now"])
@@ -32,6 +35,7 @@ def render_settings(secret: tuple[str, str] | None = None, **more: Any) -> str:
         values |= {
             "users": users.all_users(connection),
             "tokens": tokens.all_tokens(connection),
+            "is_admin": True,
             "webhook_secret": callbacks.secret(connection),
             "policy": second_factor.policy(connection) or "nobody",
         }

@@ -301,6 +301,16 @@ def test_who_must_add_a_second_factor_can_do_it_and_goes_on(auth: Auth, light_ya
     assert client.get("/api/v1/jobs").status_code == 200
 
 
+def test_an_admin_without_the_required_second_factor_sees_nothing_of_others(auth: Auth, light_yard: Yard) -> None:
+    client = auth.client("ada")
+    second_factor.set_policy(light_yard, "admin", TESTS)
+    page = client.get("/settings").text
+    assert "Add a second factor" in page
+    assert "vera" not in page
+    assert "API tokens" not in page
+    assert "whsec_" not in page
+
+
 @pytest.mark.parametrize("least", ["", "root", "\x00", "viewer\x00", "VIEWER"])
 def test_a_policy_of_no_role_is_refused(auth: Auth, light_yard: Yard, least: str) -> None:
     client = auth.client("ada")

@@ -23,6 +23,7 @@ from tests.support import eventually, sign_in
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound
+from workers.domain.masking import MASK
 from workers.services import retention, sessions, users
 from workers.services.sessions import Device
 from workers.store import migrate
@@ -466,6 +467,17 @@ def test_an_earlier_cookie_is_read_behind_tls_too_and_nothing_else_of_its_name(l
     app.extensions["live"].close()
 
 
+def test_the_settings_of_a_one_time_password_show_its_form_only(app: Flask, light_yard: Yard) -> None:
+    password = users.add(light_yard, "otto", "admin", None, TESTS)
+    client = app.test_client()
+    sign_in(client, "otto", password)
+    page = client.get("/settings").text
+    assert "Change my password" in page
+    assert "Choose your own" in page
+    for other in ("vera", "API tokens", "whsec_", "My sessions", "My second factor"):
+        assert other not in page
+
+
 # What is written down.
 
 
@@ -477,6 +489,7 @@ def test_sign_ins_are_in_the_audit_and_text_that_may_be_a_password_is_not(app: F
     failed = audited(light_yard, "sign_in.failed")
     assert [row["target_id"] for row in failed] == ["vera", "(unknown name)"]
     assert {row["actor_kind"] for row in failed} == {"address"}
+    assert not [row["after"] for row in failed if MASK in row["after"]]
     started = audited(light_yard, "session.started")
     assert [row["actor"] for row in started] == ["vera"]
     after = json.loads(started[0]["after"])
@@ -489,6 +502,7 @@ def test_refused_requests_are_in_the_audit(app: Flask, auth: Auth, light_yard: Y
     auth.client("olga").post("/api/v1/jobs", json={"task": "samples.noop"})
     app.test_client().get("/jobs")  # a stranger who is sent to the form is no refusal
     refused = audited(light_yard, "request.refused")
+    assert not [row["after"] for row in refused if MASK in row["after"]]
     assert [(row["actor"], row["target_id"]) for row in refused] == [
         ("vera", "GET /audit"),
         ("127.0.0.1", "GET /api/v1/jobs"),
