@@ -29,7 +29,7 @@ CLIENT = "taskyard.live_client"  # where the server's environment of a connectio
 MAX_CLIENTS = 2_000
 MAX_OF_ADDRESS = 300
 MAX_OF_OWNER = 50
-MAX_UNJOINED = 500
+MAX_UNJOINED = 500  # and a quarter of the connections that the process takes
 MAX_UNJOINED_OF_ADDRESS = 20
 JOIN_SECONDS = 10.0
 MESSAGES_PER_SECOND, MESSAGES_AT_ONCE = 20, 100
@@ -67,6 +67,7 @@ class LiveServer(socket_io.Server):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         super().__init__(namespaces=[NAMESPACE], **options)
         self.eio.refusal = self._refusal
+        self.max_unjoined = MAX_UNJOINED
         self.on_first_connection: Callable[[], None] = lambda: None
         self.answer: Answer = lambda *_: {}
 
@@ -113,9 +114,14 @@ class LiveServer(socket_io.Server):  # type: ignore[misc]
             return "There are as many live connections as the server takes. Try again in a moment."
         if sum(client.owner is None for client in of_address) >= MAX_UNJOINED_OF_ADDRESS:
             return "Too many connections of this address have not joined yet. Try again in a moment."
-        if sum(client.owner is None for client in clients) >= MAX_UNJOINED:
-            return "Too many connections have not joined yet. Try again in a moment."
+        self._make_room()
         return None
+
+    def _make_room(self) -> None:
+        """End the oldest connection that has not joined when there are too many: strangers do not keep users from joining."""
+        unjoined = [(client.opened_at, eio_sid) for eio_sid, client in self.clients().items() if client.owner is None]
+        if len(unjoined) >= self.max_unjoined:
+            self.eio.end(min(unjoined)[1], abort=True)
 
     def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         self.on_first_connection()

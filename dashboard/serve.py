@@ -36,6 +36,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     listener = _adopted(arguments.socket) if arguments.socket is not None else listen(settings)
     from dashboard import uploads, warm_up, watchman
     from dashboard.factory import create_app
+    from dashboard.live import socketio
+    from dashboard.live_server import MAX_UNJOINED
 
     if supervised is not None:
         supervised.wait_for_go()
@@ -46,6 +48,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     # Behind a proxy every connection has the proxy's address.
     most_of_address = 0 if settings.trusted_proxies else settings.max_connections_per_address
     server = BoundedServer(listener, app, most_of_address=most_of_address, log=None, error_log=log)
+    socketio.server.max_unjoined = min(MAX_UNJOINED, max(1, server.connections.most // 4))
     return _serve(server, supervised)
 
 

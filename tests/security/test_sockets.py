@@ -11,6 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +21,7 @@ import websocket
 from dashboard.live import RECHECK_SECONDS
 from dashboard.live_server import MAX_OF_OWNER, MAX_UNJOINED_OF_ADDRESS
 from tests.conftest import PASSWORD
-from tests.security.serving import Web, read_to_end, status_of
+from tests.security.serving import Web, read_to_end, serving, status_of
 from tests.support import eventually
 from workers.domain.actors import Actor
 from workers.services import tokens, users
@@ -469,6 +470,19 @@ def test_strangers_of_one_address_cannot_take_every_place(web: Web, light_yard: 
         raise AssertionError("The places are still taken.")
 
     eventually(is_free_again, within=20, every=1)
+
+
+def test_strangers_of_many_addresses_take_no_place_from_users(light_yard: Yard, tmp_path: Path) -> None:
+    with serving(light_yard, tmp_path, open_files=256) as web, contextlib.ExitStack() as held:
+        url = f"ws://127.0.0.1:{web.port}/socket.io/?EIO=4&transport=websocket"
+        for number in range(200):
+            own = (f"127.0.2.{number // 10 + 1}", 0)
+            sock = socket.create_connection(("127.0.0.1", web.port), timeout=10, source_address=own)
+            held.callback(sock.close)
+            with contextlib.suppress(websocket.WebSocketException, OSError):
+                websocket.create_connection(url, timeout=10, socket=sock)
+        assert web.health_seconds() < 5
+        assert Client(web, make_token(light_yard)).is_joined
 
 
 def test_one_token_has_a_number_of_connections_and_another_has_its_own(web: Web, light_yard: Yard) -> None:
