@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
+from urllib.parse import urlencode
 
 import psutil
 
@@ -101,7 +104,9 @@ def running(open_files: int) -> Iterator[Target]:
                 wait_for(lambda: ask_health(port) is not None)
                 children = psutil.Process(process.pid).children()
                 web = next(child for child in children if "web" in child.cmdline())
-                yield Target(port, Path(folder), web, environment)
+                target = Target(port, Path(folder), web, environment)
+                target.token("operator")
+                yield target
             finally:
                 process.terminate()
                 process.wait(30)
@@ -114,7 +119,8 @@ def ask_health(port: int) -> float | None:
     try:
         connection.request("GET", "/healthz")
         is_well = connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+    except (OSError, http.client.HTTPException) as error:
+        print("DEBUG", repr(error), time.perf_counter() - start)
         return None
     finally:
         connection.close()
@@ -326,21 +332,93 @@ def unread_answers(target: Target) -> None:
         client.close()
 
 
-@abuse
-def bulk_calls(target: Target) -> None:
-    """Send bulk calls of 8 MB that are refused for their contents, six at a time, as an operator."""
-    token = target.token("operator")
-    body = b'{"jobs": [' + b",".join([b'{"task": "no.such", "payload": {"t": "%s"}}' % (b"a" * 770)] * 9_800) + b"]}"
+def call(target: Target, path: str, body: bytes, role: str = "operator") -> int:
+    """Send JSON with a token of this role; the status of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
+    headers = {"Authorization": f"Bearer {target.token(role)}", "Content-Type": "application/json"}
+    connection.request("POST", path, body, headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status
 
-    def send(_number: int) -> None:
+
+@abuse
+def chunked_json(target: Target) -> None:
+    """Send 300 MB of JSON in chunks to calls of the API, with a token and without, eight at a time."""
+    token = target.token("operator")
+    paths = ["/api/v1/jobs", "/api/v1/jobs/bulk", "/api/v1/schedules", "/api/v1/events"]
+
+    def send(number: int) -> None:
+        head = f"POST {paths[number % 4]} HTTP/1.1\r\nHost: a\r\n"
+        head += f"Authorization: Bearer {token}\r\n" if number < 4 else ""
+        with target.connect() as client:
+            client.sendall((head + "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n").encode())
+            send_endlessly(client, CHUNK, 300)
+
+    for _ in range(5):
+        at_once(8, send)
+
+
+@abuse
+def sign_ins(target: Target) -> None:
+    """Sign in 150 times at once, with another name each time, from a form that was loaded before."""
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
+    connection.request("GET", "/sign-in")
+    answer = connection.getresponse()
+    cookie = (answer.getheader("Set-Cookie") or "").split(";")[0]
+    field = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', answer.read().decode())
+    connection.close()
+    assert field is not None, "the page of signing in has no form"
+    headers = {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"}
+
+    def sign_in(number: int) -> None:
+        values = {"csrf_token": field[1], "name": f"user{number}", "password": "a wrong password"}
         connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=60)
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        connection.request("POST", "/api/v1/jobs/bulk", body, headers)
+        connection.request("POST", "/sign-in", urlencode(values), headers)
         connection.getresponse().read()
         connection.close()
 
+    for _ in range(5):
+        at_once(150, sign_in)
+
+
+@abuse
+def large_payloads(target: Target) -> None:
+    """Enqueue jobs with payloads of almost a megabyte that take long to check, eight at a time, as an operator."""
+    nodes = {"rows": [{"n": n, "https://": "a=b"} for n in range(28_000)]}
+    payloads = [
+        nodes,
+        {"text": "lorem ipsum password: " * 45_000},
+        {"rows": [1] * 450_000},
+        {f"k{n}": "" for n in range(70_000)},
+    ]
+    bodies = [json.dumps({"task": "samples.sleep", "payload": one}, separators=(",", ":")).encode() for one in payloads]
     for _ in range(2):
-        at_once(6, send)
+        at_once(8, lambda number: call(target, "/api/v1/jobs", bodies[number % 4]))
+
+
+@abuse
+def bulk_values(target: Target) -> None:
+    """Send bulk calls with about as many keys and values as are accepted, four at a time, as an operator."""
+    keys = b'{"jobs":[{' + b",".join(b'"k%d":""' % n for n in range(240_000)) + b"}]}"
+    texts = b'{"jobs":[' + b'"abcdefghijk",' * 480_000 + b'""]}'
+    at_once(4, lambda number: call(target, "/api/v1/jobs/bulk", keys if number % 2 else texts))
+
+
+@abuse
+def bulk_jobs(target: Target) -> None:
+    """Enqueue 30,000 jobs in three bulk calls at the same time, as an operator may."""
+    job = b'{"task": "samples.noop", "payload": {"note": "%s"}, "delay_seconds": 80000}' % (b"a" * 100)
+    at_once(3, lambda _number: call(target, "/api/v1/jobs/bulk", b'{"jobs": [' + b",".join([job] * 10_000) + b"]}"))
+
+
+@abuse
+def bulk_calls(target: Target) -> None:
+    """Send bulk calls of 8 MB that are refused for their contents, six at a time, as an operator."""
+    body = b'{"jobs": [' + b",".join([b'{"task": "no.such", "payload": {"t": "%s"}}' % (b"a" * 770)] * 9_800) + b"]}"
+    for _ in range(2):
+        at_once(6, lambda _number: call(target, "/api/v1/jobs/bulk", body))
 
 
 def main() -> None:

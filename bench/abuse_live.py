@@ -18,9 +18,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import psutil
+from sqlalchemy import Table, insert, text
 from websocket import WebSocket, WebSocketException, create_connection
 
 from bench._common import tell, yard
@@ -29,7 +30,9 @@ from bench.live import web
 from tests.security.large_history import Sizes
 from tests.security.large_history import fill as fill_large
 from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
 from workers.services import tokens
+from workers.store.models import JobLog
 from workers.yard import Yard
 
 MEGABYTE = 1_000_000
@@ -80,6 +83,24 @@ def export_four_times(target: Target) -> None:
     """Export every job, four times at once, by two callers."""
     other = Target(target.yard, target.port, target.job_id)
     _all_at_once([lambda one=one: one.get("/jobs/export") for one in (target, target, other, other)])
+
+
+def export_as_one_viewer(target: Target) -> None:
+    """Export every job as CSV, four times at once, by one viewer, again and again."""
+    for _ in range(3):
+        _all_at_once([lambda: target.get("/jobs/export?format=csv")] * 4)
+
+
+def read_long_log(target: Target) -> None:
+    """Read a log of 200,000 lines, four times at once."""
+    lines = cast(Table, JobLog.__table__)
+    with target.yard.database.read() as connection:
+        longest = connection.execute(text("SELECT id FROM jobs ORDER BY id LIMIT 1")).scalar_one()
+    for _ in range(40):
+        row = {"job_id": longest, "attempt": 1, "at": utcnow(), "level": "info", "line": "a line of a log, not long"}
+        with target.yard.database.write() as connection:
+            connection.execute(insert(lines), [row] * 5_000)
+    _all_at_once([lambda: target.get(f"/jobs/{longest}/logs.txt")] * 4)
 
 
 def read_large_log(target: Target) -> None:
@@ -139,7 +160,9 @@ def stall_readers(target: Target) -> None:
 ABUSES: dict[str, Callable[[Target], None]] = {
     "nothing": lambda _target: time.sleep(3),
     "export_four_times": export_four_times,
+    "export_as_one_viewer": export_as_one_viewer,
     "large_log": read_large_log,
+    "long_log": read_long_log,
     "large_job": look_at_large_job,
     "search": search,
     "watch_flood": flood_watch,
@@ -195,9 +218,12 @@ def measure(target: Target, abuse: Callable[[Target], None]) -> dict[str, float]
 def main() -> None:
     """Measure every abuse, or those that are named."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("abuses", nargs="*", default=list(ABUSES), choices=[*ABUSES, []])
+    parser.add_argument("abuses", nargs="*", metavar="NAME", help=f"which; all when none is named: {', '.join(ABUSES)}")
     parser.add_argument("--jobs", type=int, default=150_000)
     chosen = parser.parse_args()
+    unknown = set(chosen.abuses) - set(ABUSES)
+    if unknown:
+        parser.error(f"no such abuse: {', '.join(sorted(unknown))}")
     figures: dict[str, Any] = {}
     with yard() as opened:
         large = fill_large(opened, Sizes(jobs=1_000))
@@ -206,10 +232,11 @@ def main() -> None:
             target = Target(opened, port, large.job_id)
             target.get("/jobs")
             time.sleep(3)
-            for name in chosen.abuses:
+            for name in chosen.abuses or ABUSES:
                 for key, value in measure(target, ABUSES[name]).items():
                     figures[f"{name}_{key}"] = value
-                sys.stderr.write(f"{name}: {figures[f'{name}_p99_ms']:.0f} ms\n")
+                shown = {key: round(figures[f"{name}_{key}"]) for key in ("p99_ms", "max_ms", "memory_mb", "seconds")}
+                sys.stderr.write(f"{name:20} {shown}\n")
     tell("abuse_live", {"jobs": chosen.jobs, **figures})
 
 

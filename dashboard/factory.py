@@ -20,8 +20,10 @@ from dashboard.live import init_live
 from dashboard.presenters import words
 from dashboard.request_check import RequestCheck
 from dashboard.streaming import Streams
+from dashboard.threads import compute_in_thread
 from dashboard.web_database import web_engine_options
 from workers.broker.connection import connect_impatiently
+from workers.domain.computing import set_runner
 from workers.domain.states import Status
 from workers.services import own_changes, sessions
 from workers.services.throttling import Throttle
@@ -45,6 +47,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     app.extensions["throttle"] = Throttle(connect_impatiently(settings))
     app.extensions["hashing"] = HashingPool()
     app.extensions["streams"] = Streams()
+    set_runner(compute_in_thread)
     request_input.init(app)
     converters.init(app)
     body_limits.init(app)

@@ -15,6 +15,7 @@ import gevent
 
 from dashboard.http_head import HEADER_LINE
 from dashboard.http_problems import RequestRefused
+from dashboard.slices import let_others_run
 
 if TYPE_CHECKING:
     from dashboard.http_connections import Connection
@@ -177,7 +178,7 @@ class RequestBody:
         if self._started_at is not None and now - self._started_at > allowed:
             raise TimeoutError
         if now - self._yielded_at > YIELD_SECONDS:
-            gevent.sleep(0)
+            let_others_run()
             self._yielded_at = time.monotonic()
 
 

@@ -36,6 +36,7 @@ class Connection:
         self.waiting: Waiting | None = Waiting.HEAD
         self.waiting_since = self.opened_at
         self.is_established = False  # its request is of a signed-in user
+        self.is_shut_down = False  # it was given up
         self.is_live = False  # it may go on as a WebSocket, which ends when its client does
         self._table = table
 
@@ -63,6 +64,7 @@ class Connection:
 
     def shut_down(self) -> None:
         """End the connection; its greenlet reads the end and cleans up."""
+        self.is_shut_down = True
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 

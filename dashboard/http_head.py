@@ -45,6 +45,11 @@ class Head:
         return self.get("transfer-encoding") is not None
 
     @property
+    def has_body(self) -> bool:
+        """Whether a body follows."""
+        return self.is_chunked or bool(self.content_length)
+
+    @property
     def expects_continue(self) -> bool:
         """Whether the client waits for permission before it sends the body."""
         return self.version == "HTTP/1.1" and self.get("expect") is not None
@@ -58,9 +63,8 @@ class Head:
     @property
     def asks_for_websocket(self) -> bool:
         """Whether the client asks to go on with a WebSocket; a request with a body never does."""
-        has_body = self.is_chunked or bool(self.content_length)
         is_upgrade = "upgrade" in self._connection_options() and (self.get("upgrade") or "").lower() == "websocket"
-        return self.method == "GET" and self.version == "HTTP/1.1" and is_upgrade and not has_body
+        return self.method == "GET" and self.version == "HTTP/1.1" and is_upgrade and not self.has_body
 
     def _connection_options(self) -> set[str]:
         lines = (value for name, value in self.headers if name == "connection")

@@ -32,8 +32,6 @@ HEAD_SECONDS = 10.0  # for a whole request head, from its first byte or from the
 IDLE_SECONDS = 60.0  # for the next request on a kept connection
 LINGER_SECONDS, LINGER_BYTES = 2.0, 262_144  # for a client that still sends, so that it may read the answer
 WRITE_BYTES = 65_536  # that a client must read within IO_SECONDS
-PIPELINED_SECONDS = 0.00002  # in which no client reads an answer and sends the next request
-PIPELINED_REQUESTS, PIPELINE_PAUSE_SECONDS = 10, 0.05
 _FIRST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\r")
 _CLIENT_FAULTS = (ConnectionError, TimeoutError)
 
@@ -48,8 +46,8 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
     provided_content_length: str | None
     _orig_status: str | None
     head: Head | None = None
+    _is_early = False
     _lingers = False
-    _unread_answers = 0
 
     def handle(self) -> None:
         """Answer requests until the connection ends."""
@@ -71,6 +69,10 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
             return False
         if head is None:
             return False
+        if self._is_early or head.has_body:
+            self.server.turns.wait()
+            if self.connection.is_shut_down:
+                return False
         self.connection.set_waiting(None)
         self.socket.settimeout(IO_SECONDS)
         self.head, self.command, self.path, self.request_version = head, head.method, head.target, head.version
@@ -84,14 +86,13 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
     def _read_head(self) -> Head | None:
         """Return the next head; None when the client has ended the connection, or sends nothing. Raises RequestRefused."""
         is_first = self.head is None
+        self.socket.settimeout(None)
         self.connection.is_established = False
         self.connection.set_waiting(Waiting.HEAD if is_first else Waiting.IDLE)
-        self.socket.settimeout(None)  # the limits here hold for several reads together
         start = b""
+        self._is_early = not is_first and self._has_next()
         with gevent.Timeout(HEAD_SECONDS if is_first else IDLE_SECONDS, False):
-            began = time.monotonic()
             start = self.rfile.peek(1)
-            self._yield_after(time.monotonic() - began)
         if not start:
             return None
         if start[0] not in _FIRST_BYTES:
@@ -102,10 +103,13 @@ class BoundedHandler(WSGIHandler):  # type: ignore[misc]
             return read_head(self.rfile)
         raise RequestRefused(408)
 
-    def _yield_after(self, waited: float) -> None:
-        """Let others run; a client that keeps sending requests before it can have read the answers is slowed down."""
-        self._unread_answers = self._unread_answers + 1 if waited < PIPELINED_SECONDS else 0
-        gevent.sleep(PIPELINE_PAUSE_SECONDS if self._unread_answers > PIPELINED_REQUESTS else 0)
+    def _has_next(self) -> bool:
+        """Return whether the next request is here already, sent before the client can have read the last answer."""
+        self.socket.settimeout(0)
+        try:
+            return bool(self.rfile.peek(1))
+        finally:
+            self.socket.settimeout(None)  # the limits of a head hold for several reads together
 
     def get_environ(self) -> dict[str, Any]:
         """Return the WSGI environment of a request."""

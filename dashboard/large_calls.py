@@ -1,8 +1,12 @@
-"""Calls with large bodies, of which few are worked on at the same time: each holds its body and all its values in memory."""
+"""Calls with large bodies, of which few are received at the same time and one is worked on.
+
+Each holds its body in memory while it is received, at the client's speed, and several times as much while it is worked on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -16,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 AT_ONCE = 2
 WAIT_SECONDS = 10.0
 _places = BoundedSemaphore(AT_ONCE)
+_work = BoundedSemaphore(1)
 
 
 def large_call(view: F) -> F:
@@ -23,12 +28,22 @@ def large_call(view: F) -> F:
 
     @wraps(view)
     def run(*arguments: Any, **options: Any) -> Any:
-        wait = WAIT_SECONDS if is_module_patched("socket") else 0.0
-        if not _places.acquire(timeout=wait):
-            raise Unavailable("Too many large calls are being worked on. Send the call again in a few seconds.")
-        try:
+        with _place(_places):
             return view(*arguments, **options)
-        finally:
-            _places.release()
 
     return cast(F, run)
+
+
+def working_on_large_call() -> AbstractContextManager[None]:
+    """Work on a body that was received; Unavailable for whoever waits too long for the others."""
+    return _place(_work)
+
+
+@contextmanager
+def _place(places: BoundedSemaphore) -> Iterator[None]:
+    if not places.acquire(timeout=WAIT_SECONDS if is_module_patched("socket") else 0.0):
+        raise Unavailable("Too many large calls are being worked on. Send the call again in a few seconds.")
+    try:
+        yield
+    finally:
+        places.release()

@@ -8,8 +8,9 @@ from typing import Any
 from flask import Flask, Response, json, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
+from dashboard.http_body import BodyFault
 from dashboard.refusals import record_refused_request
 from dashboard.security import NotSignedIn
 from workers.domain import errors
@@ -35,6 +36,8 @@ def init(app: Flask) -> None:
     app.register_error_handler(errors.TaskyardError, _ours)
     app.register_error_handler(CSRFError, _csrf)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(ClientDisconnected, _broken_body)
+    app.register_error_handler(BodyFault, _broken_body)
     app.register_error_handler(OperationalError, _database)
     app.register_error_handler(InterfaceError, _database)
     app.register_error_handler(DataError, _refused_by_database)
@@ -104,6 +107,11 @@ def _http(error: HTTPException) -> Response:
         if value:
             answer.headers[name] = value
     return answer
+
+
+def _broken_body(_error: Exception) -> Response:
+    # The server answers itself where the client is still there: a page would be made for nobody, of many at once.
+    return Response(status=400)
 
 
 def _database(_error: Exception) -> Response:

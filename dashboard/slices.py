@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import gevent
 from flask import Response, current_app
+from gevent.lock import BoundedSemaphore
 from gevent.monkey import is_module_patched
 
 T = TypeVar("T")
@@ -28,6 +29,21 @@ def pause() -> None:
     if time.monotonic() - _paused_at > SLICE_SECONDS and is_module_patched("socket"):
         let_others_run()
         _paused_at = time.monotonic()
+
+
+class Turns:
+    """Lets one after the other begin, whoever came first, and everybody else run in between.
+
+    What begins without it, such as the reading of a page, waits for one of those that take turns, not for a crowd of them.
+    """
+
+    def __init__(self) -> None:
+        self._turn = BoundedSemaphore(1)
+
+    def wait(self) -> None:
+        """Wait for a turn."""
+        with self._turn:
+            let_others_run()
 
 
 def in_slices(items: Iterable[T]) -> Iterator[T]:

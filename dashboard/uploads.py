@@ -1,4 +1,7 @@
-"""Files that people upload for a job: streamed to a private directory, within limits, and renamed when they are whole."""
+"""Files that people upload for a job: streamed to a private directory, within limits, and renamed when they are whole.
+
+What waits for the disk runs in threads: a disk that is slow or full of work holds up nobody but those who upload.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
+from dashboard.threads import pool
 from workers.domain.errors import TooLarge, Unavailable
 from workers.services import files
 from workers.settings import Settings
@@ -41,6 +45,7 @@ class IncomingFile:
         _check_space(folder, announced_bytes)
         self._path = folder / f"{_PREFIX}{secrets.token_hex(16)}"
         self._file = files.create_file(folder, self._path.name)
+        self._buffer = bytearray()
         self._size = self._checked_size = 0
         self._open.add(self)
 
@@ -52,25 +57,38 @@ class IncomingFile:
         if self._size - self._checked_size > _CHECK_BYTES:
             _check_space(self._path.parent, 0)
             self._checked_size = self._size
-        return self._file.write(data)
+        self._buffer += data
+        if len(self._buffer) >= _CHUNK:
+            self._flush()
+        return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move in the file."""
+        self._flush()
         return self._file.seek(offset, whence)
 
     def keep_as(self, name: str) -> None:
         """Make the file an upload of this name."""
-        self._file.flush()
+        self._flush()
+        pool("files").run(self._file.close)
         os.rename(self._path, self._path.with_name(name))
-        self._file.close()
         self._open.discard(self)
 
     def close(self) -> None:
         """Delete the file, unless it was kept."""
         if self in self._open:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
+            pool("files").run(self._delete)
             self._open.discard(self)
+
+    def _flush(self) -> None:
+        """Write what has arrived, in a thread: what comes meanwhile waits in the connection."""
+        data, self._buffer = self._buffer, bytearray()
+        if data:
+            pool("files").run(self._file.write, data)
+
+    def _delete(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 def save(settings: Settings, stream: IO[bytes] | IncomingFile, filename: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Blueprint, jsonify, make_response
 from flask.typing import ResponseReturnValue
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from dashboard.api.contract import Strict, operation, read_body
+from dashboard.api.contract import Strict, operation, read_body, refuse_crowd
 from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.security import requires
@@ -24,7 +24,9 @@ class BulkActionRequest(Strict):
     """One action on all jobs that a filter matches; `preview` only tells what it would touch."""
 
     action: Literal["retry", "run_now", "cancel", "delete"]
-    filter: dict[str, str] = Field(default_factory=dict, examples=[{"status": "failed", "task": "reports.*"}])
+    filter: Annotated[dict[str, str], BeforeValidator(refuse_crowd)] = Field(
+        default_factory=dict, examples=[{"status": "failed", "task": "reports.*"}]
+    )
     rate_per_second: float | None = Field(None, ge=bulk_actions.LOWEST_RATE, le=bulk_actions.HIGHEST_RATE)
     preview: bool = False
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar, get_args
 
 from flask import Flask, current_app, request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema, model_validator
 from werkzeug.exceptions import NotAcceptable, RequestEntityTooLarge, UnsupportedMediaType
 
 from workers.domain import strict_json
@@ -18,12 +18,20 @@ from workers.domain.numbers import parse_number, parse_whole
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=BaseModel)
 MAX_BODY_BYTES = 1_100_000
+MAX_FIELDS = 100
 
 
 def _instant(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError("a time is text such as 2026-01-31T08:00:00Z")
     return parse_instant(value)
+
+
+def refuse_crowd(values: Any) -> Any:
+    """Raise ValueError for an object with very many fields: an error for each of them would take seconds to write."""
+    if isinstance(values, dict) and len(values) > MAX_FIELDS:
+        raise ValueError(f"An object has at most {MAX_FIELDS} fields here; this one has {len(values):,}.")
+    return values
 
 
 Instant = Annotated[
@@ -37,6 +45,11 @@ class Strict(BaseModel):
     """A model that knows all its fields, takes no other, and converts no type into another."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_crowd(cls, values: Any) -> Any:
+        return refuse_crowd(values)
 
 
 class NoQuery(Strict):
@@ -95,15 +108,19 @@ def read_query(model: type[M]) -> M:
 
 def read_body(model: type[M]) -> M:
     """Read a JSON body into a model. Raises Malformed, BadInput and TooLarge."""
-    return _read(model, json_body())
+    return _read(model, parse_body(receive_body()))
 
 
-def json_body() -> dict[str, Any]:
-    """Read a JSON object. Raises Malformed and BadInput for anything else, TooLarge above the limit of the call."""
+def receive_body() -> bytes:
+    """Return the body as it comes, at the client's speed. Raises TooLarge above the limit of the call."""
     try:
-        raw = request.get_data(cache=False)
+        return request.get_data(cache=False)
     except RequestEntityTooLarge as error:
         raise TooLarge(f"The body is larger than {request.max_content_length:,} bytes.", "body") from error
+
+
+def parse_body(raw: bytes) -> dict[str, Any]:
+    """Return a body as a JSON object; an empty body is an empty object. Raises Malformed and BadInput for anything else."""
     if not raw:
         return {}
     value = strict_json.parse(raw)

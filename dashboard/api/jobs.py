@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal
 
 from flask import Blueprint, jsonify
@@ -14,17 +13,18 @@ from dashboard.api.contract import (
     Instant,
     Strict,
     describe_errors,
-    json_body,
     operation,
+    parse_body,
     read_body,
     read_query,
+    receive_body,
 )
 from dashboard.context import actor, conn, declared, yard
-from dashboard.large_calls import large_call
+from dashboard.large_calls import large_call, working_on_large_call
 from dashboard.presenters.jobs import large_as_json
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
-from dashboard.slices import json_answer
+from dashboard.slices import in_slices, json_answer
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge
@@ -99,7 +99,7 @@ class LogQuery(Strict):
 @operation("Enqueue a job", tag="jobs", body=JobRequest, answer="Enqueued", status=202)
 def enqueue() -> ResponseReturnValue:
     """Enqueue a job: the row is committed before the answer."""
-    return accepted(jobs.enqueue(yard(), _new(read_body(JobRequest))))
+    return accepted(jobs.enqueue(yard(), _new(read_body(JobRequest), str(actor()))))
 
 
 @bp.post("/jobs/bulk")
@@ -115,7 +115,14 @@ def enqueue() -> ResponseReturnValue:
 @large_call
 def enqueue_many() -> ResponseReturnValue:
     """Enqueue many jobs; every bad one is named by its index and none is enqueued."""
-    body = json_body()
+    raw = receive_body()
+    with working_on_large_call():
+        body = parse_body(raw)
+        del raw  # 8 MiB that nobody needs any more
+        return _enqueue_many(body)
+
+
+def _enqueue_many(body: dict[str, Any]) -> ResponseReturnValue:
     if set(body) != {"jobs"} or not isinstance(body["jobs"], list):
         raise BadInput('The body is {"jobs": [ … ]}.', field="jobs")
     if len(body["jobs"]) > MAX_BULK:
@@ -234,19 +241,18 @@ def cancel(job_id: str) -> ResponseReturnValue:
     return accepted(Enqueued(row["id"], row["status"]))
 
 
-def _new(given: JobRequest) -> NewJob:
-    return NewJob(**given.model_dump(), created_by=str(actor()))
+def _new(given: JobRequest, created_by: str) -> NewJob:
+    return NewJob(**dict(given), created_by=created_by)  # without a copy of the payload
 
 
 def _new_many(given: list[Any]) -> list[NewJob]:
     from pydantic import ValidationError
 
     made, errors = [], []
-    for index, one in enumerate(given):
-        if index % 20 == 0:
-            time.sleep(0)  # lets other requests go on
+    created_by = str(actor())
+    for index, one in enumerate(in_slices(given)):
         try:
-            made.append(_new(JobRequest.model_validate(one)))
+            made.append(_new(JobRequest.model_validate(one), created_by))
         except ValidationError as error:
             errors.append({"index": index, **describe_errors(error, 1)[0]})
             if len(errors) >= 1000:

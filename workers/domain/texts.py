@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
 from workers.domain.errors import BadInput
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def text_fault(text: str) -> str | None:
@@ -16,7 +12,9 @@ def text_fault(text: str) -> str | None:
     """
     if "\x00" in text:
         return "holds a NUL character"
-    if not text.isascii() and _SURROGATE.search(text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "holds half of a surrogate pair, which is not valid Unicode"
     return None
 

@@ -7,7 +7,7 @@ import socket
 from workers.domain.errors import Conflict
 from workers.settings import Settings
 
-_BACKLOG = 512
+_BACKLOG = 2_048  # beyond it a connection waits for a second before it is tried again
 
 
 def listen(settings: Settings) -> socket.socket:

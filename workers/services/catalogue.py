@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import jsonschema_rs
 from sqlalchemy import Connection, Table, select
 
 from workers.domain import payloads
+from workers.domain.computing import compute
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
 from workers.services import payload_formats
@@ -39,8 +41,8 @@ class CataloguedTask:
         """Return a payload as it is stored. Raises BadInput for what JSON or the task's schema does not allow, TooLarge."""
         if not isinstance(payload, Mapping):
             raise BadInput("The payload must be a JSON object.", field="payload")
-        text = payloads.dump(payload)
-        self.check(cast(dict[str, Any], payload))
+        text = compute(payloads.dump, payload)
+        compute(self.check, cast(dict[str, Any], payload))
         return text
 
     def check(self, payload: dict[str, Any]) -> None:
@@ -73,11 +75,16 @@ class _Cache:
 _caches: dict[int, tuple[Database, _Cache]] = {}
 
 
-def get_task(yard: Yard, name: str) -> CataloguedTask:
-    """Find a task by name; BadInput when no worker has published it."""
+def get_task(yard: Yard, name: str, newer_than: float = math.inf) -> CataloguedTask:
+    """Find a task by name; BadInput when no worker has published it.
+
+    A name that is not found is looked for in the database again, unless that was read after `newer_than` (monotonic): of
+    many names that nobody knows it need be read only once.
+    """
     check_task(name)
     database, cache = _caches.setdefault(id(yard.database), (yard.database, _Cache()))
-    if time.monotonic() - cache.read_at > _FRESH_SECONDS or name not in cache.tasks:
+    is_old = time.monotonic() - cache.read_at > _FRESH_SECONDS
+    if is_old or (name not in cache.tasks and cache.read_at <= newer_than):
         with database.read() as connection:
             cache.refresh(connection)
     if name not in cache.tasks:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from workers.domain import names, numbers, payloads
 from workers.domain.addresses import check_url
 from workers.domain.clock import check_instant, utcnow
+from workers.domain.computing import compute
 from workers.domain.errors import BadInput, TooLarge, Unavailable
 from workers.domain.ids import new_id
 from workers.domain.masked_edits import refuse_masks
@@ -71,7 +72,8 @@ def enqueue(yard: Yard, new: NewJob) -> Enqueued:
     Unavailable (database).
     """
     now = utcnow()
-    return _enqueue(yard, row_of(yard, new, now), now)
+    task = catalogue.get_task(yard, new.task)
+    return _enqueue(yard, compute(_row, task, new, now, yard.settings.allow_private_http), now)
 
 
 def enqueue_system(yard: Yard, new: NewJob) -> Enqueued:
@@ -99,7 +101,10 @@ def enqueue_many(yard: Yard, batch: Sequence[NewJob]) -> list[Enqueued]:
     if len(batch) > MAX_BULK:
         raise TooLarge(f"At most {MAX_BULK:,} jobs can be enqueued at once; these are {len(batch):,}.", "jobs")
     now = utcnow()
-    rows = _rows(yard, batch, now)
+    rows = compute(_rows, _tasks(yard, batch), batch, now, yard.settings.allow_private_http)
+    # At one go, so that the order of ids is that of the requests whatever other ids are made meanwhile.
+    for row in rows:
+        row["id"] = new_id(now)
     plain = [row for row in rows if row["idempotency_key"] is None and row["unique_key"] is None]
     keyed = [row for row in rows if row["idempotency_key"] is not None or row["unique_key"] is not None]
     results: dict[str, Enqueued] = {}
@@ -122,14 +127,26 @@ def unique_key(task: CataloguedTask, payload: str) -> str | None:
     return f"{task.row['name'][:180]}:{hashlib.sha256(payload.encode()).hexdigest()}"
 
 
-def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, Any]]:
+def _tasks(yard: Yard, batch: Sequence[NewJob]) -> dict[str, CataloguedTask | BadInput]:
+    """Return the tasks of a batch by name, and why there is none; the catalogue is read once at most."""
+    began = time.monotonic()
+    found: dict[str, CataloguedTask | BadInput] = {}
+    for name in dict.fromkeys(new.task for new in batch):
+        try:
+            found[name] = catalogue.get_task(yard, name, newer_than=began)
+        except BadInput as error:
+            found[name] = error
+    return found
+
+
+def _rows(
+    tasks: Mapping[str, CataloguedTask | BadInput], batch: Sequence[NewJob], now: datetime, allows_private: bool
+) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
     for index, new in enumerate(batch):
-        if index % 20 == 0:
-            time.sleep(0)  # in the web process, lets other requests go on
         try:
-            rows.append(row_of(yard, new, now))
+            rows.append(_row(tasks[new.task], new, now, allows_private))
         except BadInput as error:
             named = error.errors or [{"message": error.message}]
             errors.extend({"index": index, **one} for one in named)
@@ -144,7 +161,15 @@ def _rows(yard: Yard, batch: Sequence[NewJob], now: datetime) -> list[dict[str, 
 
 def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -> dict[str, Any]:
     """Check a request and make its row, to be put in by `insert` within a transaction. Raises as `enqueue` does."""
-    task = catalogue.get_task(yard, new.task)
+    return _row(catalogue.get_task(yard, new.task), new, now, yard.settings.allow_private_http, is_system=is_system)
+
+
+def _row(
+    task: CataloguedTask | BadInput, new: NewJob, now: datetime, allows_private: bool, *, is_system: bool = False
+) -> dict[str, Any]:
+    """Make a row without the database: that of a large payload takes long."""
+    if isinstance(task, BadInput):
+        raise task.with_traceback(None)
     queue = names.check_queue(new.queue or task.row["queue"])
     key = _key(new.idempotency_key)
     if not is_system:
@@ -180,7 +205,7 @@ def row_of(yard: Yard, new: NewJob, now: datetime, *, is_system: bool = False) -
         rerun_of=new.rerun_of,
         created_at=now,
         updated_at=now,
-        callback_url=_url(yard, new.callback_url),
+        callback_url=_url(new.callback_url, allows_private),
         created_by=new.created_by,
     )
     row["due_at" if row["status"] == Status.SCHEDULED else "pending_at"] = scheduled_for or now
@@ -232,11 +257,11 @@ def _key(key: str | None) -> str | None:
     return None if key is None else check_text(key, "idempotency_key", 255)
 
 
-def _url(yard: Yard, url: str | None) -> str | None:
+def _url(url: str | None, allows_private: bool) -> str | None:
     if url is None:
         return None
     check_text(url, "callback_url")
-    return check_url(url, allow_private=yard.settings.allow_private_http, field="callback_url")
+    return check_url(url, allow_private=allows_private, field="callback_url")
 
 
 def insert(connection: Connection, row: dict[str, Any]) -> str | None:
