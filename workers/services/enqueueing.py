@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -174,13 +174,8 @@ def _row(
     key = _key(new.idempotency_key)
     if not is_system:
         check_open(new.task, queue, key)
-    if not isinstance(new.payload, Mapping):
-        raise BadInput("The payload must be a JSON object.", field="payload")
-    payload = payloads.dump(new.payload)
     secret = secret_fields.fields_of(task.row["secret_fields"])
-    if MASK in payload or "u2022" in payload:
-        refuse_masks(new.payload, secret)
-    task.check(cast(dict[str, Any], new.payload))
+    payload = _payload(task, new.payload, secret)
     defaults = task.row
     priority = names.check_priority(new.priority or defaults["priority"])
     scheduled_for = _moment(new, now)
@@ -212,6 +207,17 @@ def _row(
     if row["pending_at"] is not None:
         row["pending_at"] = now
     return row
+
+
+def _payload(task: CataloguedTask, payload: Any, secret: Collection[str]) -> str:
+    """Return a payload as JSON, once it is checked. Raises BadInput."""
+    if not isinstance(payload, Mapping):
+        raise BadInput("The payload must be a JSON object.", field="payload")
+    text = payloads.dump(payload)
+    if MASK in text or "u2022" in text:
+        refuse_masks(payload, secret)
+    task.check(cast(dict[str, Any], payload))
+    return text
 
 
 def check_open(task: str, queue: str, key: str | None = None) -> None:
