@@ -76,6 +76,19 @@ def test_a_model_takes_no_field_that_it_does_not_know(model: type[BaseModel]) ->
     assert ("unknown",) in {error["loc"] for error in refused.value.errors()}
 
 
+@pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
+def test_a_crowd_of_fields_is_one_error(model: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate({f"field{number}": number for number in range(50_000)})
+    assert refused.value.error_count() == 1
+    assert "at most 100 fields" in str(refused.value)
+
+
+def test_a_payload_may_have_any_number_of_fields(light_yard: Yard) -> None:
+    body = {"task": "samples.noop", "payload": {f"field{number}": number for number in range(5_000)}}
+    assert jobs.JobRequest.model_validate(body).payload == body["payload"]
+
+
 def test_every_call_that_takes_a_body_takes_a_strict_model(shared_light_app: Flask) -> None:
     for route in routes_of(shared_light_app):
         about = getattr(shared_light_app.view_functions[route.endpoint], "taskyard_operation", None)
