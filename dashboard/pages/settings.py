@@ -15,7 +15,7 @@ from dashboard.pages.settings_page import check_current_password, render_setting
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput
+from workers.domain.errors import BadInput, Conflict
 from workers.domain.numbers import check_whole, parse_whole
 from workers.services import callbacks
 from workers.services import tokens as token_service
@@ -40,7 +40,7 @@ def password() -> ResponseReturnValue:
     """Choose a new password; it ends every other session of mine."""
     me = actor()
     if me.kind != "user":
-        raise BadInput("A token has no password. Sign in as the user whose password is to change.")
+        raise Conflict("A token has no password. Sign in as the user whose password is to change.")
     if not request.form.get("password"):
         raise BadInput("Give the new password.", field="password")
     check_current_password(me.name, request.form.get("present", ""))

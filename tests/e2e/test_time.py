@@ -43,6 +43,7 @@ def test_samples_are_made_and_a_crowd_is_spread(taskyard: Running, signed_in: Pa
     page = signed_in
     page.goto(taskyard.address + "/schedules")
     page.get_by_role("button", name="Make them").click()
+    expect(page.locator("[data-messages]")).to_contain_text("sample schedules are there")  # the page was loaded again
     expect(page.locator("tr.row", has_text="Weekly clean-up")).to_be_visible()
     for name in ("one", "two", "three"):
         page.goto(taskyard.address + "/schedules/new")
