@@ -119,8 +119,7 @@ def ask_health(port: int) -> float | None:
     try:
         connection.request("GET", "/healthz")
         is_well = connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException) as error:
-        print("DEBUG", repr(error), time.perf_counter() - start)
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()

@@ -20,7 +20,7 @@ from dashboard.live import init_live
 from dashboard.presenters import words
 from dashboard.request_check import RequestCheck
 from dashboard.streaming import Streams
-from dashboard.threads import compute_in_thread
+from dashboard.threads import run_in_thread
 from dashboard.web_database import web_engine_options
 from workers.broker.connection import connect_impatiently
 from workers.domain.computing import set_runner
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     app.extensions["throttle"] = Throttle(connect_impatiently(settings))
     app.extensions["hashing"] = HashingPool()
     app.extensions["streams"] = Streams()
-    set_runner(compute_in_thread)
+    set_runner(run_in_thread)
     request_input.init(app)
     converters.init(app)
     body_limits.init(app)

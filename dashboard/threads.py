@@ -1,8 +1,9 @@
 """Work that takes long, away from the event loop: one thread answers everybody, so none may hold it for long.
 
 Several pools, so that slow reads and large documents of some do not hold up what others write. A thread that computes
-shares the interpreter's lock with the event loop, which gets it back within a millisecond (`SWITCH_SECONDS`). Bodies are
-read and checked in a single thread: each takes a lot of memory, and a second one would only compete for the same lock.
+shares the interpreter's lock with the event loop, which gets it back within a millisecond (`SWITCH_SECONDS`). Bodies,
+exports and large documents are read, checked and written in a single thread: each takes a lot of memory, and a second one
+would only compete for the same lock.
 """
 
 from __future__ import annotations
@@ -64,13 +65,8 @@ def pool(name: str) -> Threads:
     return _pools[name]
 
 
-def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function that only computes in a thread, and wait for its result."""
-    return pool("read").run(function, *arguments)
-
-
-def compute_in_thread(function: Callable[..., T], /, *arguments: Any) -> T:
-    """Call a function that reads or checks what somebody sent in the one thread for that, and wait for its result."""
+def run_in_thread(function: Callable[..., T], /, *arguments: Any) -> T:
+    """Call a function that only computes in the one thread for that, and wait for its result."""
     return pool("compute").run(function, *arguments)
 
 

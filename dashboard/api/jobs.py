@@ -190,9 +190,10 @@ def logs_of(job_id: str) -> ResponseReturnValue:
     query = read_query(LogQuery)
     jobs.get(conn(), job_id)
     levels = [part for part in query.level.split(",") if part]
-    lines = logs.page(
+    found = logs.page(
         conn(), job_id, after=query.after, limit=query.limit, attempt=query.attempt, levels=levels, q=query.q or None
     )
+    lines = list(in_slices(found))
     following = lines[-1]["id"] if len(lines) == query.limit else None
     return json_answer(logs=map(plain, lines), next_cursor=following)
 

@@ -79,7 +79,7 @@ def _lines(database: Any, job_id: str) -> Iterator[str]:
     after = 0
     while True:
         with database.read() as connection:
-            found = logs.page(connection, job_id, after=after, limit=1000)
+            found = list(in_slices(logs.page(connection, job_id, after=after, limit=1000)))
         if not found:
             return
         yield run_in_thread(_text_of, found)
@@ -114,7 +114,7 @@ def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
         frames = tracebacks.frames(job["traceback"])
         return {"frames": frames, "own": next((one for one in reversed(frames) if one.is_own), None)}
     if tab == "logs":
-        return {"lines": logs.newest(conn(), job["id"], LINES)}
+        return {"lines": list(in_slices(logs.newest(conn(), job["id"], LINES)))}
     if tab == "attempts":
         return {"attempts": attempts.of_job(conn(), job["id"], tracebacks=False)}
     secret = declared()[job["task"]]

@@ -97,7 +97,7 @@ def _on_connect(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: what is written again soon reaches the file once
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA cache_size=-16000")
+    cursor.execute("PRAGMA cache_size=-4000")  # kB for each connection, of which the web process keeps up to 40
     cursor.execute("PRAGMA temp_store=MEMORY")  # else each row with a trigger goes through a temporary file
     cursor.close()
 

@@ -34,7 +34,7 @@ from workers.store.types import Row
 
 SEARCHED_ROWS = 20_000
 COUNT_CAP = 10_000
-MAX_PAGE_CHARACTERS = 2_000_000  # of payloads, results and tracebacks on a page that carries them
+MAX_PAGE_CHARACTERS = 1_000_000  # of payloads, results and tracebacks on a page that carries them
 SHORT_PAYLOAD = 400  # characters; a list carries no longer ones
 _MOST_RUNS = 350  # SQLite joins at most 500 selects
 _HEAVY = {"payload", "search_text", "traceback", "result"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, func, insert, select
@@ -12,7 +12,7 @@ from workers.store.types import Row
 
 LOGS = cast(Table, JobLog.__table__)
 _INSERT = insert(LOGS)
-_STEP = 1_000
+_STEP = 100
 LEVELS = ("debug", "info", "print", "warning", "error")
 
 
@@ -31,20 +31,23 @@ def page(
     attempt: int | None = None,
     levels: Sequence[str] = (),
     q: str | None = None,
-) -> Sequence[Row]:
-    """Fetch lines after an id, oldest first; `q` is looked for in the lines as they are shown."""
+) -> Iterable[Row]:
+    """Fetch lines after an id, oldest first; `q` is looked for in the lines as they are shown.
+
+    The lines are masked one by one, as the caller takes them: all at once would take hundreds of milliseconds.
+    """
     chosen = (
         select(LOGS).where(LOGS.c.job_id == job_id, LOGS.c.id > after, *_narrow(attempt, levels)).order_by(LOGS.c.id)
     )
     if not q:
-        return connection.execute(chosen.limit(limit)).mappings().all()
+        return connection.execute(chosen.limit(limit)).mappings()
     return _matching(connection, chosen, q.casefold(), limit)
 
 
-def newest(connection: Connection, job_id: str, limit: int = 500) -> Sequence[Row]:
-    """Fetch the last lines, oldest first."""
-    chosen = select(LOGS).where(LOGS.c.job_id == job_id).order_by(LOGS.c.id.desc()).limit(limit)
-    return connection.execute(chosen).mappings().all()[::-1]
+def newest(connection: Connection, job_id: str, limit: int = 500) -> Iterable[Row]:
+    """Fetch the last lines, oldest first; they are masked one by one, as in `page`."""
+    last = select(LOGS.c.id).where(LOGS.c.job_id == job_id).order_by(LOGS.c.id.desc()).limit(limit)
+    return connection.execute(select(LOGS).where(LOGS.c.id.in_(last)).order_by(LOGS.c.id)).mappings()
 
 
 def count(connection: Connection, job_id: str) -> int:
