@@ -260,10 +260,10 @@ def test_the_pool_grows_when_somebody_wishes_and_shrinks_without_ending_a_job(st
             assert json.load(answer) == {"workers": workers}
 
     resize(2)
-    jobs = [running.enqueue("samples.sleep", '{"seconds": 4}') for _ in range(2)]
+    jobs = [running.enqueue("samples.sleep", '{"seconds": 10}') for _ in range(2)]
     eventually(lambda: _same(["processing"] * 2, [running.status(job) for job in jobs]), within=20)
     resize(1)
-    eventually(lambda: _same(["completed"] * 2, [running.status(job) for job in jobs]), within=20)
+    eventually(lambda: _same(["completed"] * 2, [running.status(job) for job in jobs]), within=30)
     eventually(lambda: _same(1, _working(running, token)), within=20)
 
 

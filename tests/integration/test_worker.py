@@ -46,7 +46,7 @@ class TestOneWorker:
         job = reaches(yard, made, "completed")
         assert (job["result"], job["progress"], job["attempt"]) == ('{"lines":50}', 100.0, 1)
         with yard.database.read() as connection:
-            lines = logs.page(connection, made, limit=200)
+            lines = list(logs.page(connection, made, limit=200))
             ended = attempts.of_job(connection, made)
         assert [line["line"] for line in lines][:1] == ["line 1 of 50"]
         assert len(lines) == 50
