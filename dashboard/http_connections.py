@@ -63,7 +63,7 @@ class Connection:
         self.set_waiting(Waiting.HEAD if value else None)
 
     def shut_down(self) -> None:
-        """End the connection; its greenlet reads the end and cleans up."""
+        """End the connection; its greenlet reads the end, when its turn comes, and closes the descriptor."""
         self.is_shut_down = True
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
@@ -98,12 +98,18 @@ class ConnectionTable:
     def __init__(self, most: int, most_of_address: int) -> None:
         self.most, self._most_of_address = most, most_of_address
         self._open: set[Connection] = set()
+        self._ending: set[Connection] = set()
         self._count: Counter[str] = Counter()
         self._waiting = _Queues()
         self._waiting_of: defaultdict[str, _Queues] = defaultdict(_Queues)
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether connections that were given up still hold so many descriptors that no further one should be accepted."""
+        return len(self._open) + len(self._ending) >= self.most + self.most // 4
 
     def add(self, sock: Any, address: str) -> Connection | None:
         """Add a connection, closing one that waits where a bound is reached; None when there is no room."""
@@ -119,7 +125,16 @@ class ConnectionTable:
         return connection
 
     def remove(self, connection: Connection) -> None:
-        """Remove a connection that has ended; harmless when it was removed before."""
+        """Remove a connection whose descriptor is closed."""
+        self._ending.discard(connection)
+        self._count_out(connection)
+
+    def _give_up(self, connection: Connection) -> None:
+        connection.shut_down()
+        self._count_out(connection)
+        self._ending.add(connection)
+
+    def _count_out(self, connection: Connection) -> None:
         if connection not in self._open:
             return
         self.move(connection, None)
@@ -147,15 +162,13 @@ class ConnectionTable:
         connection = queues.first()
         if connection is None:
             return False
-        connection.shut_down()
-        self.remove(connection)
+        self._give_up(connection)
         return True
 
     def close_idle(self) -> None:
         """Close every connection that has no request."""
         for connection in self._waiting.idle():
-            connection.shut_down()
-            self.remove(connection)
+            self._give_up(connection)
 
     def count_busy(self) -> int:
         """Return how many connections are in the middle of a request, apart from live ones."""

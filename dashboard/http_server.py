@@ -23,6 +23,7 @@ log = logging.getLogger("taskyard.web")
 MOST_CONNECTIONS = 4_096
 MOST_GONE = 50  # that are passed over at once; each takes a fraction of the time that a connection takes
 _PAUSE_SECONDS = 0.1
+_CROWDED_SECONDS = 0.01
 _WARN_SECONDS = 10.0
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _BROKEN_LISTENER = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
@@ -46,6 +47,9 @@ class BoundedServer(WSGIServer):  # type: ignore[misc]
 
         Those whose clients have gone already are passed over: a crowd of them would hold up whoever stands behind it.
         """
+        if self.connections.is_crowded:
+            self._rest(_CROWDED_SECONDS)
+            return None
         for _ in range(MOST_GONE):
             accepted = self._accept()
             if accepted is None or not _has_gone(accepted[0]):
@@ -96,8 +100,11 @@ class BoundedServer(WSGIServer):  # type: ignore[misc]
             log.warning(
                 "A connection cannot be accepted: %s. Raise the limit of open files (ulimit -n).", error.strerror
             )
+        self._rest(_PAUSE_SECONDS)
+
+    def _rest(self, seconds: float) -> None:
         self.stop_accepting()
-        self._timer = self.loop.timer(_PAUSE_SECONDS)
+        self._timer = self.loop.timer(seconds)
         self._timer.start(self._start_accepting_if_started)
 
 

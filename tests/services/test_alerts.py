@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
@@ -25,6 +26,13 @@ from workers.yard import Yard
 
 MINUTE = timedelta(minutes=1)
 Fail = Callable[[int], None]
+
+
+@pytest.fixture(autouse=True)
+def first_second_of_a_minute() -> Iterator[None]:
+    """Start each test as a minute starts: failures are counted by minute, and a test must not see two of them."""
+    with time_machine.travel(utcnow().replace(second=0, microsecond=0), tick=True):
+        yield
 
 
 @pytest.fixture
