@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.retry import Retry
 
+from workers.broker.outage import OutageLog
 from workers.domain.errors import Unavailable
 from workers.settings import Settings
+
+CONNECT_SECONDS = 5
+# More than the longest blocking wait of a worker; a connection whose peer has vanished is given up after that time.
+ANSWER_SECONDS = 5
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}  # seconds, seconds, probes
+
+outages = OutageLog()
 
 
 class QuickRedis(Redis):
@@ -33,19 +44,42 @@ class QuickRedis(Redis):
         if self._bare_pid != os.getpid():
             self._bare, self._bare_pid = deque(), os.getpid()
         try:
-            line = self._bare.pop()
-        except IndexError:
-            return self._exchange(self.connection_pool.make_connection(), command)
-        try:
-            return self._exchange(line, command)
-        except (RedisConnectionError, OSError):
-            return self._exchange(self.connection_pool.make_connection(), command)
+            answer = self._exchange_or_reconnect(command)
+        except (RedisError, OSError) as error:
+            if not isinstance(error, NoScriptError):
+                outages.record_failure(error)
+            raise
+        outages.record_success()
+        return answer
 
     def close(self) -> None:
         """Close every connection."""
-        while self._bare and self._bare_pid == os.getpid():
-            self._bare.pop().disconnect()
+        if self._bare_pid == os.getpid():
+            self._drop_idle()
         super().close()
+
+    def _drop_idle(self) -> None:
+        # The others are likely to be dead as well, and each would be waited for in turn.
+        with suppress(IndexError):  # another thread may take the last one
+            while self._bare:
+                self._bare.pop().disconnect()
+        self.connection_pool.disconnect(inuse_connections=False)
+
+    def _exchange_or_reconnect(self, command: tuple[Any, ...]) -> Any:
+        try:
+            line = self._bare.pop()
+        except IndexError:
+            return self._exchange(self._make_connection(), command)
+        try:
+            return self._exchange(line, command)
+        except (RedisConnectionError, OSError):
+            return self._exchange(self._make_connection(), command)
+
+    def _make_connection(self) -> Any:
+        # The pool counts what it makes and refuses more than its limit: a connection that is never given back to it,
+        # such as one of these that failed, would count for ever.
+        pool = self.connection_pool
+        return pool.connection_class(**pool.connection_kwargs)
 
     def _exchange(self, line: Any, command: tuple[Any, ...]) -> Any:
         try:
@@ -57,6 +91,7 @@ class QuickRedis(Redis):
         except BaseException:
             # Whatever cut it short, an answer may still be under way: nobody else must read it.
             line.disconnect()
+            self._drop_idle()
             raise
         self._bare.append(line)
         return answer
@@ -64,10 +99,25 @@ class QuickRedis(Redis):
 
 def connect(settings: Settings) -> QuickRedis:
     """Make a client for the Redis that the settings name; nothing is connected yet. Replies are bytes, as RQ wants."""
+    url = settings.effective_redis_url
     client: QuickRedis = QuickRedis.from_url(
-        settings.effective_redis_url, health_check_interval=30, socket_connect_timeout=5
+        url,
+        health_check_interval=30,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        # One more try, on a new connection: redis-py's own ten would hold up a worker for minutes.
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1),
+        **_keepalive_of(url),
     )
     return client
+
+
+def _keepalive_of(url: str) -> dict[str, Any]:
+    """Return the options with which the system notices a peer that has vanished; a Unix socket needs none."""
+    if url.startswith("unix:"):
+        return {}
+    options = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
+    return {"socket_keepalive": True, "socket_keepalive_options": options}
 
 
 def connect_impatiently(settings: Settings, answer_within_seconds: float = 0.5, connections: int = 8) -> Redis:
@@ -87,5 +137,8 @@ def translated() -> Iterator[None]:
     """Turn a Redis that is away into Unavailable."""
     try:
         yield
-    except (RedisConnectionError, RedisError) as error:
+    except (RedisError, OSError) as error:
+        outages.record_failure(error)
         raise Unavailable(f"Redis cannot be used now: {error}") from error
+    else:
+        outages.record_success()

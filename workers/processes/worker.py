@@ -26,6 +26,7 @@ from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 
 from workers.broker import queues as carriers
+from workers.broker.connection import ANSWER_SECONDS
 from workers.domain.errors import Unavailable
 from workers.domain.ids import is_id
 from workers.domain.names import split_rq_id
@@ -64,6 +65,11 @@ class TaskyardWorker(Worker):
         self._waited = True
 
     # What RQ asks of a worker, answered with fewer trips.
+
+    @property
+    def connection_timeout(self) -> int:
+        """Limit a command in seconds. RQ's own limit is minutes: a half-open connection would hold up a worker for as long."""
+        return ANSWER_SECONDS
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
