@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from workers.domain.cron import LONGEST_INTERVAL_SECONDS, check_cron, check_zone
 from workers.domain.errors import BadInput, SettingsError
 from workers.domain.names import check_priority, check_queue, check_task, is_reserved_queue
+from workers.domain.task_options import check_options
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,6 @@ class TaskDefinition:
     max_retries: int | None = None
     timeout_seconds: float | None = None
     retry_delays: tuple[float, ...] = ()
-    max_concurrent: int | None = None
     unique: bool = False
     secret: tuple[str, ...] = ()  # names of fields whose values are masked in payloads and results
     schedule: str | int | None = None  # a cron expression, or an interval in seconds
@@ -65,6 +66,7 @@ def define(function: Callable[..., Any], name: str | None = None, **options: Any
         raise SettingsError(
             f"Two tasks are called {full_name}: in {known.module} and in {function.__module__}. Name one."
         )
+    _check_function(full_name, function)
     names, model = _payload_model(full_name, function)
     if options.get("schedule") is not None and any(field.is_required() for field in model.model_fields.values()):
         raise SettingsError(f"Task {full_name} has a schedule, so each of its parameters needs a default.")
@@ -94,8 +96,34 @@ def load_modules(modules: Sequence[str]) -> None:
             raise SettingsError(f"The task module {name} cannot be imported: {error}.") from error
 
 
+def _check_function(name: str, function: Callable[..., Any]) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise SettingsError(
+            f"Task {name} is a generator, which would not run. Return a value, and report progress with progress()."
+        )
+    first = next(iter(inspect.signature(function).parameters), "")
+    if first in {"self", "cls"}:
+        raise SettingsError(
+            f"Task {name} is a method: nothing can be passed as {first}. Make it a function of its own."
+        )
+
+
+def _parameter_hints(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the type hints of the parameters; that of the result may name what only a type checker imports."""
+    inner = inspect.unwrap(function)
+    hints = {key: hint for key, hint in getattr(inner, "__annotations__", {}).items() if key != "return"}
+    try:
+        return get_type_hints(
+            SimpleNamespace(__annotations__=hints), globalns=getattr(inner, "__globals__", {}), include_extras=True
+        )
+    except Exception as error:
+        raise SettingsError(
+            f"Task {name}: its type hints cannot be resolved: {error}. Import what they name at run time."
+        ) from error
+
+
 def _payload_model(name: str, function: Callable[..., Any]) -> tuple[tuple[str, ...], type[BaseModel]]:
-    hints = get_type_hints(function, include_extras=True)
+    hints = _parameter_hints(name, function)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -112,6 +140,7 @@ def _payload_model(name: str, function: Callable[..., Any]) -> tuple[tuple[str, 
 
 
 def _checked(name: str, module: str, options: dict[str, Any]) -> dict[str, Any]:
+    check_options(name, options)
     queue = check_queue(options.get("queue", "default"))
     if is_reserved_queue(queue) and not module.startswith(_OWN_MODULES):
         raise SettingsError(

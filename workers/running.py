@@ -5,6 +5,7 @@ Progress and log lines leave at most every 40 ms, the first at once and the last
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import Unavailable
 from workers.domain.masking import MASK, JobMasker
+from workers.domain.texts import safe_text
 from workers.domain.untrusted import lines_of, visible, visible_line
 from workers.registry import REGISTRY
 from workers.services import execution, files
@@ -101,16 +103,20 @@ class RunningJob:
         if self._fenced:
             raise Fenced
 
-    def tell_progress(self, done: int, total: int | None, message: str | None) -> None:
-        """Take note of progress; what is due goes out. Raises Canceled."""
+    def tell_progress(self, done: Any, total: Any, message: object | None) -> None:
+        """Take note of progress; what is no number leaves it indeterminate. What is due goes out. Raises Canceled."""
         self.check_canceled()
+        count, whole = _number(done), _number(total)
         with self._lock:
-            self.progress.update(done=_whole(done), total=None if total is None else _whole(total))
+            self.progress.update(done=_whole(count), total=_whole(whole))
             if message is not None:
                 self.progress["message"] = self._shown(message, MAX_MESSAGE)
-            if total:
-                self.progress["progress"] = round(min(100.0, max(0.0, 100.0 * done / total)), 2)
-            self._rate.add(done)
+            if count is not None and whole:
+                self.progress["progress"] = round(min(100.0, max(0.0, 100.0 * (count / whole))), 2)
+            elif count is None:
+                self.progress["progress"] = None
+            if count is not None:
+                self._rate.add(count)
             self._changed()
 
     def tell_step(self, name: str) -> None:
@@ -120,7 +126,7 @@ class RunningJob:
             self.progress["step"] = self._shown(name, 200)
             self._changed()
 
-    def add_text(self, text: str, level: str) -> None:
+    def add_text(self, text: object, level: str) -> None:
         """Keep text in the log: each of its lines is one of the log, masked together."""
         for line in lines_of(self.masker.text(_text(text, MAX_LOG_BYTES))):
             self.add_line(line, level)
@@ -242,9 +248,9 @@ class _Rate:
     """Records a second, from the last ten seconds."""
 
     def __init__(self) -> None:
-        self._points: list[tuple[float, int]] = []
+        self._points: list[tuple[float, float]] = []
 
-    def add(self, done: int) -> None:
+    def add(self, done: float) -> None:
         now = time.monotonic()
         if self._points and now - self._points[-1][0] < PUBLISH_SECONDS and len(self._points) > 1:
             self._points[-1] = (now, done)
@@ -261,12 +267,23 @@ class _Rate:
 
 
 def _text(value: object, longest: int) -> str:
-    return _cut(str(value), longest).replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+    return safe_text(value, longest)
 
 
 def _cut(text: str, longest: int) -> str:
     return text[: longest - 1] + "…" if len(text) > longest else text
 
 
-def _whole(number: float) -> int:
-    return max(-LARGEST, min(LARGEST, int(number)))
+def _number(value: Any) -> float | None:
+    """Return a finite number within the bounds of a row; None for what is none."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        number = float(value)
+    except Exception:
+        return None
+    return max(-LARGEST, min(LARGEST, number)) if math.isfinite(number) else None
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else max(-LARGEST, min(LARGEST, int(number)))

@@ -19,7 +19,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, overload
@@ -34,6 +34,7 @@ from workers.running import Canceled, RunningJob, current
 from workers.services import events
 from workers.services.enqueueing import Enqueued, NewJob
 from workers.services.enqueueing import enqueue as _enqueue
+from workers.services.results import to_json_types
 from workers.settings import Settings
 from workers.store import settings as kept_settings
 from workers.store.dialects import insert_or_ignore
@@ -75,9 +76,9 @@ class Reject(Exception):
 
 
 class Retry(Exception):
-    """Try again after so many seconds, if tries are left."""
+    """Try again after a time, if attempts are left: seconds, as a number or text, or a timedelta; a year at most."""
 
-    def __init__(self, message: str = "asked to be tried again", after: float | None = None) -> None:
+    def __init__(self, message: str = "asked to be tried again", after: float | str | timedelta | None = None) -> None:
         super().__init__(message)
         self.after = after
 
@@ -101,7 +102,6 @@ def task(
     max_retries: int | None = None,
     timeout_seconds: float | None = None,
     retry_delays: Sequence[float] = (),
-    max_concurrent: int | None = None,
     unique: bool = False,
     secret: Sequence[str] = (),
     schedule: str | int | None = None,
@@ -126,8 +126,11 @@ def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     return register
 
 
-def progress(done: int, total: int | None = None, message: str | None = None) -> None:
-    """Tell how far the job is. Costs little: what viewers see is throttled here. Raises Canceled when it was canceled."""
+def progress(done: float | None, total: float | None = None, message: object | None = None) -> None:
+    """Publish how far the job is; None or what is no number shows an indeterminate bar. Raises Canceled when it was canceled.
+
+    Costs little: what viewers see is throttled here.
+    """
     if job := current.get():
         job.tell_progress(done, total, message)
 
@@ -141,7 +144,7 @@ def step(name: str) -> None:
 def log(text: object, level: str = "info") -> None:
     """Keep a line in the job's log: debug, info, warning or error."""
     if job := current.get():
-        job.add_text(str(text), level if level in {"debug", "info", "warning", "error"} else "info")
+        job.add_text(text, level if level in {"debug", "info", "warning", "error"} else "info")
     else:
         logging.getLogger("taskyard.task").log(
             logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text
@@ -179,7 +182,7 @@ def enqueue(
     job = current.get()
     new = NewJob(
         task=task if isinstance(task, str) else _name_of(task),
-        payload=payload or {},
+        payload=to_json_types(payload or {}),
         queue=queue,
         priority=priority,
         delay_seconds=delay_seconds,

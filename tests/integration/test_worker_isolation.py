@@ -97,11 +97,45 @@ def test_a_task_that_ends_its_process_fails_alone(unruly: Yard, how: str, words:
     assert result(unruly, "disturb", {"how": "nothing"})
 
 
-@pytest.mark.parametrize("what", ["set", "nan", "large", "loop", "bytes"])
-def test_a_result_that_json_cannot_hold_fails_the_job_with_the_reason(unruly: Yard, what: str) -> None:
-    job = ended(unruly, run(unruly, "give", {"what": what}))
-    assert job["status"] == "failed"
-    assert job["error"].startswith("The task's result cannot be kept. The result")
+@pytest.mark.parametrize(
+    ("what", "stored", "note"),
+    [
+        ("set", [1], ""),
+        ("nan", None, "became null"),
+        ("loop", "[[...]]", "stored as text"),
+        ("bytes", "eA==", ""),
+    ],
+)
+def test_a_result_of_any_type_completes_the_job(unruly: Yard, what: str, stored: object, note: str) -> None:
+    job_id = run(unruly, "give", {"what": what})
+    job = ended(unruly, job_id)
+    assert job["status"] == "completed"
+    assert json.loads(job["result"]) == stored
+    assert note in "\n".join(lines(unruly, job_id))
+
+
+def test_a_large_result_is_a_file_of_the_job_and_the_job_shows_its_beginning(unruly: Yard) -> None:
+    job_id = run(unruly, "give", {"what": "large"})
+    job = ended(unruly, job_id)
+    assert job["status"] == "completed"
+    assert json.loads(job["result"]).startswith('"xxxx')
+    (note,) = lines(unruly, job_id)
+    assert note.endswith("All of it is in the file result-1.json.")
+    whole = unruly.settings.files_dir / job_id / "result-1.json"
+    assert json.loads(whole.read_text()) == "x" * 1_100_000
+
+
+def test_a_large_result_that_holds_a_secret_is_not_written_to_a_file(unruly: Yard) -> None:
+    job_id = run(unruly, "give", {"what": "large secret"})
+    assert ended(unruly, job_id)["status"] == "completed"
+    assert "masked" in lines(unruly, job_id)[0]
+    assert not (unruly.settings.files_dir / job_id / "result-1.json").exists()
+
+
+@pytest.mark.parametrize("how", ["nothing", "nan", "text", "decimal", "object", "infinite", "no total"])
+def test_progress_of_any_value_fails_no_job(unruly: Yard, how: str) -> None:
+    job = ended(unruly, run(unruly, "advance", {"how": how}))
+    assert job["status"] == "completed", job["error"]
 
 
 def test_everything_that_is_written_anywhere_is_in_the_log(unruly: Yard) -> None:

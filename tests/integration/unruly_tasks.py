@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import resource
 import signal
@@ -13,6 +14,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
 
 from workers.task import log, progress, task
 
@@ -65,7 +68,20 @@ def give(what: str) -> object:
     """Return something that JSON may not hold."""
     loop: list[object] = []
     loop.append(loop)
-    return {"set": {1}, "nan": float("nan"), "large": "x" * 1_100_000, "loop": loop, "bytes": b"x"}[what]
+    secret = {"text": "x" * 999_500 + " xoxb-123456789012-123456789012-abcdefghijklmnopqrstuvwx " + "y" * 200_000}
+    large = "x" * 1_100_000
+    values = {"set": {1}, "nan": math.nan, "large": large, "large secret": secret, "loop": loop, "bytes": b"x"}
+    return values[what]
+
+
+@task(max_retries=0)
+def advance(how: str) -> None:
+    """Report progress with values that are no numbers."""
+    values: dict[str, Any] = {"nothing": None, "nan": math.nan, "text": "5", "object": object(), "infinite": math.inf}
+    values |= {"decimal": Decimal("2.5"), "no total": 3}
+    progress(values[how], values[how], values[how])
+    progress(1, values[how])
+    progress(values[how])
 
 
 @task(max_retries=0)

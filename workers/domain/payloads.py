@@ -17,12 +17,17 @@ _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 def dump(value: Any, field: str = "payload") -> str:
     """Write a value as compact JSON; BadInput for NaN, depth or other types, TooLarge above 1 MB."""
     _check(value, field, 0)
-    text = _COMPACT.encode(value)
+    text = encode(value)
     if len(text) > MAX_BYTES or (len(text) * 4 > MAX_BYTES and len(text.encode()) > MAX_BYTES):
         raise TooLarge(
             f"The {field} is larger than 1 MB. Keep the data in a file or table and pass its address.", field
         )
     return text
+
+
+def encode(value: Any) -> str:
+    """Write a value of JSON types as compact JSON, without bounds."""
+    return _COMPACT.encode(value)
 
 
 def _check(value: Any, field: str, depth: int) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 BASE_SECONDS = 60.0
 LONGEST_SECONDS = 24 * 3600.0
 JITTER = 0.1
+LONGEST_AFTER_SECONDS = 366 * 86_400.0
 
 
 def delay_seconds(attempt: int, retry_delays: Sequence[float] | None = None, rng: random.Random | None = None) -> float:
@@ -26,3 +30,17 @@ def delay_seconds(attempt: int, retry_delays: Sequence[float] | None = None, rng
 def tries_left(attempt: int, max_retries: int) -> bool:
     """Tell whether another automatic attempt is allowed after this one."""
     return attempt <= max_retries
+
+
+def retry_seconds(after: Any) -> float | None:
+    """Return the seconds that `Retry(after=…)` asks for, a year at most; None for what is no time, so the usual delay applies.
+
+    Accepts a number, its text and a timedelta. Never raises: a wrong value must not cost the attempt its ending.
+    """
+    try:
+        seconds = after.total_seconds() if isinstance(after, timedelta) else float(after)
+    except Exception:
+        return None
+    if math.isnan(seconds):
+        return None
+    return min(max(seconds, 0.0), LONGEST_AFTER_SECONDS)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from workers.domain.errors import BadInput
+
+MAX_SHOWN = 2_000  # characters of an object that is shown as text
 
 
 def text_fault(text: str) -> str | None:
@@ -35,3 +39,27 @@ def quoted(text: str, longest: int = 60) -> str:
     """Return a text for a message: shortened, with what cannot be printed escaped."""
     shown = text if len(text) <= longest else text[:longest] + "…"
     return repr(shown)
+
+
+def safe_text(value: object, longest: int = MAX_SHOWN) -> str:
+    """Return `str(value)`, shortened; a placeholder when the object's own method raises."""
+    return _described(str, value, longest)
+
+
+def safe_repr(value: object, longest: int = MAX_SHOWN) -> str:
+    """Return `repr(value)`, shortened; a placeholder when the object's own method raises."""
+    return _described(repr, value, longest)
+
+
+def storable(text: str) -> str:
+    """Return a text without what a database cannot store: NUL and halves of surrogate pairs are replaced."""
+    return str(text).replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+
+
+def _described(describe: Any, value: object, longest: int) -> str:
+    try:
+        text = str(describe(value))
+    except BaseException:  # the method is the task's own code
+        text = f"<{type(value).__qualname__} that cannot be shown>"
+    text = storable(text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

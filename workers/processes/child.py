@@ -16,23 +16,20 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from dataclasses import replace
-from types import TracebackType
 from typing import IO, Any
 
 from workers.domain import payloads
-from workers.domain.errors import BadInput, Unavailable
+from workers.domain.errors import Unavailable
 from workers.processes.capture import Capture
+from workers.processes.endings import ending_of_error, ending_of_result
 from workers.processes.surroundings import Surroundings
 from workers.registry import REGISTRY
-from workers.running import Canceled, Fenced, RunningJob, current
+from workers.running import RunningJob, current
 from workers.services import execution
 from workers.services.execution import Ending, Refused
 from workers.services.telling import word_of
 from workers.settings import Settings, forget_secrets
-from workers.store.types import Row
-from workers.task import Reject, Retry, Skipped
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.child")
@@ -40,7 +37,6 @@ log = logging.getLogger("taskyard.child")
 QUIET, ALOUD = "quiet", "aloud"
 BEREFT = 71  # the exit status when the task has closed what the child talks by
 _PR_SET_PDEATHSIG = 1
-_OWN_FILES = (__file__, sys.modules["workers.registry"].__file__)
 
 
 def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.socket, faults: IO[bytes]) -> None:
@@ -82,7 +78,7 @@ class Child:
             return str(row.value)
         job = self._job = RunningJob(self._yard, row, self._wake.set)
         current.set(job)
-        ending = self._attempt(row)
+        ending = self._attempt(job)
         current.set(None)
         if self._surroundings.descriptors_are_gone():
             os._exit(BEREFT)
@@ -99,7 +95,8 @@ class Child:
         grown = _peak_bytes() - self._memory_bytes > settings.recycle_memory_mb * 1_048_576
         return self._runs >= settings.recycle_jobs or grown or self._surroundings.are_changed()
 
-    def _attempt(self, row: Row) -> Ending:
+    def _attempt(self, job: RunningJob) -> Ending:
+        row = job.row
         definition = REGISTRY.get(row["task"])
         if definition is None:
             return Ending("failed", error="Unknown task type", permanent=True)
@@ -107,14 +104,9 @@ class Child:
             result = definition.run(payloads.load(row["payload"]))
         except BaseException as error:
             self._end_if_forked(error)
-            return _ending_of(error)
+            return ending_of_error(error)
         self._end_if_forked(None)
-        if isinstance(result, Skipped):
-            return Ending("skipped", error=result.reason)
-        try:
-            return Ending("completed", result=payloads.dump(result, "result"))
-        except (BadInput, RecursionError) as error:
-            return Ending("failed", error=f"The task's result cannot be kept. {error}", permanent=True)
+        return ending_of_result(job, result)
 
     def _end_if_forked(self, error: BaseException | None) -> None:
         # A process that the task forked has come out of the task's function too; only the first one goes on.
@@ -191,38 +183,6 @@ def _settle(faults: IO[bytes], worker_pid: int) -> None:
     os.dup2(null, 0)
     os.close(null)
     faulthandler.enable(file=faults)
-
-
-def _ending_of(error: BaseException) -> Ending:
-    if isinstance(error, Canceled | Fenced):
-        return Ending("canceled", error="Canceled while it ran")
-    if isinstance(error, Skipped):
-        return Ending("skipped", error=error.reason)
-    trace = _traceback(error)
-    if isinstance(error, SystemExit):
-        return Ending("failed", error=f"The task called sys.exit({error.code!r})", traceback=trace)
-    if isinstance(error, Retry):
-        return Ending("failed", error=f"Retry: {error}", traceback=trace, retry_after_seconds=error.after)
-    return Ending("failed", error=_named(error), traceback=trace, permanent=isinstance(error, Reject | BadInput))
-
-
-def _named(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its message cannot be read)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _traceback(error: BaseException) -> str:
-    trace: TracebackType | None = error.__traceback__
-    # The way from here to the task's own code says nothing about the failure.
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in _OWN_FILES:
-        trace = trace.tb_next
-    try:
-        return "".join(traceback.format_exception(type(error), error, trace, limit=-100))
-    except Exception:
-        return "".join(traceback.format_tb(trace, limit=-100))
 
 
 def _insist(call: Any) -> Any:

@@ -14,6 +14,7 @@ from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.retrying import delay_seconds, tries_left
 from workers.domain.states import Status
+from workers.domain.texts import storable
 from workers.domain.untrusted import visible
 from workers.services import secret_fields
 from workers.services.callbacks import job_ended
@@ -185,7 +186,7 @@ def _skipped(ending: Ending) -> dict[str, Any]:
 
 
 def _text(text: str | None) -> str | None:
-    return None if text is None else text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+    return None if text is None else storable(text)
 
 
 def _cut(text: str, longest: int) -> str:

@@ -59,7 +59,6 @@ def _row(definition: TaskDefinition) -> dict[str, Any]:
         "max_retries": definition.max_retries,
         "timeout_seconds": definition.timeout_seconds,
         "retry_delays": json.dumps(definition.retry_delays) if definition.retry_delays else None,
-        "max_concurrent": definition.max_concurrent,
         "is_unique": definition.unique,
         "secret_fields": json.dumps(definition.secret) if definition.secret else None,
         "module": definition.module[:200],

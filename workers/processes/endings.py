@@ -1,0 +1,92 @@
+"""How an attempt ends: what a task returned or raised, as the values that are written to its row."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from workers import registry
+from workers.domain.errors import BadInput
+from workers.domain.masking import LONGEST_TEXT, mask_result
+from workers.domain.payloads import load
+from workers.domain.retrying import retry_seconds
+from workers.domain.texts import safe_repr, safe_text
+from workers.running import Canceled, Fenced, RunningJob
+from workers.services import files
+from workers.services.execution import Ending
+from workers.services.results import StoredResult, serialize_result
+from workers.task import Reject, Retry, Skipped
+
+MAX_RESULT_FILE_BYTES = 100_000_000
+_OVERLAP = 1_000  # characters in which the windows of a long text overlap, so that no credential lies on a border
+MAX_ERROR = 65_536  # characters
+_OWN_FILES = (str(Path(__file__).with_name("child.py")), registry.__file__)
+
+
+def ending_of_result(job: RunningJob, value: object) -> Ending:
+    """Return the ending of an attempt whose task returned; never a failure. What was changed is noted in the job's log."""
+    if isinstance(value, Skipped):
+        return Ending("skipped", error=safe_text(value.reason))
+    stored = serialize_result(value)
+    if stored.note:
+        job.add_text(f"{stored.note} {_write_whole(job, stored)}".rstrip(), "warning")
+    return Ending("completed", result=stored.text)
+
+
+def ending_of_error(error: BaseException) -> Ending:
+    """Return the ending of an attempt whose task raised."""
+    if isinstance(error, Canceled | Fenced):
+        return Ending("canceled", error="Canceled while it ran")
+    if isinstance(error, Skipped):
+        return Ending("skipped", error=safe_text(error.reason))
+    trace = _traceback(error)
+    if isinstance(error, SystemExit):
+        return Ending("failed", error=f"The task called sys.exit({safe_repr(error.code, 200)})", traceback=trace)
+    if isinstance(error, Retry):
+        seconds = retry_seconds(error.after)
+        return Ending("failed", error=f"Retry: {safe_text(error)}", traceback=trace, retry_after_seconds=seconds)
+    return Ending("failed", error=_named(error), traceback=trace, permanent=isinstance(error, Reject | BadInput))
+
+
+def _write_whole(job: RunningJob, stored: StoredResult) -> str:
+    """Write a large result into a file of the job; a sentence about it."""
+    if not stored.whole:
+        return ""
+    data, name = stored.whole.encode(), f"result-{job.attempt}.json"
+    if len(data) > MAX_RESULT_FILE_BYTES:
+        return "The rest was not stored: a result file has at most 100 MB."
+    if _holds_secrets(job, stored.whole):
+        return "The rest was not stored: it holds values that are masked."
+    try:
+        files.write_file(job.files, name, data)
+    except OSError as error:
+        return f"The rest was not stored: {error.strerror}."
+    return f"All of it is in the file {name}."
+
+
+def _holds_secrets(job: RunningJob, text: str) -> bool:
+    definition = registry.REGISTRY.get(job.row["task"])
+    if definition is not None and definition.secret:
+        value = load(text)
+        if mask_result(value, definition.secret) != value:
+            return True
+    step = LONGEST_TEXT - _OVERLAP
+    windows = (text[start : start + LONGEST_TEXT] for start in range(0, len(text), step))
+    return any(job.masker.text(window) != window for window in windows)
+
+
+def _named(error: BaseException) -> str:
+    text = safe_text(error, MAX_ERROR)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _traceback(error: BaseException) -> str:
+    trace: TracebackType | None = error.__traceback__
+    # The way from here to the task's own code says nothing about the failure.
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in _OWN_FILES:
+        trace = trace.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace, limit=-100))
+    except BaseException:  # its __str__ is the task's own code
+        return "".join(traceback.format_tb(trace, limit=-100))
