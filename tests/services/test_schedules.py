@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from sqlalchemy import delete
 
 from workers import registry
 from workers.broker.timers import Timers
@@ -17,6 +18,7 @@ from workers.services import carrying, execution, firing, jobs, monitoring, publ
 from workers.services.execution import Ending
 from workers.store import alerts
 from workers.store import schedules as rows
+from workers.store.jobs import JOBS
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -406,4 +408,52 @@ def test_what_should_have_finished_and_has_not_raises_an_alert_until_it_has(yard
     for _ in range(3):
         clock.shift(timedelta(minutes=10))
         monitoring.sweep(yard)
+    assert raised(yard) == set()
+
+
+@pytest.mark.parametrize("what", ["hangs", "fails", "overlaps", "is canceled"])
+def test_a_deadline_counts_from_the_first_run_after_the_last_completed_one(yard: Yard, clock: Any, what: str) -> None:
+    schedule = make(
+        yard, cron="*/10 * * * *", finish_within_seconds=1800, overlap="skip" if what == "overlaps" else "allow"
+    )
+    clock.move_to(NOON + timedelta(minutes=10))
+    firing.fire(yard, schedule["id"])
+    finish(yard, made(yard, schedule)[0])
+    for _ in range(3):
+        clock.shift(timedelta(minutes=10))
+        firing.fire(yard, schedule["id"])
+        _end_run(yard, made(yard, schedule)[-1], what)
+        assert "should have finished" not in " ".join(raised(yard)), "the first of these runs has 30 minutes"
+    clock.shift(timedelta(minutes=10))
+    firing.fire(yard, schedule["id"])
+    clock.shift(timedelta(minutes=1))
+    assert "tick should have finished 1 m ago" in raised(yard)
+
+
+def _end_run(yard: Yard, job: Row, what: str) -> None:
+    endings = {"fails": Ending("failed", error="boom", permanent=True), "is canceled": Ending("canceled")}
+    if what in endings:
+        execution.begin(yard, job["id"], 1, "w", job["queue"])
+        execution.end(yard, job["id"], 1, endings[what])
+
+
+def test_a_deadline_is_kept_when_the_completed_job_is_deleted(yard: Yard, clock: Any) -> None:
+    schedule = make(yard, cron="0 6 * * *", finish_within_seconds=1800)
+    clock.move_to(NOON + 18 * HOUR)
+    firing.fire(yard, schedule["id"])
+    (job,) = made(yard, schedule)
+    finish(yard, job)
+    monitoring.sweep(yard)
+    with yard.database.write() as connection:
+        connection.execute(delete(JOBS).where(JOBS.c.id == job["id"]))
+    clock.shift(5 * HOUR)
+    assert raised(yard) == set()
+
+
+def test_a_deadline_that_is_set_later_counts_from_the_next_run(yard: Yard, clock: Any) -> None:
+    schedule = make(yard, cron="0 6 * * *")
+    clock.move_to(NOON + 18 * HOUR)
+    firing.fire(yard, schedule["id"])
+    clock.shift(2 * HOUR)
+    schedules.change(yard, schedule["id"], {"finish_within_seconds": 1800}, ADA)
     assert raised(yard) == set()

@@ -252,13 +252,15 @@ def _unfinished(rule: Row, facts: Facts) -> Iterator[Found]:
 
 
 def _past_deadline(row: Row, now: datetime) -> float | None:
-    """Tell for how many seconds a schedule's last fire, or the one that never came, should have been finished."""
-    within = timedelta(seconds=row["finish_within_seconds"])
-    if row["next_fire_at"] is not None and row["next_fire_at"] + within < now:
-        return float((now - row["next_fire_at"] - within).total_seconds())
-    if row["last_fire_at"] is None or row["status"] == Status.COMPLETED:
+    """Return for how many seconds a schedule should have finished: since its first run after the last completed one.
+
+    A run that hangs, fails or is skipped since another still runs keeps that moment, and so does one that never started.
+    """
+    due = min((moment for moment in (row["open_since"], row["next_fire_at"]) if moment is not None), default=None)
+    if due is None:
         return None
-    return float((now - row["last_fire_at"] - within).total_seconds())
+    late = float((now - due).total_seconds()) - row["finish_within_seconds"]
+    return late if late > 0 else None
 
 
 def _by_the_web(_rule: Row, _facts: Facts) -> Iterator[Found]:

@@ -24,7 +24,7 @@ from workers.services import alerting, audit, carrying, delivery, events, measur
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.telling import tell_kind
 from workers.settings import Settings
-from workers.store import sweeps
+from workers.store import schedules, sweeps
 from workers.store import workers as worker_rows
 from workers.yard import Yard
 
@@ -64,6 +64,7 @@ def sweep(yard: Yard, now: datetime | None = None) -> Sweep:
     step("lost jobs", lambda: _requeue(yard, moment, done))
     step("due jobs", lambda: _promote(yard, moment, done))
     step("schedules", lambda: _carry(yard))
+    step("deadlines", lambda: _record_completed_runs(yard))
     step("workers", lambda: _mark_workers(yard, moment, done))
     step("numbers", lambda: numbers.update(measuring.measure(yard, moment, done.reset + done.failed)))
     step("alerts", lambda: alerting.evaluate(yard, numbers, done, moment))
@@ -120,6 +121,16 @@ def _carry(yard: Yard) -> None:
     # Of a Redis that was emptied the sweep brings back the bulk; the schedulers fire what is due from SQL meanwhile.
     if wrong := carrying.reconcile(yard, limit=5000):
         log.info("%s fires of schedules were not carried as SQL has them, and now are", wrong)
+
+
+def _record_completed_runs(yard: Yard) -> None:
+    # Recorded, since the job that tells may be deleted long before the schedule's next run.
+    with yard.database.read() as connection:
+        completed = schedules.newly_completed(connection)
+    if completed:
+        with yard.database.write() as connection:
+            for schedule_id, fire_at in completed:
+                schedules.set_completed(connection, schedule_id, fire_at)
 
 
 def _mark_workers(yard: Yard, now: datetime, done: Sweep) -> None:

@@ -41,6 +41,7 @@ class Schedule(Base):
     next_fire_at: Mapped[datetime | None]  # none = never again, or not enabled
     next_due_at: Mapped[datetime | None]  # that moment and its jitter
     last_fire_at: Mapped[datetime | None]  # the last moment that was dealt with
+    last_completed_fire_at: Mapped[datetime | None]  # of the runs that completed, the last; deadlines count from there
     last_job_id: Mapped[str | None] = mapped_column(String(36))  # the job of that moment, if it made one
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(200))
