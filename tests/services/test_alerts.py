@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import time_machine
 from pytest_httpserver import HTTPServer
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
@@ -98,24 +98,106 @@ def test_it_is_resolved_by_itself_when_its_cause_has_been_gone_for_two_intervals
         assert ("failed" in open_alerts(yard)) is is_open, n
 
 
-def test_what_comes_back_within_the_cool_down_is_the_old_alert_and_is_not_sent_again(
-    yard: Yard, fail: Fail, admin: Actor
+def settle_all(yard: Yard) -> None:
+    """Mark every message as sent."""
+    with yard.database.write() as connection:
+        connection.execute(update(alerts.DELIVERIES).values(status="sent"))
+
+
+def fail_again(yard: Yard, minutes: int) -> None:
+    """Move the failures of the last hour to so many minutes later."""
+    with yard.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE job_minutes SET minute = minute + {minutes}")
+
+
+@pytest.mark.parametrize("was_told", [True, False], ids=["after Resolved was sent", "before Resolved was sent"])
+def test_what_comes_back_within_the_cool_down_is_sent_to_those_who_were_told_of_its_end(
+    yard: Yard, fail: Fail, admin: Actor, was_told: bool
 ) -> None:
     channels.create(yard, "ops", "json://example.com/", admin)
     rules.change(yard, "rule-failed", {"cooldown_seconds": 7200}, admin)
     fail(6)
     now = utcnow()
     sweep(yard, now)
+    settle_all(yard)
     for n in (61, 63, 64):
         sweep(yard, now + n * MINUTE)
-    (first,) = [one for one in sent(yard) if one["about"] == "fired"]
+    first = sent(yard)[0]
     assert "failed" not in open_alerts(yard)
-    with yard.database.write() as connection:  # the failures of an hour later
-        connection.exec_driver_sql("UPDATE job_minutes SET minute = minute + 65")
+    if was_told:
+        settle_all(yard)
+    fail_again(yard, 65)
     sweep(yard, now + 66 * MINUTE)
     again = open_alerts(yard)["failed"]
     assert (again["id"], again["flaps"], again["resolved_at"]) == (first["alert_id"], 1, None)
-    assert len([one for one in sent(yard) if one["about"] == "fired"]) == 1
+    told = [(one["about"], one["status"]) for one in sent(yard)]
+    if was_told:
+        assert told == [("fired", "sent"), ("resolved", "sent"), ("fired", "pending")]
+    else:
+        assert told == [("fired", "sent"), ("resolved", "canceled")]
+
+
+def test_a_message_that_was_not_sent_before_the_alert_is_resolved_is_never_sent(
+    yard: Yard, fail: Fail, admin: Actor
+) -> None:
+    channels.create(yard, "ops", "json://example.com/", admin)
+    fail(6)
+    now = utcnow()
+    for n in (0, 61, 63, 64):
+        sweep(yard, now + n * MINUTE)
+    (message,) = sent(yard)
+    assert (message["about"], message["status"]) == ("fired", "canceled")
+    assert deliveries.send(yard, message["id"])[1].startswith("somebody else")
+
+
+@pytest.mark.parametrize("cooldown_seconds", [0, 7200])
+def test_a_silence_lasts_until_its_end_whatever_is_resolved_meanwhile(
+    yard: Yard, fail: Fail, admin: Actor, operator: Actor, cooldown_seconds: int
+) -> None:
+    channels.create(yard, "ops", "json://example.com/", admin)
+    rules.change(yard, "rule-failed", {"cooldown_seconds": cooldown_seconds}, admin)
+    fail(6)
+    now = utcnow()
+    sweep(yard, now)
+    settle_all(yard)
+    alerting.silence(yard, open_alerts(yard)["failed"]["id"], 3 * 3600, operator)
+    for n in (61, 63, 64):
+        sweep(yard, now + n * MINUTE)
+    fail_again(yard, 65)
+    sweep(yard, now + 66 * MINUTE)
+    assert open_alerts(yard)["failed"]["status"] == "silenced"
+    assert [one["about"] for one in sent(yard)] == ["fired"]
+    fail_again(yard, 116)
+    sweep(yard, now + 181 * MINUTE)
+    assert open_alerts(yard)["failed"]["status"] == "firing"
+    assert [one["about"] for one in sent(yard)] == ["fired", "fired"]
+
+
+def test_a_silence_that_was_ended_does_not_come_back_with_the_cause(
+    yard: Yard, fail: Fail, admin: Actor, operator: Actor
+) -> None:
+    rules.change(yard, "rule-failed", {"cooldown_seconds": 0}, admin)
+    fail(6)
+    now = utcnow()
+    sweep(yard, now)
+    alerting.silence(yard, open_alerts(yard)["failed"]["id"], 24 * 3600, operator)
+    for minutes in (0, 65):
+        for n in (61, 63, 64):
+            sweep(yard, now + (minutes + n) * MINUTE)
+        fail_again(yard, 65)
+        sweep(yard, now + (minutes + 66) * MINUTE)
+        if minutes == 0:
+            alerting.unsilence(yard, open_alerts(yard)["failed"]["id"], operator)
+    assert open_alerts(yard)["failed"]["status"] == "firing"
+
+
+def test_a_channel_that_a_rule_names_cannot_be_deleted(yard: Yard, admin: Actor) -> None:
+    channel = channels.create(yard, "ops", "json://example.com/", admin)
+    rules.change(yard, "rule-failed", {"channels": [channel.id]}, admin)
+    with pytest.raises(Conflict, match="Failed in the last hour"):
+        channels.remove(yard, channel.id, admin)
+    rules.change(yard, "rule-failed", {"channels": []}, admin)
+    channels.remove(yard, channel.id, admin)
 
 
 def test_somebody_acknowledges_and_silences_and_a_silence_ends_by_itself(
@@ -226,11 +308,15 @@ def test_a_rule_speaks_to_its_own_channels_only(yard: Yard, fail: Fail, admin: A
 
 def test_a_rule_that_is_deleted_leaves_no_alert_open(yard: Yard, fail: Fail, admin: Actor) -> None:
     mine = rules.create(yard, "failure_rate", {"threshold": 10}, admin)
+    channels.create(yard, "ops", "json://example.com/", admin)
     fail(12)
     sweep(yard, utcnow())
+    settle_all(yard)
     rules.remove(yard, mine["id"], admin)
     with yard.database.read() as connection:
         assert mine["id"] not in {row["rule_id"] for row in alerts.open_alerts(connection)}
+        about = [row["about"] for row in connection.execute(select(alerts.DELIVERIES)).mappings()]
+    assert about.count("resolved") == 1, "whoever was told of it is told of its end"
 
 
 def test_an_address_that_apprise_does_not_know_is_refused(yard: Yard, admin: Actor) -> None:

@@ -1,7 +1,8 @@
 """The life of an alert: firing, acknowledged, silenced, resolved by itself. One open alert for each cause.
 
 Detection writes rows; what is to be sent are rows too (`services.deliveries`). An alert that comes back within its
-rule's cool-down is the old one again, and is not sent anew: that damps what flaps.
+rule's cool-down is the old one again. It is sent anew to the channels that were told of its end, and to no others. A
+silence belongs to the cause: it lasts until its end, whatever is resolved and comes back meanwhile.
 """
 
 from __future__ import annotations
@@ -132,8 +133,8 @@ def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datet
     cooled = now - timedelta(seconds=rule["cooldown_seconds"])
     before = alerts.resolved_since(connection, cause, cooled) if rule["cooldown_seconds"] else None
     if before is not None:
-        values = {**_seen(before, rule, one, now), "status": FIRING, "resolved_at": None, "flaps": before["flaps"] + 1}
-        return alerts.change(connection, before["id"], [RESOLVED], values)
+        return _reopen(connection, yard, rule, before, one, now)
+    silence = _silence_of(connection, cause, now)
     row = {
         "id": new_id(now),
         "rule_id": rule["id"],
@@ -142,6 +143,7 @@ def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datet
         "status": FIRING,
         "severity": rule["severity"],
         **dict.fromkeys(("acknowledged_at", "acknowledged_by", "note", "silenced_until", "silenced_by", "resolved_at")),
+        **silence,
         "flaps": 0,
         "first_at": now,
         **_seen({"history": "[]", "count": 0}, rule, one, now),
@@ -151,8 +153,28 @@ def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datet
     told = {name: row[name] for name in ("id", "kind", "severity", "title", "detail", "value", "threshold")}
     events.note(connection, "alert.raised", told, "system:monitor")
     alerts.change_rule(connection, rule["id"], {"last_fired_at": now})
-    deliveries.prepare(connection, yard.settings, row, rule, "fired", now)
+    if not silence:
+        deliveries.prepare(connection, yard.settings, row, rule, "fired", now)
     return row
+
+
+def _reopen(connection: Connection, yard: Yard, rule: Row, before: Row, one: Found, now: datetime) -> Row | None:
+    values = {**_seen(before, rule, one, now), "status": FIRING, "resolved_at": None, "flaps": before["flaps"] + 1}
+    silence = _silence_of(connection, before["cause"], now)
+    after = alerts.change(connection, before["id"], [RESOLVED], values | silence)
+    if after is not None:
+        unaware = deliveries.withdraw(connection, after, "resolved")
+        if not silence:
+            deliveries.prepare(connection, yard.settings, after, rule, "fired", now, except_for=unaware)
+    return after
+
+
+def _silence_of(connection: Connection, cause: str, now: datetime) -> dict[str, Any]:
+    """Return the values of an alert whose cause is silenced beyond now; none when it is not."""
+    row = alerts.newest_of(connection, cause)
+    if row is None or row["silenced_until"] is None or row["silenced_until"] <= now:
+        return {}
+    return {"status": SILENCED, "silenced_until": row["silenced_until"], "silenced_by": row["silenced_by"]}
 
 
 def _renew(connection: Connection, yard: Yard, rule: Row, known: Row, one: Found, now: datetime) -> Row | None:
@@ -177,9 +199,17 @@ def _calm(connection: Connection, yard: Yard, row: Row, rule: Row, now: datetime
         return None
     if now - row["clear_since"] < quiet:
         return None
+    return resolve(connection, yard, row, rule, now)
+
+
+def resolve(connection: Connection, yard: Yard, row: Row, rule: Row, now: datetime) -> Row | None:
+    """Resolve an open alert, and tell the channels that were told of it; the row as it is now, None when it is not open."""
     after = alerts.change(connection, row["id"], OPEN, {"status": RESOLVED, "resolved_at": now})
-    if after is not None and row["status"] != SILENCED:
-        deliveries.prepare(connection, yard.settings, after, rule, "resolved", now)
+    if after is None:
+        return None
+    unaware = deliveries.withdraw(connection, after, "fired")
+    if row["status"] != SILENCED:
+        deliveries.prepare(connection, yard.settings, after, rule, "resolved", now, except_for=unaware)
     return after
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
@@ -77,11 +78,17 @@ def create(yard: Yard, name: str, url: str, actor: Actor) -> Channel:
 
 
 def remove(yard: Yard, channel_id: str, actor: Actor) -> None:
-    """Delete a channel. Raises NotFound, and BadInput for one of ALERT_URLS."""
+    """Delete a channel. Raises NotFound, BadInput for one of ALERT_URLS, and Conflict for one that a rule names."""
     with yard.database.write() as connection:
         found = get(connection, yard.settings, channel_id)
         if not found.is_ours:
             raise BadInput("This channel is in the setting ALERT_URLS; take it out there.", field="channel")
+        used_by = [rule["name"] for rule in alerts.rules(connection) if channel_id in json.loads(rule["channels"])]
+        if used_by:
+            raise Conflict(
+                f"The channel {found.name} is used by {_names(used_by)}. Choose other channels there first.",
+                state="used",
+            )
         alerts.remove_channel(connection, channel_id)
         gone = {"name": found.name}
         audit.record(connection, actor, "alert_channel.deleted", "alert_channel", channel_id, utcnow(), gone)
@@ -156,3 +163,9 @@ def _hosts_in(url: str) -> list[str]:
         if part.count(":") == 1:
             hosts.append(part.partition(":")[0])
     return hosts
+
+
+def _names(rules: list[str]) -> str:
+    shown = ", ".join(repr(name) for name in rules[:3])
+    noun = "the rule" if len(rules) == 1 else "the rules"
+    return f"{noun} {shown}" if len(rules) <= 3 else f"{noun} {shown} and {len(rules) - 3} more"

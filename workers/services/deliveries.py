@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -28,8 +29,25 @@ STEP = 20
 OVERDUE = timedelta(seconds=60)
 
 
-def prepare(connection: Connection, settings: Settings, alert: Row, rule: Row, about: str, now: datetime) -> None:
-    """Write the messages of an alert to the channels of its rule, in the transaction that raised or resolved it."""
+def withdraw(connection: Connection, alert: Row, about: str) -> list[str]:
+    """Cancel the messages of an alert that were not sent yet, since the opposite is true by now; their channels."""
+    reason = "Resolved before it was sent." if about == "fired" else "It came back before this was sent."
+    return alerts.withdraw_deliveries(connection, alert["id"], about, reason)
+
+
+def prepare(
+    connection: Connection,
+    settings: Settings,
+    alert: Row,
+    rule: Row,
+    about: str,
+    now: datetime,
+    except_for: Collection[str] = (),
+) -> None:
+    """Write the messages of an alert to the channels of its rule, in the transaction that raised or resolved it.
+
+    `except_for` are channels that know it: their message of the opposite was withdrawn.
+    """
     wanted = json.loads(rule["channels"])
     title = alert["title"] if about == "fired" else f"Resolved: {alert['title'].removeprefix('⚠️ ')}"
     rows = [
@@ -48,7 +66,7 @@ def prepare(connection: Connection, settings: Settings, alert: Row, rule: Row, a
             "sent_at": None,
         }
         for channel in channels.every(connection, settings)
-        if not wanted or channel.id in wanted
+        if (not wanted or channel.id in wanted) and channel.id not in except_for
     ]
     alerts.add_deliveries(connection, rows)
 

@@ -16,7 +16,7 @@ from workers.domain.ids import new_id
 from workers.domain.numbers import check_flag, check_number
 from workers.domain.texts import check_text
 from workers.domain.untrusted import check_label
-from workers.services import audit, channels
+from workers.services import alerting, audit, channels, deliveries
 from workers.store import alerts
 from workers.store.types import Row
 from workers.yard import Yard
@@ -86,14 +86,19 @@ def change(yard: Yard, rule_id: str, values: Mapping[str, Any], actor: Actor) ->
 
 def remove(yard: Yard, rule_id: str, actor: Actor) -> None:
     """Delete a rule that people made; those that came with Taskyard are switched off instead. Raises NotFound, BadInput."""
+    resolved: list[Row] = []
     with yard.database.write() as connection:
         row = get(connection, rule_id)
         if rule_id.startswith("rule-"):
             raise BadInput("A rule that comes with Taskyard cannot be deleted; switch it off.", field="rule")
         now = utcnow()
-        alerts.resolve_all_of(connection, rule_id, now)
+        for alert in alerts.open_alerts_of(connection, rule_id):
+            if after := alerting.resolve(connection, yard, alert, row, now):
+                resolved.append(after)
         alerts.remove_rule(connection, rule_id)
         audit.record(connection, actor, "alert_rule.deleted", "alert_rule", rule_id, now, dict(row))
+    alerting.tell(yard, resolved)
+    deliveries.enqueue_due(yard)
 
 
 def test(yard: Yard, rule_id: str, actor: Actor) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
 
-from workers.domain.alarms import RESOLVED
 from workers.store.dialects import insert_or_ignore
 from workers.store.monitor_models import Alert, AlertChannel, AlertDelivery, AlertRule
 from workers.store.types import Row
@@ -97,6 +96,12 @@ def resolved_since(connection: Connection, cause: str, since: datetime) -> Row |
     return connection.execute(chosen.order_by(ALERTS.c.resolved_at.desc()).limit(1)).mappings().one_or_none()
 
 
+def newest_of(connection: Connection, cause: str) -> Row | None:
+    """Fetch the newest alert of a cause."""
+    chosen = select(ALERTS).where(ALERTS.c.cause == cause).order_by(ALERTS.c.id.desc()).limit(1)
+    return connection.execute(chosen).mappings().one_or_none()
+
+
 def add(connection: Connection, row: Mapping[str, Any]) -> bool:
     """Open an alert; False when its cause already has an open one."""
     return _put(connection, ALERTS, row)
@@ -108,10 +113,10 @@ def change(connection: Connection, alert_id: str, before: Iterable[str], values:
     return connection.execute(changed.returning(*ALERTS.columns)).mappings().one_or_none()
 
 
-def resolve_all_of(connection: Connection, rule_id: str, now: datetime) -> None:
-    """Resolve every open alert of a rule."""
-    mine = update(ALERTS).where(ALERTS.c.rule_id == rule_id, ALERTS.c.resolved_at.is_(None))
-    connection.execute(mine.values(status=RESOLVED, resolved_at=now))
+def open_alerts_of(connection: Connection, rule_id: str) -> Sequence[Row]:
+    """List the alerts of a rule that are not resolved."""
+    mine = select(ALERTS).where(ALERTS.c.rule_id == rule_id, ALERTS.c.resolved_at.is_(None))
+    return connection.execute(mine).mappings().all()
 
 
 def forget(connection: Connection, before: datetime, limit: int) -> int:
@@ -140,6 +145,13 @@ def due_deliveries(connection: Connection, now: datetime, limit: int) -> Sequenc
     waiting = DELIVERIES.c.status.in_(["pending", "sending"])
     chosen = select(DELIVERIES).where(waiting, DELIVERIES.c.due_at <= now).order_by(DELIVERIES.c.due_at)
     return connection.execute(chosen.limit(limit)).mappings().all()
+
+
+def withdraw_deliveries(connection: Connection, alert_id: str, about: str, reason: str) -> list[str]:
+    """Cancel the messages of an alert that no channel has been given yet; the ids of their channels."""
+    waiting = (DELIVERIES.c.alert_id == alert_id, DELIVERIES.c.about == about, DELIVERIES.c.status == "pending")
+    canceled = update(DELIVERIES).where(*waiting).values(status="canceled", answer=reason)
+    return list(connection.execute(canceled.returning(DELIVERIES.c.channel)).scalars())
 
 
 def claim(connection: Connection, delivery_id: str, now: datetime, until: datetime) -> Row | None:
