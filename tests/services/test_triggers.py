@@ -15,9 +15,21 @@ from workers import changes
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
-from workers.services import events, execution, hearing, jobs, monitoring, own_changes, queues, triggers
+from workers.services import (
+    events,
+    execution,
+    hearing,
+    jobs,
+    monitoring,
+    own_changes,
+    queues,
+    schedules,
+    triggers,
+)
 from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending
+from workers.services.firing import fire
+from workers.store import schedules as schedule_rows
 from workers.store import trigger_rows
 from workers.store import workers as worker_rows
 from workers.store.types import Row
@@ -174,6 +186,48 @@ def test_an_event_that_does_not_fit_is_kept_with_the_reason(yard: Yard) -> None:
     first, second = fired(yard, trigger)
     assert (first["outcome"], first["detail"]) == ("refused", "The event has no payload.id.")
     assert (second["outcome"], second["job_id"]) == ("refused", None)
+
+
+def test_a_refused_run_consumes_neither_cool_down_nor_cap(yard: Yard) -> None:
+    trigger = make(yard, cooldown_seconds=3600, cap_per_hour=1)
+    for number in range(5):
+        events.emit(yard, "orders.created", {"other": number}, ADA)
+    hear_all(yard)
+    assert [run["outcome"] for run in fired(yard, trigger)] == ["refused"], "the same refusal is written once a minute"
+    with yard.database.read() as connection:
+        assert triggers.get(connection, trigger["id"])["passed_over"] == 4
+    events.emit(yard, "orders.created", {"id": "A"}, ADA)
+    hear_all(yard)
+    assert [run["outcome"] for run in fired(yard, trigger)] == ["refused", "fired"]
+
+
+@pytest.mark.parametrize("patterns", [["data.*"], ["*"], ["data.*", "data.*"], ["*", "data.triggers.*"]])
+def test_triggers_do_not_hear_of_their_own_bookkeeping(yard: Yard, patterns: list[str]) -> None:
+    own_changes.watch(yard.database)
+    made = [
+        make(yard, pattern, name=f"t{number}", kind="data" if pattern.startswith("data") else "event", payload={})
+        for number, pattern in enumerate(patterns)
+    ]
+    queues.pause(yard, "default", ADA)
+    for _ in range(30):
+        hearing.hear(yard)
+    with yard.database.read() as connection:
+        assert trigger_rows.events(connection, 10) == []
+    assert max(len(fired(yard, trigger)) for trigger in made) < 10
+
+
+def test_a_run_of_a_schedule_is_no_change_of_it(yard: Yard) -> None:
+    own_changes.watch(yard.database)
+    trigger = make(yard, "data.schedules.*", kind="data", payload={})
+    schedule = schedules.create(yard, {"name": "tick", "task": "samples.noop", "interval_seconds": 60}, ADA)
+    hear_all(yard)
+    before = len(fired(yard, trigger))
+    with yard.database.write() as connection:
+        past = {"next_fire_at": utcnow(), "next_due_at": utcnow()}
+        schedule_rows.change(connection, schedule["id"], schedule["version"], past)
+    assert fire(yard, schedule["id"]) == 1
+    hear_all(yard)
+    assert len(fired(yard, trigger)) == before
 
 
 def test_facts_that_are_too_long_are_cut_and_the_job_has_them_whole(yard: Yard) -> None:

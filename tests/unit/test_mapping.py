@@ -23,6 +23,7 @@ FACTS = {"name": "orders.created", "payload": {"id": 7, "lines": [{"sku": "a"}, 
             {"plain": "$5", "n": 1, "deep": [{"x": "$.name"}]},
             {"plain": "$5", "n": 1, "deep": [{"x": "orders.created"}]},
         ),
+        ({"escaped": "$$.payload.id", "twice": "$$$5"}, {"escaped": "$.payload.id", "twice": "$$5"}),
         ({"template": "{{ 7*7 }} ${payload.id} %(id)s"}, {"template": "{{ 7*7 }} ${payload.id} %(id)s"}),
     ],
 )
@@ -54,6 +55,23 @@ def test_conditions_hold_or_do_not() -> None:
     assert not holds({"payload.nothing": None}, FACTS)
     with pytest.raises(BadInput):
         check_conditions({str(n): n for n in range(21)})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "holds_so"),
+    [
+        (1, True, False),
+        (0, False, False),
+        (True, 1, False),
+        (True, True, True),
+        (1, 1.0, True),
+        ("1", 1, False),
+        (None, False, False),
+        (None, None, True),
+    ],
+)
+def test_a_condition_compares_json_values(wanted: Any, found: Any, holds_so: bool) -> None:
+    assert holds({"payload.n": wanted}, {"payload": {"n": found}}) is holds_so
 
 
 def test_patterns_hear_names() -> None:

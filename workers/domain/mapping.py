@@ -11,6 +11,7 @@ from workers.domain.numbers import is_number
 from workers.domain.texts import check_text
 
 MARK = "$."
+ESCAPE = "$$"
 DEEPEST = 10
 LONGEST_PATH = 200
 _ABSENT = object()
@@ -24,6 +25,8 @@ def hears(pattern: str, name: str) -> bool:
 def fill(mapping: Any, facts: Mapping[str, Any], depth: int = 0) -> Any:
     """Fill a mapping: texts that begin with `$.` are paths into the facts, everything else stays as it is.
 
+    A text that begins with `$$` stands for itself without its first `$`.
+
     Raises BadInput for a path that leads nowhere and for a mapping deeper than ten.
     """
     if depth > DEEPEST:
@@ -32,7 +35,11 @@ def fill(mapping: Any, facts: Mapping[str, Any], depth: int = 0) -> Any:
         return {str(name): fill(value, facts, depth + 1) for name, value in mapping.items()}
     if isinstance(mapping, list):
         return [fill(value, facts, depth + 1) for value in mapping]
-    if not isinstance(mapping, str) or not mapping.startswith(MARK):
+    if not isinstance(mapping, str):
+        return mapping
+    if mapping.startswith(ESCAPE):
+        return mapping[1:]
+    if not mapping.startswith(MARK):
         return mapping
     found = at(mapping.removeprefix(MARK), facts)
     if found is _ABSENT:
@@ -80,4 +87,5 @@ def _holds(wanted: Any, found: Any) -> bool:
         if not is_number(found):
             return False
         return bool(found > wanted.get("above", float("-inf")) and found < wanted.get("below", float("inf")))
-    return bool(found == wanted)
+    # In Python True equals 1; in JSON they are different values.
+    return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)

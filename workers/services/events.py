@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +24,19 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*\Z")
 # Names that the engine gives; nobody else may.
 ENGINE = ("job.completed", "job.failed", "job.canceled", "worker.lost", "alert.raised")
 RESERVED = ("job.", "worker.", "alert.", "data.", "queue.")
+
+
+_cause: ContextVar[str | None] = ContextVar("taskyard_cause", default=None)
+
+
+@contextmanager
+def caused_by(job_id: str | None) -> Iterator[None]:
+    """Have the events of this block belong to a job, so that a chain of triggers can be followed through them."""
+    token = _cause.set(job_id)
+    try:
+        yield
+    finally:
+        _cause.reset(token)
 
 
 def emit(yard: Yard, name: str, payload: Mapping[str, Any], actor: Actor | str, job_id: str | None = None) -> int:
@@ -61,5 +76,5 @@ def _listeners(connection: Connection, name: str) -> int:
 
 
 def _write(connection: Connection, name: str, payload: str, actor: str, job_id: str | None, now: datetime) -> None:
-    row = {"at": now, "name": name, "payload": payload, "actor": actor[:200], "job_id": job_id}
+    row = {"at": now, "name": name, "payload": payload, "actor": actor[:200], "job_id": job_id or _cause.get()}
     trigger_rows.add_event(connection, row)

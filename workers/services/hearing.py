@@ -21,7 +21,7 @@ from workers.domain.ids import new_id
 from workers.domain.mapping import fill, hears, holds
 from workers.domain.masking import JobMasker, mask, mask_result
 from workers.domain.untrusted import visible_json
-from workers.services import audit, enqueueing, secret_fields, statistics
+from workers.services import audit, enqueueing, events, secret_fields, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.secret_fields import Declared
 from workers.services.telling import tell_kind
@@ -31,6 +31,7 @@ from workers.yard import Yard
 
 STEP = 100
 LONGEST_CHAIN = 8
+REFUSED_AGAIN = timedelta(minutes=1)  # in which the same refusal is counted, not written again
 KEPT_RESULT, KEPT_FACTS = 20_000, 50_000
 _OF_JOB = ("id", "task", "queue", "status", "attempt", "error", "created_by", "schedule", "skipped_reason")
 
@@ -100,7 +101,8 @@ def _fire_all(
         for trigger, job, refusal in prepared:
             row = trigger_rows.get(connection, trigger["id"], locked=True)
             if row is not None and row["enabled"]:
-                fired = _fire(yard, connection, row, facts, depth, job, refusal, moment)
+                with events.caused_by(job["id"] if job else None):
+                    fired = _fire(yard, connection, row, facts, depth, job, refusal, moment)
                 made += [job] if fired and job else []
     enqueueing.deliver(yard, made)
     for trigger, _, _ in prepared:
@@ -152,19 +154,24 @@ def _fire(
     if not cooled or trigger_rows.fired_since(connection, row["id"], now - timedelta(hours=1)) >= row["cap_per_hour"]:
         trigger_rows.pass_over(connection, row["id"])
         return False
+    if refusal is not None and trigger_rows.was_refused(connection, row["id"], refusal, now - REFUSED_AGAIN):
+        trigger_rows.pass_over(connection, row["id"])
+        return False
     told = {"id": new_id(now), "trigger_id": row["id"], "at": now, "depth": depth, "detail": refusal, "job_id": None}
     told |= {"facts": _kept(connection, facts), "outcome": "refused"}
-    changed: dict[str, Any] = {"last_fired_at": now, "passed_over": 0}
+    changed: dict[str, Any] = {}
     if depth >= LONGEST_CHAIN:
         why = f"It fed itself: a chain of {depth} firings led to this event."
         told |= {"outcome": "looped", "detail": why}
-        changed |= {"enabled": False, "stopped_reason": why}
+        changed = {"enabled": False, "stopped_reason": why}
         audit.record(connection, SYSTEM, "trigger.stopped", "trigger", row["id"], now, None, {"why": why})
     elif job is not None:
         enqueueing.know_queues(yard, connection, [job], now)
         holder = enqueueing.insert(connection, job)
         told |= {"outcome": "fired", "job_id": holder or job["id"]}
+        changed = {"last_fired_at": now, "passed_over": 0}
         job = None if holder else job
     trigger_rows.add_firing(connection, told)
-    trigger_rows.change(connection, row["id"], changed)
+    if changed:
+        trigger_rows.change(connection, row["id"], changed)
     return told["outcome"] == "fired" and job is not None

@@ -23,6 +23,21 @@ FRESH_SECONDS = 2.0
 LONGEST_VALUE = 2_000
 # Tables whose changes are told; those that move with every job are not, and secrets stay where they are.
 OWN_TABLES = frozenset({"schedules", "queues", "tasks", "alert_rules", "triggers"})
+# What Taskyard writes down of its own work: a trigger that heard of it would feed itself.
+BOOKKEEPING = frozenset(
+    {
+        "last_fire_at",
+        "last_completed_fire_at",
+        "last_fired_at",
+        "last_job_id",
+        "next_due_at",
+        "next_fire_at",
+        "passed_over",
+        "published_at",
+        "updated_at",
+        "version",
+    }
+)
 
 
 def watch(database: Database) -> None:
@@ -41,6 +56,8 @@ def watch(database: Database) -> None:
         name = f"data.{statement.table.name}.{operation}"
         if any(hears(pattern, name) for pattern in seen["patterns"]):
             values = _values(connection, statement.table, result)
+            if operation == "updated" and not values:
+                return
             told = {
                 "table": str(statement.table.name),
                 "operation": operation,
@@ -72,7 +89,8 @@ def plain(value: Any) -> Any:
 
 def _values(connection: Connection, table: Table, result: Any) -> dict[str, Any]:
     parameters = (result.context.compiled_parameters or [{}])[0]
-    values = {name: _opened(value) for name, value in parameters.items() if name in table.columns}
+    names = {column.name for column in table.columns} - BOOKKEEPING
+    values = {name: _opened(value) for name, value in parameters.items() if name in names}
     masked: dict[str, Any] = mask(values, secret_fields.declared(connection).any_task)
     return masked
 

@@ -74,9 +74,16 @@ def add_firing(connection: Connection, row: Mapping[str, Any]) -> None:
 
 
 def fired_since(connection: Connection, trigger_id: str, since: datetime) -> int:
-    """Count the firings of a trigger since then; its cap bounds them."""
-    own = (FIRINGS.c.trigger_id == trigger_id, FIRINGS.c.id >= first_id(since))
+    """Count the runs of a trigger since then that made a job; its cap bounds them."""
+    own = (FIRINGS.c.trigger_id == trigger_id, FIRINGS.c.id >= first_id(since), FIRINGS.c.outcome == "fired")
     return connection.execute(select(func.count()).select_from(FIRINGS).where(*own)).scalar_one()
+
+
+def was_refused(connection: Connection, trigger_id: str, detail: str, since: datetime) -> bool:
+    """Tell whether the newest run of a trigger was refused for this reason since then."""
+    newest = select(FIRINGS.c.outcome, FIRINGS.c.detail, FIRINGS.c.at).where(FIRINGS.c.trigger_id == trigger_id)
+    row = connection.execute(newest.order_by(FIRINGS.c.id.desc()).limit(1)).first()
+    return row is not None and row.outcome == "refused" and row.detail == detail and row.at >= since
 
 
 def hour_counts(connection: Connection, since: datetime) -> dict[str, int]:
