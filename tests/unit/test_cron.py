@@ -6,17 +6,20 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from croniter import croniter
 from dateutil.rrule import DAILY, rrule
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from workers import registry
 from workers.domain.cron import Rhythm, check_cron, check_zone, describe, shift_note, zone_names
 from workers.domain.errors import BadInput, SettingsError
+from workers.domain.passed import passed_moments
 
 Reader = Callable[[datetime], Iterator[datetime]]
 Stretch = tuple[datetime, datetime, timedelta]
@@ -279,7 +282,7 @@ def test_intervals_are_elapsed_time_from_their_anchor() -> None:
         at("2026-03-29T01:30Z"),
         at("2026-03-29T03:00Z"),
     ]
-    assert rhythm.passed(at("2026-03-29T01:30Z"), at("2026-03-29T12:00Z"), 2) == (
+    assert passed_moments(rhythm, at("2026-03-29T01:30Z"), at("2026-03-29T12:00Z"), 2) == (
         8,
         [at("2026-03-29T10:30Z"), at("2026-03-29T12:00Z")],
     )
@@ -322,3 +325,50 @@ def test_a_task_with_a_schedule_needs_a_default_for_each_parameter() -> None:
 
     with pytest.raises(SettingsError, match="needs a default"):
         registry.define(count, name="tests.declared", schedule="@daily")
+
+
+def walked(rhythm: Rhythm, first: datetime, until: datetime, newest: int) -> tuple[int, list[datetime]]:
+    """Count the moments one by one."""
+    moments = list(takewhile(lambda moment: moment <= until, rhythm.after(first - timedelta(microseconds=1))))
+    return len(moments), moments[-newest:]
+
+
+FIELDS = (
+    ["*", "0", "30", "*/7", "10-50/20", "0,59"],
+    ["*", "0", "2", "23", "*/5", "8-17"],
+    ["*", "1", "29-31", "*/2", "L"],
+    ["*", "3", "2,10"],
+    ["*", "1-5", "0", "5L", "1#2"],
+)
+
+
+@given(
+    fields=st.tuples(*map(st.sampled_from, FIELDS)),
+    place=st.sampled_from([*ZONES, "America/Nuuk", "Africa/Cairo"]),
+    start=st.integers(0, 730 * 1440).map(lambda minutes: at("2025-01-01T00:00Z") + minutes * MINUTE),
+    days=st.integers(0, 120),
+    seconds=st.integers(0, 86_400),
+    newest=st.sampled_from([1, 5, 162, 2_000]),
+)
+@settings(deadline=None)
+def test_moments_that_passed_are_counted_as_if_walked_through(
+    fields: tuple[str, ...], place: str, start: datetime, days: int, seconds: int, newest: int
+) -> None:
+    rhythm = Rhythm(cron=" ".join(fields), timezone=place)
+    first = rhythm.next(start)
+    assume(first is not None and first < start + timedelta(days=400))
+    assert first is not None
+    until = first + timedelta(days=days, seconds=seconds)
+    assert passed_moments(rhythm, first, until, newest) == walked(rhythm, first, until, newest)
+
+
+@pytest.mark.parametrize("place", ["UTC", "Europe/Berlin"])
+def test_a_year_of_minutes_is_counted_without_walking_through_it(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    rhythm, seen = Rhythm(cron="* * * * *", timezone=place), []
+    real = Rhythm.after
+    monkeypatch.setattr(Rhythm, "after", lambda self, moment: (seen.append(1) or one for one in real(self, moment)))
+    count, newest = passed_moments(rhythm, at("2025-01-01T00:00Z"), at("2026-01-01T00:00Z"), 162)
+    assert count == 365 * 1440 + 1
+    assert newest[-1] == at("2026-01-01T00:00Z")
+    assert len(newest) == 162
+    assert len(seen) < 20 * 1440

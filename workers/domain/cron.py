@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -75,20 +74,6 @@ class Rhythm:
     def between(self, since: datetime, until: datetime, limit: int) -> list[datetime]:
         """List the due moments after `since` and up to `until`, the first `limit` of them."""
         return list(islice(takewhile(lambda one: one <= until, self.after(since)), limit))
-
-    def passed(self, first: datetime, until: datetime, newest: int) -> tuple[int, list[datetime]]:
-        """Count the due moments from `first`, itself due, up to `until`, and list the newest of them, oldest first."""
-        count = 0
-        if self.interval_seconds is not None and first <= until:
-            # A second's rhythm over a month away is millions of moments: skip to the last ones.
-            step = timedelta(seconds=self.interval_seconds)
-            count = max(0, (until - first) // step - newest)
-            first += count * step
-        kept: deque[datetime] = deque(maxlen=newest)
-        for one in takewhile(lambda one: one <= until, self.after(first - timedelta(microseconds=1))):
-            kept.append(one)
-            count += 1
-        return count, list(kept)
 
     def _intervals(self, moment: datetime) -> Iterator[datetime]:
         step = timedelta(seconds=self.interval_seconds or 1)

@@ -18,6 +18,7 @@ from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.firing import GRACE, NEWEST, Plan, plan
+from workers.domain.passed import passed_moments
 from workers.services import audit, carrying, enqueueing
 from workers.services.enqueueing import Enqueued, NewJob
 from workers.services.schedules import get, rhythm_of, with_jitter
@@ -56,7 +57,7 @@ def fire(yard: Yard, schedule_id: str, now: datetime | None = None) -> int:
     jitter = timedelta(seconds=row["jitter_seconds"])
     # A moment whose jitter still runs is not due yet; the first one is, or nobody would have asked.
     until = max(row["next_fire_at"], moment - jitter)
-    count, newest = rhythm.passed(row["next_fire_at"], until, NEWEST)
+    count, newest = passed_moments(rhythm, row["next_fire_at"], until, NEWEST)
     if not newest:
         # The zone's data has changed since this moment was promised: it is kept.
         count, newest = 1, [row["next_fire_at"]]
