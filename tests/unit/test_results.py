@@ -147,9 +147,15 @@ def test_any_result_is_stored_within_the_bounds_of_a_row(value: Any) -> None:
 
 def test_a_payload_takes_the_same_types_and_refuses_what_has_no_json_form() -> None:
     assert to_json_types({"on": date(2026, 1, 31), "ids": {1}}) == {"on": "2026-01-31", "ids": [1]}
-    for value in (object(), math.nan, loop()):
+    for value in (object(), Silent(), loop()):
         with pytest.raises(BadInput, match="payload"):
             to_json_types({"x": value})
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "\ud800", math.nan])
+def test_what_a_payload_must_not_hold_is_not_replaced_but_left_to_be_refused(value: Any) -> None:
+    with pytest.raises(BadInput):
+        payloads.dump(to_json_types({"x": value}))
 
 
 def test_an_object_that_cannot_be_shown_has_a_placeholder() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 
@@ -18,6 +19,8 @@ class OutageLog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # Another thread may hold the lock while this one forks.
+        os.register_at_fork(after_in_child=self._renew_lock)
         self._started_at: float | None = None
         self._failures = 0
         self._last_error: BaseException | None = None
@@ -49,6 +52,9 @@ class OutageLog:
             self._started_at, self._failures, self._last_error = None, 0, None
         noun = "call" if failures == 1 else "calls"
         log.warning("Redis answers again after %.1f s; %d %s failed.", seconds, failures, noun)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
 
     def _record_refusal(self, error: ResponseError) -> None:
         now = time.monotonic()

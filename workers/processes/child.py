@@ -106,7 +106,10 @@ class Child:
             self._end_if_forked(error)
             return ending_of_error(error)
         self._end_if_forked(None)
-        return ending_of_result(job, result)
+        try:
+            return ending_of_result(job, result)
+        except BaseException as error:  # what was returned may be code of the task too, such as a generator
+            return ending_of_error(error)
 
     def _end_if_forked(self, error: BaseException | None) -> None:
         # A process that the task forked has come out of the task's function too; only the first one goes on.

@@ -45,13 +45,13 @@ def serialize_result(value: Any) -> StoredResult:
 
 
 def to_json_types(value: Any) -> Any:
-    """Convert a payload's values to JSON types. Raises BadInput for what has none."""
+    """Convert a payload's values to JSON types. Raises BadInput for what has none; text and numbers stay as they are."""
     conversion = _Conversion()
     try:
-        converted = conversion.convert(value)
+        converted = conversion.plain(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise BadInput(f"The payload cannot be written as JSON: {error}", "payload") from error
-    if conversion.unknown or conversion.nan_count:
+    if conversion.unknown:
         raise BadInput(f"The payload cannot be written as JSON. {conversion.note()}", "payload")
     return converted
 
@@ -63,9 +63,11 @@ class _Conversion:
         self.unknown: dict[str, None] = {}  # the names of types, each once
         self.nan_count = 0
 
+    def plain(self, value: Any) -> Any:
+        return to_jsonable_python(value, bytes_mode="base64", fallback=self._convert_unknown)
+
     def convert(self, value: Any) -> Any:
-        plain = to_jsonable_python(value, bytes_mode="base64", fallback=self._convert_unknown)
-        return self._clean(plain)
+        return self._clean(self.plain(value))
 
     def note(self) -> str:
         notes = []
