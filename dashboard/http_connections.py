@@ -108,7 +108,7 @@ class ConnectionTable:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether connections that were given up still hold so many descriptors that no further one should be accepted."""
+        """Whether no further connection should be accepted: too many that were given up still hold their descriptors."""
         return len(self._open) + len(self._ending) >= self.most + self.most // 4
 
     def add(self, sock: Any, address: str) -> Connection | None:

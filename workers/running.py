@@ -128,7 +128,7 @@ class RunningJob:
 
     def add_text(self, text: object, level: str) -> None:
         """Keep text in the log: each of its lines is one of the log, masked together."""
-        for line in lines_of(self.masker.text(_text(text, MAX_LOG_BYTES))):
+        for line in lines_of(self.masker.text(safe_text(text, MAX_LOG_BYTES))):
             self.add_line(line, level)
 
     def add_line(self, text: str, level: str) -> None:
@@ -167,7 +167,7 @@ class RunningJob:
         return PUBLISH_SECONDS if waits else None
 
     def _shown(self, text: object, longest: int) -> str:
-        return _cut(visible_line(self.masker.text(_text(text, MAX_MASKED))), longest)
+        return _cut(visible_line(self.masker.text(safe_text(text, MAX_MASKED))), longest)
 
     def _line(self, text: str) -> str:
         # A private key is printed line by line: what lies between its ends is masked as one.
@@ -176,7 +176,7 @@ class RunningJob:
         self._in_key = (was_in_key or begins) and _KEY_ENDS not in text
         if was_in_key and self._in_key:
             return MASK
-        return _cut(visible(self.masker.text(_text(text, MAX_MASKED))), MAX_LINE)
+        return _cut(visible(self.masker.text(safe_text(text, MAX_MASKED))), MAX_LINE)
 
     def _changed(self) -> None:
         self._unpublished = self._unsaved = True
@@ -264,10 +264,6 @@ class _Rate:
             return None
         (start, first), (end, last) = self._points[0], self._points[-1]
         return (last - first) / (end - start) if end > start and last > first else None
-
-
-def _text(value: object, longest: int) -> str:
-    return safe_text(value, longest)
 
 
 def _cut(text: str, longest: int) -> str:

@@ -130,11 +130,11 @@ def test_what_comes_back_within_the_cool_down_is_sent_to_those_who_were_told_of_
     sweep(yard, now + 66 * MINUTE)
     again = open_alerts(yard)["failed"]
     assert (again["id"], again["flaps"], again["resolved_at"]) == (first["alert_id"], 1, None)
-    told = [(one["about"], one["status"]) for one in sent(yard)]
+    messages = [(one["about"], one["status"]) for one in sent(yard)]
     if was_told:
-        assert told == [("fired", "sent"), ("resolved", "sent"), ("fired", "pending")]
+        assert messages == [("fired", "sent"), ("resolved", "sent"), ("fired", "pending")]
     else:
-        assert told == [("fired", "sent"), ("resolved", "canceled")]
+        assert messages == [("fired", "sent"), ("resolved", "canceled")]
 
 
 def test_a_message_that_was_not_sent_before_the_alert_is_resolved_is_never_sent(
@@ -316,7 +316,7 @@ def test_a_rule_that_is_deleted_leaves_no_alert_open(yard: Yard, fail: Fail, adm
     with yard.database.read() as connection:
         assert mine["id"] not in {row["rule_id"] for row in alerts.open_alerts(connection)}
         about = [row["about"] for row in connection.execute(select(alerts.DELIVERIES)).mappings()]
-    assert about.count("resolved") == 1, "whoever was told of it is told of its end"
+    assert about.count("resolved") == 1, "a channel that received the alert receives its end"
 
 
 def test_an_address_that_apprise_does_not_know_is_refused(yard: Yard, admin: Actor) -> None:

@@ -20,7 +20,7 @@ from workers.domain.errors import Unavailable
 from workers.settings import Settings
 
 CONNECT_SECONDS = 5
-# More than the longest blocking wait of a worker; a connection whose peer has vanished is given up after that time.
+# Longer than any blocking wait of a worker. A connection whose peer has vanished is closed after that time.
 ANSWER_SECONDS = 5
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3}  # seconds, seconds, probes
 
@@ -76,8 +76,7 @@ class QuickRedis(Redis):
             return self._exchange(self._make_connection(), command)
 
     def _make_connection(self) -> Any:
-        # The pool counts what it makes and refuses more than its limit: a connection that is never given back to it,
-        # such as one of these that failed, would count for ever.
+        # Made by the pool, a connection that fails would count towards its limit for ever.
         pool = self.connection_pool
         return pool.connection_class(**pool.connection_kwargs)
 

@@ -1,4 +1,7 @@
-"""The log of an outage of Redis: one line when it starts, one when it ends; commands that it refuses, once a minute."""
+"""The log of Redis outages.
+
+An outage is one line at its start and one at its end. Commands that Redis refuses are logged once a minute.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from redis.exceptions import ResponseError
 
 log = logging.getLogger("taskyard.redis")
 
-REFUSAL_SECONDS = 60.0  # between two lines about refused commands: a full Redis refuses one a second for hours
+REFUSAL_SECONDS = 60.0  # between two log lines; a full Redis refuses commands for hours
 
 
 class OutageLog:
@@ -39,7 +42,8 @@ class OutageLog:
             if self._started_at is not None:
                 return
             self._started_at = time.monotonic()
-        log.warning("Redis cannot be used: %s. Calls are tried again until it answers.", str(error).rstrip("."))
+        reason = str(error).rstrip(".")
+        log.warning("Redis cannot be used: %s. Calls are retried.", reason)
 
     def record_success(self) -> None:
         """Note a call that was answered; the first one after failures ends the outage."""

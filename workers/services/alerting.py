@@ -1,8 +1,8 @@
 """The life of an alert: firing, acknowledged, silenced, resolved by itself. One open alert for each cause.
 
 Detection writes rows; what is to be sent are rows too (`services.deliveries`). An alert that comes back within its
-rule's cool-down is the old one again. It is sent anew to the channels that were told of its end, and to no others. A
-silence belongs to the cause: it lasts until its end, whatever is resolved and comes back meanwhile.
+rule's cool-down is reopened. Channels that received "Resolved" are notified again, others are not. A silence belongs to
+the cause: it lasts until its end, however often the alert is resolved and reopened meanwhile.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def _calm(connection: Connection, yard: Yard, row: Row, rule: Row, now: datetime
 
 
 def resolve(connection: Connection, yard: Yard, row: Row, rule: Row, now: datetime) -> Row | None:
-    """Resolve an open alert, and tell the channels that were told of it; the row as it is now, None when it is not open."""
+    """Resolve an open alert and notify the channels that know of it; return its row, or None when it was not open."""
     after = alerts.change(connection, row["id"], OPEN, {"status": RESOLVED, "resolved_at": now})
     if after is None:
         return None
