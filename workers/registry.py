@@ -17,6 +17,7 @@ from workers.domain.cron import LONGEST_INTERVAL_SECONDS, check_cron, check_zone
 from workers.domain.errors import BadInput, SettingsError
 from workers.domain.names import check_priority, check_queue, check_task, is_reserved_queue
 from workers.domain.task_options import check_options
+from workers.domain.texts import safe_repr
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ REGISTRY: dict[str, TaskDefinition] = {}
 
 def define(function: Callable[..., Any], name: str | None = None, **options: Any) -> TaskDefinition:
     """Register a function as a task; SettingsError when its name is taken or its signature cannot be a payload."""
+    if not inspect.isfunction(inspect.unwrap(function)):
+        raise SettingsError(
+            f"@task needs a function; {safe_repr(function, 100)} is none. Write a function that calls it."
+        )
     full_name = check_task(name or f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
     known = REGISTRY.get(full_name)
     if known is not None and known.function.__qualname__ + known.module != function.__qualname__ + function.__module__:

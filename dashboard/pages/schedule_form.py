@@ -116,10 +116,11 @@ def _values(given: Mapping[str, str]) -> dict[str, Any]:
     for name in ("jitter_seconds", "catch_up_max", "max_retries"):
         values[name] = _number(given, name, parse_whole)
     values["jitter_seconds"] = values["jitter_seconds"] or 0
-    values["catch_up_max"] = values["catch_up_max"] or DEFAULTS["catch_up_max"]
+    if values["catch_up_max"] is None:
+        values["catch_up_max"] = DEFAULTS["catch_up_max"]
     values["timeout_seconds"] = _number(given, "timeout_seconds", parse_number)
     finish = _number(given, "finish_within_minutes", parse_number)
-    values["finish_within_seconds"] = finish * 60 if finish else None
+    values["finish_within_seconds"] = None if finish is None else finish * 60
     values["queue"], values["priority"] = given.get("queue") or None, given.get("priority") or None
     values["tags"] = [one.strip() for one in given.get("tags_text", "").split(",") if one.strip()]
     values["enabled"] = "enabled" in given

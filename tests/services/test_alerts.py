@@ -173,6 +173,38 @@ def test_a_silence_lasts_until_its_end_whatever_is_resolved_meanwhile(
     assert [one["about"] for one in sent(yard)] == ["fired", "fired"]
 
 
+def test_a_silence_withdraws_what_is_not_sent_yet(yard: Yard, fail: Fail, admin: Actor, operator: Actor) -> None:
+    channels.create(yard, "ops", "json://example.com/", admin)
+    fail(6)
+    sweep(yard, utcnow())
+    alerting.silence(yard, open_alerts(yard)["failed"]["id"], 3600, operator)
+    assert [one["status"] for one in sent(yard)] == ["canceled"]
+
+
+def test_the_end_is_sent_only_to_channels_that_were_notified_of_the_alert(yard: Yard, fail: Fail, admin: Actor) -> None:
+    first = channels.create(yard, "first", "json://example.com/", admin)
+    fail(6)
+    now = utcnow()
+    sweep(yard, now)
+    settle_all(yard)
+    channels.create(yard, "later", "json://example.org/", admin)
+    for n in (61, 63, 64):
+        sweep(yard, now + n * MINUTE)
+    assert [one["channel"] for one in sent(yard) if one["about"] == "resolved"] == [first.id]
+
+
+def test_an_end_after_the_silence_is_sent(yard: Yard, fail: Fail, admin: Actor, operator: Actor) -> None:
+    channels.create(yard, "ops", "json://example.com/", admin)
+    fail(6)
+    now = utcnow()
+    sweep(yard, now)
+    settle_all(yard)
+    alerting.silence(yard, open_alerts(yard)["failed"]["id"], 60 * 60, operator)
+    for n in (61, 63, 64):
+        sweep(yard, now + n * MINUTE)
+    assert [one["about"] for one in sent(yard)] == ["fired", "resolved"]
+
+
 def test_a_silence_that_was_ended_does_not_come_back_with_the_cause(
     yard: Yard, fail: Fail, admin: Actor, operator: Actor
 ) -> None:

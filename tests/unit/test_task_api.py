@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,6 +87,18 @@ class Orders:
 def test_a_function_that_would_not_run_is_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(SettingsError, match=r"generator|method"):
         task(function)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [int, min, "text", 5, partial(work), Orders(), Orders().send, {}.get],
+    ids=["class", "builtin", "text", "number", "partial", "instance", "bound method", "builtin method"],
+)
+def test_what_is_no_function_is_refused(odd: Any) -> None:
+    with pytest.raises(SettingsError, match="needs a function"):
+        task(odd)
+    with pytest.raises(SettingsError, match="needs a function"):
+        task(name="tests.odd")(odd)
 
 
 def test_a_result_type_that_only_type_checkers_import_is_no_fault() -> None:

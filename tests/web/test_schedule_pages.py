@@ -86,6 +86,8 @@ def test_a_schedule_is_made_changed_duplicated_and_deleted_in_forms(auth: Any, l
         ({"kind": "interval", "every": "0"}, "every", "whole number"),
         ({"name": ""}, "name", "1 to 100"),
         ({"jitter_seconds": "x"}, "jitter_seconds", "must be a whole number"),
+        ({"finish_within_minutes": "0"}, "finish_within_minutes", "must be a number above 0"),
+        ({"catch_up_max": "0"}, "catch_up_max", "from 1"),
     ],
 )
 def test_a_form_that_cannot_be_used_comes_back_with_the_reason_and_what_was_typed(

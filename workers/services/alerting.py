@@ -163,9 +163,10 @@ def _reopen(connection: Connection, yard: Yard, rule: Row, before: Row, one: Fou
     silence = _silence_of(connection, before["cause"], now)
     after = alerts.change(connection, before["id"], [RESOLVED], values | silence)
     if after is not None:
-        unaware = deliveries.withdraw(connection, after, "resolved")
+        alerts.withdraw_deliveries(connection, after["id"], "resolved", "It recurred before this was sent.")
         if not silence:
-            deliveries.prepare(connection, yard.settings, after, rule, "fired", now, except_for=unaware)
+            notified = alerts.channels_notified(connection, after["id"])
+            deliveries.prepare(connection, yard.settings, after, rule, "fired", now, except_for=notified)
     return after
 
 
@@ -207,9 +208,11 @@ def resolve(connection: Connection, yard: Yard, row: Row, rule: Row, now: dateti
     after = alerts.change(connection, row["id"], OPEN, {"status": RESOLVED, "resolved_at": now})
     if after is None:
         return None
-    unaware = deliveries.withdraw(connection, after, "fired")
-    if row["status"] != SILENCED:
-        deliveries.prepare(connection, yard.settings, after, rule, "resolved", now, except_for=unaware)
+    alerts.withdraw_deliveries(connection, after["id"], "fired", "It was resolved before this was sent.")
+    is_silenced = row["status"] == SILENCED and row["silenced_until"] > now
+    if not is_silenced:
+        notified = alerts.channels_notified(connection, after["id"])
+        deliveries.prepare(connection, yard.settings, after, rule, "resolved", now, only=notified)
     return after
 
 
@@ -244,6 +247,8 @@ def _by_person(
         if after is None:
             raise Conflict(f"The alert is {row['status']}.", state=row["status"])
         shown = {"status": row["status"]}
+        if after["status"] == SILENCED:
+            alerts.withdraw_deliveries(connection, alert_id, "fired", "It was silenced before this was sent.")
         audit.record(connection, actor, action, "alert", alert_id, now, shown, {name: after[name] for name in values})
     tell(yard, [after])
     return after

@@ -29,12 +29,6 @@ STEP = 20
 OVERDUE = timedelta(seconds=60)
 
 
-def withdraw(connection: Connection, alert: Row, about: str) -> list[str]:
-    """Cancel the messages of an alert that were not sent yet, since the opposite is true by now; their channels."""
-    reason = "Resolved before it was sent." if about == "fired" else "It came back before this was sent."
-    return alerts.withdraw_deliveries(connection, alert["id"], about, reason)
-
-
 def prepare(
     connection: Connection,
     settings: Settings,
@@ -42,11 +36,13 @@ def prepare(
     rule: Row,
     about: str,
     now: datetime,
+    *,
+    only: Collection[str] | None = None,
     except_for: Collection[str] = (),
 ) -> None:
     """Write the messages of an alert to the channels of its rule, in the transaction that raised or resolved it.
 
-    `except_for` are channels that know it: their message of the opposite was withdrawn.
+    `only` and `except_for` are ids of channels.
     """
     wanted = json.loads(rule["channels"])
     title = alert["title"] if about == "fired" else f"Resolved: {alert['title'].removeprefix('⚠️ ')}"
@@ -66,7 +62,9 @@ def prepare(
             "sent_at": None,
         }
         for channel in channels.every(connection, settings)
-        if (not wanted or channel.id in wanted) and channel.id not in except_for
+        if (not wanted or channel.id in wanted)
+        and (only is None or channel.id in only)
+        and channel.id not in except_for
     ]
     alerts.add_deliveries(connection, rows)
 

@@ -29,10 +29,13 @@ class StoredResult:
 
 
 def serialize_result(value: Any) -> StoredResult:
-    """Serialize what a task returned. Never raises: what cannot be converted is stored as text, and the note says why."""
+    """Serialize what a task returned. What cannot be converted is stored as text, and the note says why.
+
+    Raises only what is no Exception, such as a SystemExit in a generator that the task returned.
+    """
     try:
         return StoredResult(payloads.dump(value, "result"))
-    except (BadInput, RecursionError):
+    except Exception:  # BadInput, or whatever the methods of an object raise
         pass
     conversion = _Conversion()
     try:

@@ -104,7 +104,7 @@ def change(yard: Yard, schedule_id: str, values: Mapping[str, Any], actor: Actor
     if set(changed) & {*RHYTHM, "timezone", "starts_at", "ends_at", "jitter_seconds", "enabled"}:
         after |= _next(after, now)
     if before["finish_within_seconds"] is None and after["finish_within_seconds"] is not None:
-        after |= {"last_completed_fire_at": before["last_fire_at"]}  # earlier runs had no deadline
+        after |= {"last_completed_fire_at": now}  # earlier runs had no deadline
     with yard.database.write() as connection:
         if "name" in changed and schedules.name_is_taken(connection, changed["name"], schedule_id):
             raise Conflict(f"There is a schedule {changed['name']!r} already.", state="taken")

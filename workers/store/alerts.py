@@ -147,11 +147,18 @@ def due_deliveries(connection: Connection, now: datetime, limit: int) -> Sequenc
     return connection.execute(chosen.limit(limit)).mappings().all()
 
 
-def withdraw_deliveries(connection: Connection, alert_id: str, about: str, reason: str) -> list[str]:
-    """Cancel the messages of an alert that no channel has been given yet; the ids of their channels."""
+def withdraw_deliveries(connection: Connection, alert_id: str, about: str, reason: str) -> None:
+    """Cancel the messages of an alert that no channel has been given yet."""
     waiting = (DELIVERIES.c.alert_id == alert_id, DELIVERIES.c.about == about, DELIVERIES.c.status == "pending")
-    canceled = update(DELIVERIES).where(*waiting).values(status="canceled", answer=reason)
-    return list(connection.execute(canceled.returning(DELIVERIES.c.channel)).scalars())
+    connection.execute(update(DELIVERIES).where(*waiting).values(status="canceled", answer=reason))
+
+
+def channels_notified(connection: Connection, alert_id: str) -> set[str]:
+    """Return the channels whose newest message says that the alert fires."""
+    given = (DELIVERIES.c.alert_id == alert_id, DELIVERIES.c.status.in_(["sending", "sent"]))
+    chosen = select(DELIVERIES.c.channel, DELIVERIES.c.about).where(*given).order_by(DELIVERIES.c.id)
+    newest = {row.channel: row.about for row in connection.execute(chosen)}
+    return {channel for channel, about in newest.items() if about == "fired"}
 
 
 def claim(connection: Connection, delivery_id: str, now: datetime, until: datetime) -> Row | None:
