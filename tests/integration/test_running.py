@@ -173,9 +173,14 @@ def test_a_killed_worker_is_started_again_and_its_job_is_run_again(start: Start)
 def test_workers_end_with_a_killed_pool_and_come_back_with_the_next(start: Start) -> None:
     running = start().start().ready()
     pool = running.part("pool")
-    members = pool.children(recursive=True)
-    assert len(members) >= 3
+    members: list[psutil.Process] = []
 
+    def started() -> None:
+        # The web process may be ready before the pool has started its processes.
+        members[:] = pool.children(recursive=True)
+        assert len(members) >= 3
+
+    eventually(started, within=15)
     pool.kill()
 
     eventually(lambda: _all_gone(members), within=15)
