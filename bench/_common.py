@@ -19,7 +19,7 @@ from typing import Any
 
 from redis import Redis
 
-from workers import registry
+from workers import loading, registry
 from workers.broker.embedded import EmbeddedValkey
 from workers.processes import home
 from workers.services import publishing
@@ -44,7 +44,7 @@ def yard() -> Iterator[Yard]:
                 wait_for(server.answers)
                 opened = Yard.open(settings)
                 migrate(opened.database)
-                registry.load_modules(())
+                loading.load_modules(())
                 publishing.publish(opened, registry.REGISTRY)
                 yield opened
                 opened.close()
@@ -83,7 +83,6 @@ def work() -> None:
     from workers.processes.worker import run_worker
 
     settings = home.settle(Settings.from_env())
-    registry.load_modules(settings.task_modules)
     raise SystemExit(run_worker(settings))
 
 

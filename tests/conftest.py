@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 
 from tests.postgres import PostgresServer
 from tests.support import eventually, sign_in
-from workers import registry
+from workers import loading, registry
 from workers.broker.embedded import EmbeddedValkey
 from workers.domain.actors import Actor
 from workers.processes import home
@@ -97,7 +97,7 @@ def open_yard(settings: Settings) -> Yard:
     yard = Yard.open(settings)
     yard.redis.flushall()
     migrate(yard.database)
-    registry.load_modules(())
+    loading.load_modules(())
     publishing.publish(yard, registry.REGISTRY)
     callbacks.ensure_secret(yard)
     rules.ensure(yard)
@@ -139,8 +139,8 @@ def running_worker(yard: Yard, queue: str = "", **environment: str) -> Iterator[
         **environment,
     }
     code = (
-        "from workers import registry; from workers.settings import Settings; s = Settings.from_env();"
-        "registry.load_modules(s.task_modules); from workers.processes.worker import run_worker; import sys; run_worker(s, sys.argv[1:] or None)"
+        "import sys; from workers.processes.worker import run_worker; from workers.settings import Settings; "
+        "run_worker(Settings.from_env(), sys.argv[1:] or None)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, *([queue] if queue else [])], cwd=ROOT, env=values)
     try:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
-import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -38,7 +36,13 @@ class TaskDefinition:
     timezone: str = "UTC"
     doc: str = ""
     module: str = ""
+    previous_name: str = ""  # the default name before 2026-11, which jobs and schedules of that time carry
     _names: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is one of the ready-made tasks."""
+        return self.module.startswith(_OWN_MODULES)
 
     def schema(self) -> dict[str, Any]:
         """Tell the JSON Schema of the payload."""
@@ -65,7 +69,7 @@ def define(function: Callable[..., Any], name: str | None = None, **options: Any
         raise SettingsError(
             f"@task needs a function; {safe_repr(function, 100)} is none. Write a function that calls it."
         )
-    full_name = check_task(name or f"{function.__module__.rpartition('.')[2]}.{function.__name__}")
+    full_name = _checked_name(name or default_name(function))
     known = REGISTRY.get(full_name)
     if known is not None and known.function.__qualname__ + known.module != function.__qualname__ + function.__module__:
         raise SettingsError(
@@ -81,6 +85,7 @@ def define(function: Callable[..., Any], name: str | None = None, **options: Any
         payload_model=model,
         doc=inspect.getdoc(function) or "",
         module=function.__module__,
+        previous_name="" if name else _short_name(function),
         _names=names,
         **_checked(full_name, function.__module__, options),
     )
@@ -88,17 +93,32 @@ def define(function: Callable[..., Any], name: str | None = None, **options: Any
     return definition
 
 
-def load_modules(modules: Sequence[str]) -> None:
-    """Import the ready-made tasks and these modules, so that their tasks are registered. SettingsError when one fails."""
-    package = importlib.import_module("workers.tasks")
-    names = [
-        f"workers.tasks.{one.name}" for one in pkgutil.iter_modules(package.__path__) if not one.name.startswith("_")
-    ]
-    for name in [*names, *modules]:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise SettingsError(f"The task module {name} cannot be imported: {error}.") from error
+def find_task(name: str) -> TaskDefinition | None:
+    """Return the task of this name, or the one that had it as its default name before; None when there is none."""
+    known = REGISTRY.get(name)
+    if known is not None:
+        return known
+    renamed = [one for one in REGISTRY.values() if one.previous_name == name]
+    return renamed[0] if len(renamed) == 1 else None
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """Return the name of a task that was given none: its dotted path, short for the ready-made ones."""
+    if function.__module__.startswith(_OWN_MODULES):
+        return _short_name(function)
+    return f"{function.__module__}.{function.__name__}"
+
+
+def _short_name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return check_task(name)
+    except BadInput as error:
+        shown = safe_repr(name, 100)
+        raise SettingsError(f"A task cannot be called {shown}. {error.message} Pass another name to @task.") from error
 
 
 def _check_function(name: str, function: Callable[..., Any]) -> None:
@@ -146,12 +166,15 @@ def _payload_model(name: str, function: Callable[..., Any]) -> tuple[tuple[str, 
 
 def _checked(name: str, module: str, options: dict[str, Any]) -> dict[str, Any]:
     check_options(name, options)
-    queue = check_queue(options.get("queue", "default"))
+    try:
+        queue = check_queue(options.get("queue", "default"))
+        check_priority(options.get("priority", "normal"))
+    except BadInput as error:
+        raise SettingsError(f"Task {name}: {error.message}") from error
     if is_reserved_queue(queue) and not module.startswith(_OWN_MODULES):
         raise SettingsError(
             f"Task {name} names the queue {queue}, which is reserved for Taskyard's own work. Choose another queue."
         )
-    check_priority(options.get("priority", "normal"))
     _check_schedule(options.get("schedule"), options.get("timezone", "UTC"))
     options["secret"] = tuple(options.get("secret") or ())
     options["retry_delays"] = tuple(float(one) for one in options.get("retry_delays") or ())

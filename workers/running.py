@@ -19,9 +19,10 @@ from workers.domain.errors import Unavailable
 from workers.domain.masking import MASK, JobMasker
 from workers.domain.texts import safe_text
 from workers.domain.untrusted import lines_of, visible, visible_line
-from workers.registry import REGISTRY
+from workers.registry import find_task
 from workers.services import execution, files
 from workers.store import logs
+from workers.task_errors import Canceled, Fenced
 from workers.yard import Yard
 
 PUBLISH_SECONDS = 0.04
@@ -58,14 +59,6 @@ class Current:
 current = Current()
 
 
-class Canceled(BaseException):
-    """Somebody canceled this job; raised in the task by `check_canceled` and `progress`, not caught by `except Exception`."""
-
-
-class Fenced(BaseException):
-    """This attempt was reset or ended from outside; nothing that it does counts any more."""
-
-
 class RunningJob:
     """One attempt in the making; used by the task's thread and the child's flushing thread."""
 
@@ -73,7 +66,8 @@ class RunningJob:
         self.yard, self.row, self._wake = yard, row, wake
         self.job_id: str = row["id"]
         self.attempt: int = row["attempt"]
-        self.cancel_requested = self._fenced = False
+        self.cancel_requested = self.is_stopping = self._fenced = False
+        self.was_canceled_in_thread = False
         self.progress: dict[str, Any] = {}
         self._version: int = row["version"]
         self._lock = threading.RLock()
@@ -88,7 +82,7 @@ class RunningJob:
     @cached_property
     def masker(self) -> JobMasker:
         """What masks the words of this job, its own secrets among them."""
-        definition = REGISTRY.get(self.row["task"])
+        definition = find_task(self.row["task"])
         return JobMasker.of_payload(self.row["payload"], definition.secret if definition else ())
 
     @property
@@ -99,6 +93,8 @@ class RunningJob:
     def check_canceled(self) -> None:
         """Raise Canceled when somebody has asked for it, Fenced when the attempt is no longer this one's."""
         if self.cancel_requested:
+            if threading.current_thread() is not threading.main_thread():
+                self.was_canceled_in_thread = True
             raise Canceled
         if self._fenced:
             raise Fenced

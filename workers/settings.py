@@ -35,6 +35,9 @@ class Settings:
     workers_min: int = 1
     workers_max: int = 8
     task_modules: tuple[str, ...] = ()
+    preload: bool = False
+    import_seconds: float = 60
+    shutdown_seconds: float = 10
     alert_urls: tuple[str, ...] = field(default=(), repr=False)
     smtp_url: str = field(default="", repr=False)
     mail_from: str = "taskyard@localhost"
@@ -118,6 +121,8 @@ class Settings:
             (0 <= self.trusted_proxies <= 10, "TRUSTED_PROXIES", "the number of proxies in front, 0 to 10"),
             (5 <= self.session_idle_minutes <= 10_080, "SESSION_IDLE_MINUTES", "from 5 to 10080, which is a week"),
             (self.max_connections_per_address >= 0, "MAX_CONNECTIONS_PER_ADDRESS", "0 (no limit) or more"),
+            (1 <= self.import_seconds <= 3600, "IMPORT_SECONDS", "from 1 to 3600"),
+            (1 <= self.shutdown_seconds <= 86_400, "SHUTDOWN_SECONDS", "from 1 to 86400"),
             (self.recycle_jobs >= 1, "RECYCLE_JOBS", "at least 1"),
             (self.recycle_memory_mb >= 16, "RECYCLE_MEMORY_MB", "at least 16"),
             (self.log_format in {"text", "json"}, "LOG_FORMAT", "text or json"),
@@ -266,6 +271,9 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "workers_min": _whole,
     "workers_max": _whole,
     "task_modules": _names,
+    "preload": _switch,
+    "import_seconds": _seconds,
+    "shutdown_seconds": _seconds,
     "alert_urls": _names,
     "smtp_url": _text,
     "mail_from": _text,

@@ -19,7 +19,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast, overload
@@ -30,7 +30,8 @@ from workers import registry
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.masking import mask
-from workers.running import Canceled, RunningJob, current
+from workers.hooks import on_child_start, on_child_stop, on_worker_start
+from workers.running import RunningJob, current
 from workers.services import events
 from workers.services.enqueueing import Enqueued, NewJob
 from workers.services.enqueueing import enqueue as _enqueue
@@ -39,13 +40,16 @@ from workers.settings import Settings
 from workers.store import settings as kept_settings
 from workers.store.dialects import insert_or_ignore
 from workers.store.models import OnceMark
+from workers.task_errors import Canceled, Interrupted, Reject, Retry, Skipped, TimeLimitReached
 from workers.yard import Yard
 
 __all__ = [
     "Canceled",
+    "Interrupted",
     "Reject",
     "Retry",
     "Skipped",
+    "TimeLimitReached",
     "cache_get",
     "cache_set",
     "check_canceled",
@@ -57,11 +61,15 @@ __all__ = [
     "get_setting",
     "job_files",
     "log",
+    "on_child_start",
+    "on_child_stop",
+    "on_worker_start",
     "once",
     "progress",
     "publish",
     "set_setting",
     "step",
+    "stopping",
     "task",
     "the_yard",
 ]
@@ -69,26 +77,6 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 _MARKS = cast(Table, OnceMark.__table__)
-
-
-class Reject(Exception):
-    """The job cannot succeed however often it is tried: it fails at once."""
-
-
-class Retry(Exception):
-    """Try again after a time, if attempts are left: seconds, as a number or text, or a timedelta; a year at most."""
-
-    def __init__(self, message: str = "asked to be tried again", after: float | str | timedelta | None = None) -> None:
-        super().__init__(message)
-        self.after = after
-
-
-class Skipped(Exception):
-    """There was nothing to do; raised or returned, with the reason."""
-
-    def __init__(self, reason: str = "nothing to do") -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @overload
@@ -110,7 +98,7 @@ def task(
 def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Register a function as a task; it is returned unchanged.
 
-    Its name is `<last module part>.<function>` unless given. `retry_delays` lists seconds for the first, second … retry;
+    Its name is its dotted path, such as `orders.tasks.send`, unless given. `retry_delays` lists seconds for the first, second … retry;
     `unique` keeps at most one unfinished job for each payload; `secret` names fields whose values are never shown;
     `schedule` is a cron expression, or seconds between runs,
     in `timezone`: the schedule is made when the task is published. Raises SettingsError for what cannot be used.
@@ -155,6 +143,15 @@ def check_canceled() -> None:
     """Raise Canceled when somebody has canceled the job; call it in long loops that tell no progress."""
     if job := current.get():
         job.check_canceled()
+
+
+def stopping() -> bool:
+    """Return whether the worker has been asked to end: save what is done, then raise Interrupted to be run again.
+
+    SHUTDOWN_SECONDS later Interrupted is raised in the task.
+    """
+    job = current.get()
+    return job.is_stopping if job else False
 
 
 def publish(channel: str, event: str, data: Any = None) -> None:

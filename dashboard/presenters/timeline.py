@@ -20,6 +20,7 @@ _NOTES = {
     "run_now": "run now",
     "reset": "put back",
     "timed_out": "time limit passed",
+    "interrupted": "interrupted by a stop of its worker",
     "lost": "its process was lost",
     "skipped": "skipped",
     "requeued": "Redis had lost it; put back on its queue",

@@ -76,14 +76,14 @@ def enqueue(yard: Yard, key: str, **payload: Any) -> str:
     """Enqueue as a careful client does: the same key again until there is an answer."""
     while True:
         try:
-            return jobs.enqueue(yard, NewJob("ledger_tasks.work", payload, idempotency_key=key)).job_id
+            return jobs.enqueue(yard, NewJob("tests.chaos.ledger_tasks.work", payload, idempotency_key=key)).job_id
         except Unavailable:
             time.sleep(0.2)
 
 
 def statuses(yard: Yard) -> dict[str, int]:
     with yard.database.read() as connection:
-        chosen = text("SELECT status, count(*) FROM jobs WHERE task = 'ledger_tasks.work' GROUP BY status")
+        chosen = text("SELECT status, count(*) FROM jobs WHERE task = 'tests.chaos.ledger_tasks.work' GROUP BY status")
         return dict(connection.execute(chosen).all())
 
 
@@ -110,7 +110,7 @@ def _some_run(yard: Yard) -> None:
 
 def _enqueue_until_refused(yard: Yard) -> None:
     for n in range(2000):
-        jobs.enqueue(yard, NewJob("ledger_tasks.work", {}, idempotency_key=f"full-{n}", queue="nobody"))
+        jobs.enqueue(yard, NewJob("tests.chaos.ledger_tasks.work", {}, idempotency_key=f"full-{n}", queue="nobody"))
 
 
 def _fill(path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_full_disk_stops_nothing_for_good(tmp_path: Path, disk: Path) -> None:
 
 @pytest.mark.parametrize("hours", [-2.0, 2.0])
 def test_a_clock_that_steps_in_a_job_does_no_harm(running: Running, yard: Yard, hours: float) -> None:
-    made = jobs.enqueue(yard, NewJob("ledger_tasks.step_clock", {"hours": hours})).job_id
+    made = jobs.enqueue(yard, NewJob("tests.chaos.ledger_tasks.step_clock", {"hours": hours})).job_id
 
     def ended() -> None:
         with yard.database.read() as connection:

@@ -153,10 +153,8 @@ def test_tasks_from_outside_run_sync_and_async_with_children_and_skips(yard: Yar
     )
     from workers.services import catalogue
 
-    code = (
-        "from workers import registry; from workers.services.publishing import publish; from workers.yard import Yard; "
-    )
-    code += "from workers.settings import Settings; s = Settings.from_env(); registry.load_modules(s.task_modules); "
+    code = "from workers import loading, registry; from workers.services.publishing import publish; from workers.yard import Yard; "
+    code += "from workers.settings import Settings; s = Settings.from_env(); loading.load_modules(s.task_modules); "
     code += "publish(Yard.open(s), registry.REGISTRY)"
     more = {"TASK_MODULES": "own_tasks", "PYTHONPATH": str(tmp_path)}
     environment = {

@@ -13,7 +13,7 @@ from flask import Flask
 from dashboard.live import NAMESPACE, socketio
 from tests.conftest import running_worker
 from tests.support import eventually
-from workers import registry
+from workers import loading, registry
 from workers.broker.live import CHANNEL
 from workers.domain.actors import Actor
 from workers.services import alerting, bulk_actions, conditions, hearing, jobs, publishing, schedules, triggers
@@ -54,14 +54,14 @@ class Planted:
 @pytest.fixture
 def planted(app: Flask, light_yard: Yard, auth: Any) -> Iterator[Planted]:
     yard = light_yard
-    registry.load_modules(("tests.security.leaking_tasks",))
+    loading.load_modules(("tests.security.leaking_tasks",))
     publishing.publish(yard, registry.REGISTRY)
     live = socketio.test_client(app, namespace=NAMESPACE, flask_test_client=auth.client("vera"))
     raw_channel = yard.redis.pubsub(ignore_subscribe_messages=True)
     raw_channel.subscribe(CHANNEL)
     trigger = make_trigger(yard)
     schedule = make_schedule(yard)
-    made = {name: enqueue(yard, f"leaking_tasks.{name}") for name in ("fails", "completes", "skips")}
+    made = {name: enqueue(yard, f"tests.security.leaking_tasks.{name}") for name in ("fails", "completes", "skips")}
     live.emit("watch", {"rooms": [*ROOMS, *(f"job:{one}" for one in made.values())]}, namespace=NAMESPACE)
     with running_worker(yard, TASK_MODULES="tests.security.leaking_tasks"):
         for job_id in made.values():
@@ -78,7 +78,7 @@ def planted(app: Flask, light_yard: Yard, auth: Any) -> Iterator[Planted]:
         "alert_id": [alert],
         "rule_id": ["rule-stalled"],
         "action_id": [action["id"]],
-        "name": ["default", "leaking_tasks.fails", "report.json"],
+        "name": ["default", "tests.security.leaking_tasks.fails", "report.json"],
         "index": ["0"],
         "filename": ["js/main.js"],
     }
@@ -112,7 +112,7 @@ def make_trigger(yard: Yard) -> str:
     values = {
         "name": "leaks",
         "listens": "leak.*",
-        "task": "leaking_tasks.skips",
+        "task": "tests.security.leaking_tasks.skips",
         "payload": PAYLOAD,
         "conditions": {"payload.api_key": KEY},
         "cap_per_hour": 10,
@@ -132,7 +132,7 @@ def make_trigger(yard: Yard) -> str:
 
 
 def make_schedule(yard: Yard) -> str:
-    values = {"name": "leaks", "task": "leaking_tasks.fails", "payload": PAYLOAD, "cron": "0 6 * * *"}
+    values = {"name": "leaks", "task": "tests.security.leaking_tasks.fails", "payload": PAYLOAD, "cron": "0 6 * * *"}
     row = schedules.create(yard, values, OLGA)
     schedules.change(yard, row["id"], {"payload": {**PAYLOAD, "api_key": f"{KEY}4"}}, OLGA)
     return str(row["id"])

@@ -19,7 +19,7 @@ from sqlalchemy import update
 from tests.conftest import Auth, running_worker
 from tests.integration.running import Running
 from tests.support import eventually
-from workers import registry
+from workers import loading, registry
 from workers.commands import line
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
@@ -102,7 +102,7 @@ def test_other_names_are_free(name: str) -> None:
 
 
 def test_every_task_on_a_reserved_queue_is_known_as_taskyards_own() -> None:
-    registry.load_modules(())
+    loading.load_modules(())
     own = {one.name for one in registry.REGISTRY.values() if is_reserved_queue(one.queue)}
     assert own == set(SYSTEM_TASKS) == set(PAYLOADS)
 
@@ -249,10 +249,10 @@ def on_command_line(yard: Yard, monkeypatch: pytest.MonkeyPatch, *words: str) ->
     [{"wanted": "samples.noop", "queue": "system"}, {"wanted": "monitor.sweep"}, {"wanted": "system.bulk_action", "payload": {"bulk_action_id": "x"}, "queue": "default"}],
 )  # fmt: skip
 def test_a_task_cannot_enqueue_there(light_yard: Yard, payload: dict[str, Any]) -> None:
-    registry.load_modules(("tests.security.system_tasks",))
+    loading.load_modules(("tests.security.system_tasks",))
     publishing.publish(light_yard, registry.REGISTRY)
     with running_worker(light_yard, TASK_MODULES="tests.security.system_tasks"):
-        job_id = jobs.enqueue(light_yard, NewJob("system_tasks.enqueue_on", payload)).job_id
+        job_id = jobs.enqueue(light_yard, NewJob("tests.security.system_tasks.enqueue_on", payload)).job_id
         eventually(lambda: _is(light_yard, job_id, "failed"), within=30)
     assert "Choose another" in row(light_yard, job_id)["error"]
     assert count(light_yard) == 1

@@ -49,7 +49,7 @@ def _written(path: Path, value: str) -> str:
 
 
 def result(running: Running, task: str) -> Any:
-    job_id = running.enqueue(f"environment_tasks.{task}")
+    job_id = running.enqueue(f"tests.security.environment_tasks.{task}")
     yard = Yard.open(Settings.from_env(running.environment))
     found: list[Any] = []
 

@@ -17,8 +17,8 @@ from dashboard.live import NAMESPACE, socketio
 from dashboard.pages.jobs import _cell
 from tests.conftest import running_worker
 from tests.support import eventually
+from workers import loading, registry
 from workers import logs as process_logs
-from workers import registry
 from workers.domain.actors import Actor
 from workers.domain.errors import BadInput
 from workers.domain.untrusted import check_label, lines_of, visible, visible_json, visible_line
@@ -69,10 +69,12 @@ def test_the_lines_of_a_text_are_told_apart_wherever_a_reader_would() -> None:
 
 @pytest.fixture
 def unruly_job(app: Any, light_yard: Yard, auth: Any) -> Any:
-    registry.load_modules(("tests.security.leaking_tasks",))
+    loading.load_modules(("tests.security.leaking_tasks",))
     publishing.publish(light_yard, registry.REGISTRY)
     live = socketio.test_client(app, namespace=NAMESPACE, flask_test_client=auth.client("vera"))
-    made = jobs.enqueue(light_yard, NewJob("leaking_tasks.unruly", {"text": UNRULY}, created_by="olga")).job_id
+    made = jobs.enqueue(
+        light_yard, NewJob("tests.security.leaking_tasks.unruly", {"text": UNRULY}, created_by="olga")
+    ).job_id
     live.emit("watch", {"rooms": [f"job:{made}", "jobs"]}, namespace=NAMESPACE)
     with running_worker(light_yard, TASK_MODULES="tests.security.leaking_tasks"):
         eventually(lambda: ended(light_yard, made), within=40)

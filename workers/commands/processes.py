@@ -26,17 +26,13 @@ def pool(arguments: argparse.Namespace, settings: Settings) -> int:
 
     supervised = Supervised() if arguments.supervised else None
     from workers.processes.pool import run_pool, scheduler_member, system_members, worker_crew
-    from workers.processes.preparing import prepare
-    from workers.registry import load_modules
 
-    settings = home.settle(settings)
-    forget_secrets()
-    load_modules(settings.task_modules)
-    password = prepare(settings)
+    settings, password = _prepare(settings)
     if supervised is not None:
         supervised.tell(prepared=True, password=password)
     else:
         _show(password)
+    _preload(settings)
     crew = worker_crew(settings)
     members = [scheduler_member(settings, crew), *system_members(settings)]
     return run_pool(settings, members, supervised, crew)
@@ -45,42 +41,50 @@ def pool(arguments: argparse.Namespace, settings: Settings) -> int:
 def worker(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run workers."""
     from workers.processes.pool import run_pool, worker_members
-    from workers.processes.preparing import prepare
-    from workers.registry import load_modules
 
     queues = tuple(check_queue(name) for name in arguments.queues) if arguments.queues else None
-    settings = home.settle(settings)
-    forget_secrets()
-    load_modules(settings.task_modules)
-    _show(prepare(settings))
+    settings, password = _prepare(settings)
+    _show(password)
+    _preload(settings)
     return run_pool(settings, worker_members(settings, arguments.count, queues, arguments.name))
 
 
 def scheduler(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run a scheduler, with workers for the system queues unless alone."""
     from workers.processes.pool import run_pool, scheduler_member, system_members
-    from workers.processes.preparing import prepare
-    from workers.registry import load_modules
 
-    settings = home.settle(settings)
-    forget_secrets()
-    load_modules(settings.task_modules)
-    _show(prepare(settings))
+    settings, password = _prepare(settings)
+    _show(password)
     system = [] if arguments.alone else system_members(settings)
     return run_pool(settings, [scheduler_member(settings), *system])
 
 
 def migrate(_arguments: argparse.Namespace, settings: Settings) -> int:
     """Bring the tables up to date; make the first admin when there is nobody."""
+    _, password = _prepare(settings)
+    _show(password)
+    log.info("the tables are up to date")
+    return 0
+
+
+def _prepare(settings: Settings) -> tuple[Settings, str | None]:
+    """Bring the database up and publish the tasks; the settings to go on with, the one-time password of a first admin."""
+    from workers.loading import load_own_tasks
     from workers.processes.preparing import prepare
-    from workers.registry import load_modules
+    from workers.processes.trial_import import publish_tasks
 
     settings = home.settle(settings)
     forget_secrets()
-    load_modules(settings.task_modules)
-    _show(prepare(settings))
-    log.info("the tables are up to date")
-    return 0
+    load_own_tasks()
+    password = prepare(settings)
+    return publish_tasks(settings), password
+
+
+def _preload(settings: Settings) -> None:
+    if settings.preload:
+        from workers.processes.preloading import preload
+
+        preload(settings)
 
 
 def _show(password: str | None) -> None:

@@ -19,7 +19,7 @@ SYSTEM_KEY = "system:"  # how the idempotency keys of Taskyard's own jobs begin
 
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _RESERVED = re.compile(r"system([-._].*)?", re.IGNORECASE | re.DOTALL)
-_TASK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}")
+_TASK = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,15}")
 
 
 def check_queue(name: str) -> str:

@@ -27,9 +27,9 @@ def delay_seconds(attempt: int, retry_delays: Sequence[float] | None = None, rng
     return plain * chance.uniform(1 - JITTER, 1 + JITTER)
 
 
-def tries_left(attempt: int, max_retries: int) -> bool:
-    """Tell whether another automatic attempt is allowed after this one."""
-    return attempt <= max_retries
+def tries_left(attempt: int, max_retries: int, interruptions: int = 0) -> bool:
+    """Tell whether another automatic attempt is allowed after this one; attempts that were interrupted do not count."""
+    return attempt - interruptions <= max_retries
 
 
 def retry_seconds(after: Any) -> float | None:

@@ -28,7 +28,7 @@ TRANSITIONS: dict[tuple[Status, Status], frozenset[str]] = {
     (Status.PENDING, Status.CANCELED): frozenset({"canceled"}),
     (Status.PROCESSING, Status.COMPLETED): frozenset({"completed", "skipped"}),
     (Status.PROCESSING, Status.FAILED): frozenset({"failed", "timed_out", "lost"}),
-    (Status.PROCESSING, Status.RETRY_SCHEDULED): frozenset({"failed", "timed_out", "lost"}),
+    (Status.PROCESSING, Status.RETRY_SCHEDULED): frozenset({"failed", "timed_out", "lost", "interrupted"}),
     (Status.PROCESSING, Status.CANCELED): frozenset({"canceled"}),
     (Status.PROCESSING, Status.PENDING): frozenset({"reset"}),
     (Status.RETRY_SCHEDULED, Status.PENDING): frozenset({"due", "run_now"}),

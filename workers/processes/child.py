@@ -1,14 +1,18 @@
-"""The warm child: a process of its own that runs one attempt after another for its worker.
+"""The child process of a worker: it imports the task modules and runs one attempt after another.
 
 It talks with the worker over a socket, a line each way: `<job> <attempt> <queue> <quiet|aloud>` in, `<word> <stay|leave>
-<what viewers are to hear of it>` out. Whatever a task does to this process stays here: the worker kills it or lets it go, and forks another.
+<live message>` out; the first line out says that it is ready. Whatever a task does to this process stays here: the
+worker kills it or lets it go, and forks another.
 """
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import ctypes
 import faulthandler
 import logging
+import mmap
 import os
 import resource
 import signal
@@ -16,34 +20,58 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
+from workers import hooks, loading
 from workers.domain import payloads
 from workers.domain.errors import Unavailable
+from workers.domain.staleness import limit_words
 from workers.processes.capture import Capture
 from workers.processes.endings import ending_of_error, ending_of_result
 from workers.processes.surroundings import Surroundings
-from workers.registry import REGISTRY
+from workers.registry import REGISTRY, find_task
 from workers.running import RunningJob, current
-from workers.services import execution
+from workers.services import execution, publishing
 from workers.services.execution import Ending, Refused
 from workers.services.telling import word_of
 from workers.settings import Settings, forget_secrets
+from workers.task_errors import Canceled, Interrupted, TimeLimitReached
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.child")
 
 QUIET, ALOUD = "quiet", "aloud"
+READY, HAS_STOP_HOOKS = b"ready ", b"with-stop-hooks"
 BEREFT = 71  # the exit status when the task has closed what the child talks by
+NOTICE_SIGNAL = signal.SIGUSR1
+STACK_SIGNAL = signal.SIGUSR2  # has the stacks of all threads written to `Line.faults`
+CANCEL, STOPPING, INTERRUPT, TIME_LIMIT = 1, 2, 4, 8  # notices: bits of a byte that the worker shares with the child
 _PR_SET_PDEATHSIG = 1
 
 
-def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.socket, faults: IO[bytes]) -> None:
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What connects a child with its worker."""
+
+    channel: socket.socket
+    faults: IO[bytes]  # where a fatal error is written
+    notices: mmap.mmap  # a byte of notices for the job that runs
+
+
+def serve(settings: Settings, worker: str, worker_pid: int, line: Line, *, is_first: bool) -> None:
     """Run attempts until the worker hangs up or the child is due for renewal. Never returns: the process ends."""
-    _settle(faults, worker_pid)
-    child = Child(Yard.open(settings), worker, channel.fileno())
-    with channel, channel.makefile("r", encoding="ascii") as orders:
+    _settle(line.faults, worker_pid)
+    yard = Yard.open(settings)
+    if not settings.preload:
+        _load_tasks(yard)
+    if is_first:
+        hooks.on_worker_start.run()
+    hooks.on_child_start.run()
+    child = Child(yard, worker, line)
+    with line.channel as channel, channel.makefile("r", encoding="ascii") as orders:
+        channel.sendall(READY + (HAS_STOP_HOOKS if hooks.on_child_stop else b"") + b"\n")
         for order in orders:
             job_id, attempt, queue, quiet = order.split()
             word = child.run(job_id, int(attempt), queue, quiet=quiet == QUIET)
@@ -51,23 +79,35 @@ def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.sock
             channel.sendall(f"{word} {'stay' if stays else 'leave'} ".encode() + child.told + b"\n")
             if not stays:
                 break
+        hooks.on_child_stop.run_each()
     os._exit(0)
+
+
+def _load_tasks(yard: Yard) -> None:
+    """Import the task modules; publish what differs from what was published when the worker started."""
+    modules = loading.load_modules(yard.settings.task_modules)
+    if modules:
+        with contextlib.suppress(Unavailable):
+            publishing.publish(yard, REGISTRY, modules, unless_known=True)
 
 
 class Child:
     """What lives in the child's process between attempts."""
 
-    def __init__(self, yard: Yard, worker: str, *descriptors: int) -> None:
-        self._yard, self._worker, self._pid = yard, worker, os.getpid()
+    def __init__(self, yard: Yard, worker: str, line: Line | None = None) -> None:
+        self._yard, self._worker, self._pid, self._line = yard, worker, os.getpid(), line
+        self._notices = line.notices if line is not None else None
         self._job: RunningJob | None = None
+        self._is_in_task = self._is_worn = False
         self.told = b""
         self._wake = threading.Event()
         self._capture = Capture(self._take_line)
         threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
-        signal.signal(signal.SIGUSR1, self._on_cancel)
+        signal.signal(NOTICE_SIGNAL, self._on_notice)
         self._runs = 0
         self._memory_bytes = _peak_bytes()
-        self._surroundings = Surroundings(1, 2, *descriptors)
+        own = (line.channel.fileno(), line.faults.fileno()) if line is not None else ()
+        self._surroundings = Surroundings(1, 2, *own)
 
     def run(self, job_id: str, attempt: int, queue: str, *, quiet: bool = False) -> str:
         """Run one attempt from begin to end; the outcome, or why it was refused."""
@@ -77,9 +117,13 @@ class Child:
         if isinstance(row, Refused):
             return str(row.value)
         job = self._job = RunningJob(self._yard, row, self._wake.set)
+        self._on_notice()  # one that came before there was a job
         current.set(job)
-        ending = self._attempt(job)
+        if self._line is not None:
+            faulthandler.register(STACK_SIGNAL, self._line.faults, all_threads=True)
+        ending = self._run_task(job)
         current.set(None)
+        self._surroundings.restore()
         if self._surroundings.descriptors_are_gone():
             os._exit(BEREFT)
         self._capture.finish()
@@ -93,23 +137,44 @@ class Child:
         """Tell whether this process had better be replaced: enough jobs, grown, or left untidy by a task."""
         settings = self._yard.settings
         grown = _peak_bytes() - self._memory_bytes > settings.recycle_memory_mb * 1_048_576
-        return self._runs >= settings.recycle_jobs or grown or self._surroundings.are_changed()
+        is_due = self._is_worn or grown or self._runs >= settings.recycle_jobs
+        return is_due or self._surroundings.are_changed()
+
+    def _run_task(self, job: RunningJob) -> Ending:
+        """Run the task apart from the jobs before and after it: its context and its warnings are its own."""
+        with warnings.catch_warnings():  # also has each warning shown once for each job
+            return contextvars.copy_context().run(self._attempt, job)
 
     def _attempt(self, job: RunningJob) -> Ending:
         row = job.row
-        definition = REGISTRY.get(row["task"])
+        definition = find_task(row["task"])
         if definition is None:
-            return Ending("failed", error="Unknown task type", permanent=True)
+            return Ending("failed", error=_unknown(row["task"]), permanent=True)
+        self._surroundings.begin_job()
         try:
+            self._is_in_task = True
             result = definition.run(payloads.load(row["payload"]))
+            self._is_in_task = False
         except BaseException as error:
+            self._is_in_task = False
             self._end_if_forked(error)
-            return ending_of_error(error)
+            return self._ending_of_error(job, error)
         self._end_if_forked(None)
+        if job.was_canceled_in_thread:
+            return ending_of_error(Canceled())
         try:
             return ending_of_result(job, result)
         except BaseException as error:  # what was returned may be code of the task too, such as a generator
             return ending_of_error(error)
+
+    def _ending_of_error(self, job: RunningJob, error: BaseException) -> Ending:
+        if job.was_canceled_in_thread:
+            return ending_of_error(Canceled())
+        ending = ending_of_error(error)
+        if not isinstance(error, TimeLimitReached):
+            return ending
+        limit = limit_words(job.row["timeout_seconds"])
+        return replace(ending, outcome="timed_out", error=f"Task timeout - exceeded {limit} limit")
 
     def _end_if_forked(self, error: BaseException | None) -> None:
         # A process that the task forked has come out of the task's function too; only the first one goes on.
@@ -137,9 +202,17 @@ class Child:
         if job is not None:
             job.add_line(line, level)
 
-    def _on_cancel(self, _signal: int, _frame: Any) -> None:
-        if self._job is not None:
-            self._job.cancel_requested = True
+    def _on_notice(self, _signal: int = 0, _frame: Any = None) -> None:
+        job, notices = self._job, self._notices[0] if self._notices is not None else 0
+        if job is None:
+            return
+        job.cancel_requested = job.cancel_requested or bool(notices & CANCEL)
+        job.is_stopping = job.is_stopping or bool(notices & STOPPING)
+        for notice, error in ((INTERRUPT, Interrupted), (TIME_LIMIT, TimeLimitReached)):
+            if notices & notice and self._is_in_task and os.getpid() == self._pid:
+                self._is_in_task = False  # raised once; what the task does next is its own
+                self._is_worn = True
+                raise error
 
     def _flush_forever(self) -> None:
         while True:
@@ -158,11 +231,9 @@ class Child:
 
 def run_attempt(job_id: str, attempt: int) -> None:
     """Run an attempt in this very process: what a stock RQ worker does with our entries."""
-    from workers.registry import load_modules
-
     settings = Settings.from_env()
     forget_secrets()
-    load_modules(settings.task_modules)
+    loading.load_modules(settings.task_modules)
     yard = Yard.open(settings)
     with yard.database.read() as connection:
         from workers.services.jobs import get
@@ -171,6 +242,12 @@ def run_attempt(job_id: str, attempt: int) -> None:
     child = Child(yard, f"rq-{socket.gethostname()}-{os.getpid()}")
     child.run(job_id, attempt, queue)
     yard.live.send(child.told)
+
+
+def _unknown(task: str) -> str:
+    return (
+        f"Unknown task type: this worker has no task {task}. The Tasks page shows which modules could not be imported."
+    )
 
 
 def _settle(faults: IO[bytes], worker_pid: int) -> None:

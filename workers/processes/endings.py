@@ -12,11 +12,11 @@ from workers.domain.masking import LONGEST_TEXT, mask_result
 from workers.domain.payloads import load
 from workers.domain.retrying import retry_seconds
 from workers.domain.texts import safe_repr, safe_text
-from workers.running import Canceled, Fenced, RunningJob
+from workers.running import RunningJob
 from workers.services import files
 from workers.services.execution import Ending
 from workers.services.results import StoredResult, serialize_result
-from workers.task import Reject, Retry, Skipped
+from workers.task_errors import Canceled, Fenced, Interrupted, Reject, Retry, Skipped
 
 MAX_RESULT_FILE_BYTES = 100_000_000
 _OVERLAP = 1_000  # characters in which the windows of a long text overlap, so that no credential lies on a border
@@ -38,6 +38,8 @@ def ending_of_error(error: BaseException) -> Ending:
     """Return the ending of an attempt whose task raised."""
     if isinstance(error, Canceled | Fenced):
         return Ending("canceled", error="Canceled while it ran")
+    if isinstance(error, Interrupted):
+        return Ending("interrupted", error="Its worker was stopped while it ran")
     if isinstance(error, Skipped):
         return Ending("skipped", error=safe_text(error.reason))
     trace = _traceback(error)
@@ -66,7 +68,7 @@ def _write_whole(job: RunningJob, stored: StoredResult) -> str:
 
 
 def _holds_secrets(job: RunningJob, text: str) -> bool:
-    definition = registry.REGISTRY.get(job.row["task"])
+    definition = registry.find_task(job.row["task"])
     if definition is not None and definition.secret:
         value = load(text)
         if mask_result(value, definition.secret) != value:

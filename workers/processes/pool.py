@@ -1,4 +1,4 @@
-"""The pool: imports the engine and the tasks once, then forks the processes that share these pages."""
+"""The pool: imports the engine once, then forks the processes that share these pages. Task modules are imported later."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from workers import logs
@@ -16,8 +17,6 @@ from workers.processes.kin import Supervised, die_with_parent, end_with_parent, 
 from workers.processes.scheduler import run_scheduler
 from workers.processes.worker import run_worker
 from workers.settings import Settings
-
-FINISH_SECONDS = 10.0  # what a job gets to end when its worker is to stop
 
 
 def scheduler_member(settings: Settings, crew: Crew | None = None) -> Member:
@@ -44,7 +43,9 @@ def worker_members(
 def system_members(settings: Settings) -> list[Member]:
     """Describe a worker for each queue of Taskyard's own, so that none of its work waits for another kind."""
     labels = {SYSTEM_QUEUE: "system", DELIVERY_QUEUE: "deliveries", BULK_QUEUE: "bulk"}
-    return [one for queue, label in labels.items() for one in worker_members(settings, 1, (queue,), label=label)]
+    # The tasks of users run on other queues: what their modules do when they are imported is no concern of these workers.
+    own = replace(settings, task_modules=())
+    return [one for queue, label in labels.items() for one in worker_members(own, 1, (queue,), label=label)]
 
 
 def run_pool(
@@ -60,7 +61,7 @@ def run_pool(
         return fork(lambda: _become(settings, member, parent, keeper, supervised))
 
     def kept(member: Member) -> Kept:
-        return Kept(member.label, partial(start, member), member.stage, FINISH_SECONDS)
+        return Kept(member.label, partial(start, member), member.stage, settings.shutdown_seconds)
 
     keeper = Keeper([kept(one) for one in members])
     keeper.obey_signals()
@@ -83,7 +84,7 @@ def _become(settings: Settings, member: Member, parent: int, keeper: Keeper, sup
     if supervised is not None:
         supervised.close()
     logs.configure(settings, member.label)
-    end_with_parent(parent, FINISH_SECONDS)
+    end_with_parent(parent, settings.shutdown_seconds)
     return member.run()
 
 

@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import closing
+from typing import TypeVar
 
 from workers.domain.errors import Unavailable
 from workers.processes.backoff import Backoff
@@ -18,13 +20,13 @@ from workers.processes.kin import die_with_parent, end_with_parent, fork
 from workers.settings import Settings
 
 log = logging.getLogger("taskyard.preparing")
+T = TypeVar("T")
 
 
 def prepare(settings: Settings) -> str | None:
     """Bring the database up; tells the one-time password when it made the first admin with one.
 
-    Tasks that this process has loaded are published to the catalogue. Waits for a database that is away, and ends the
-    process when it cannot be done at all.
+    Waits for a database that is away, and ends the process when it cannot be done at all.
     """
     reading, writing = os.pipe()
     parent = os.getpid()
@@ -50,22 +52,25 @@ def prepare(settings: Settings) -> str | None:
 
 
 def _prepare(settings: Settings) -> str | None:
-    from workers.registry import REGISTRY
-    from workers.services import callbacks, private_files, publishing, rules, users
+    from workers.services import callbacks, private_files, rules, users
     from workers.store.migrate import migrate
     from workers.yard import Yard
 
     private_files.tighten_trees(settings)
-    backoff = Backoff()
     with closing(Yard.open(settings)) as yard:
-        while True:
-            try:
-                migrate(yard.database)
-                publishing.publish(yard, REGISTRY)
-                callbacks.ensure_secret(yard)
-                rules.ensure(yard)
-                return users.ensure_admin(yard, settings.admin_password)
-            except Unavailable as error:
-                wait = backoff.after(0)
-                log.warning("%s; trying again in %.0f s", str(error).rstrip("."), wait)
-                time.sleep(wait)
+        until_available(lambda: migrate(yard.database))
+        until_available(lambda: callbacks.ensure_secret(yard))
+        until_available(lambda: rules.ensure(yard))
+        return until_available(lambda: users.ensure_admin(yard, settings.admin_password))
+
+
+def until_available(call: Callable[[], T]) -> T:
+    """Call until the database can be used; return the result."""
+    backoff = Backoff()
+    while True:
+        try:
+            return call()
+        except Unavailable as error:
+            wait = backoff.after(0)
+            log.warning("%s; trying again in %.0f s", str(error).rstrip("."), wait)
+            time.sleep(wait)

@@ -58,7 +58,9 @@ class Supervisor:
         web = [*self._program, "web", "--socket", str(listener.fileno())]
         children = [
             Kept("web", partial(self._start, "web", web, [listener.fileno()]), 0, 5.0),
-            Kept("pool", partial(self._start, "pool", [*self._program, "pool"]), 1, 14.0),
+            Kept(
+                "pool", partial(self._start, "pool", [*self._program, "pool"]), 1, self._settings.shutdown_seconds + 4
+            ),
         ]
         if self._settings.embedded_redis:
             self._valkey.prepare()

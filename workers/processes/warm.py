@@ -1,180 +1,175 @@
-"""The worker's side of the warm child: forked, spoken to, killed, forked again."""
+"""The child processes of a worker: one that runs jobs, a spare that is ready to follow it, those that are ending.
+
+A child imports the task modules after its fork. That takes time, so a spare has done it beforehand: after a kill, a time
+limit or a renewal the next job does not wait for an import.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import os
-import select
 import signal
-import socket
-import tempfile
 import time
-import traceback
 from collections.abc import Callable
-from typing import IO
-
-import psutil
 
 from workers.processes import child
+from workers.processes.child_process import ChildProcess
 from workers.processes.minder import Minder
 from workers.settings import Settings
 
 _TICK_SECONDS = 0.25
-_LONGEST_FAULT = 64_000
-_LAST_SECONDS = 1.0
-_BEREFT = "could not go on: the task had closed file descriptors that were not its own"
+STOP_HOOK_SECONDS = 5.0
 
 
 class WarmChild:
-    """One child at a time; `death` and `fault` tell how the last one ended, `told` what viewers are to hear of the job."""
+    """Has attempts run; `death` and `fault` say how the last child died, `told` is the live message of the last job."""
 
     def __init__(self, settings: Settings, worker: str, minder: Minder, before_fork: Callable[[], None]) -> None:
         self._settings, self._worker, self._minder, self._before_fork = settings, worker, minder, before_fork
-        self._channel: socket.socket | None = None
-        self._faults: IO[bytes] | None = None
-        self._process: psutil.Process | None = None
-        self._buffer = b""
-        self.pid = 0
+        self._current: ChildProcess | None = None
+        self._spare: ChildProcess | None = None
+        self._ending: list[tuple[ChildProcess, float]] = []  # each with the time at which it is killed
+        self._keeps_spare = bool(settings.task_modules) and not settings.preload
+        self._forks = 0
         self.death = ""
         self.told = b""
         self.fault: str | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process id of the child that runs jobs; 0 when there is none."""
+        return self._current.pid if self._current is not None else 0
+
     def run(self, job_id: str, attempt: int, queue: str, tick: Callable[[], object], *, quiet: bool) -> str | None:
         """Have an attempt run; its outcome, or None when the child died. `tick` is called while it is silent.
 
-        `quiet` leaves it to the caller to tell viewers that it runs, should it last.
+        `quiet` leaves it to the caller to notify viewers that it runs, should it last.
         """
         order = f"{job_id} {attempt} {queue} {child.QUIET if quiet else child.ALOUD}\n".encode()
-        channel = self._ready()
+        current = self._ready()
         try:
-            channel.sendall(order)
+            current.send(order)
         except OSError:
-            # It died while it was idle, before it heard of this job: a new one takes it.
+            # It died while it was idle, before it heard of this job: another takes it.
             self._reap()
-            channel = self._ready()
-            channel.sendall(order)
-        return self._listen(channel, tick)
+            current = self._ready()
+            current.send(order)
+        return self._listen(current, tick)
+
+    def tend(self) -> None:
+        """Start what is missing and collect what has ended; called whenever there is time. Never waits."""
+        if self._current is None:
+            self._start_current()
+        for one in (self._current, self._spare):
+            if one is not None and not one.is_ready and (line := one.read_line(0)):
+                one.note_ready(line)
+        if self._spare is not None and self._spare.has_ended():
+            self._spare.reap()
+            self._spare = None
+        if self._keeps_spare and self._spare is None and self._current is not None and self._current.is_ready:
+            self._spare = self._fork()
+        self._collect_ended()
+
+    def notify(self, notice: int) -> None:
+        """Send the child that runs a job a notice."""
+        if self._current is not None:
+            self._current.notify(notice)
 
     def signal(self, sig: signal.Signals) -> None:
-        """Send the child a signal."""
-        if self.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, sig)
+        """Send the child that runs a job a signal."""
+        if self._current is not None:
+            self._current.signal(sig)
 
     def kill(self) -> None:
-        """Kill the child and everything in its process group; harmless when it is gone."""
-        if self.pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            self.signal(signal.SIGKILL)
+        """Kill the child that runs a job, with everything in its process group; harmless when it is gone."""
+        if self._current is not None:
+            self._current.kill()
 
     def close(self) -> None:
-        """End the child."""
-        if self.pid:
-            self._reap()
+        """End every child; hooks that run when a child stops have a few seconds."""
+        for one in (self._current, self._spare):
+            if one is not None:
+                self._let_end(one)
+        self._current = self._spare = None
+        while self._ending:
+            self._collect_ended()
+            if self._ending:
+                time.sleep(0.01)
+        self._minder.mind(0)
 
     def memory_bytes(self) -> int:
-        """Tell the child's resident memory."""
-        with contextlib.suppress(psutil.Error):
-            return int(self._process.memory_info().rss) if self._process else 0
-        return 0
+        """Return the resident memory of the children."""
+        return sum(one.memory_bytes() for one in (self._current, self._spare) if one is not None)
 
     def cpu_percent(self) -> float:
-        """Tell the child's share of a core since the last call."""
-        with contextlib.suppress(psutil.Error):
-            return float(self._process.cpu_percent()) if self._process else 0.0
-        return 0.0
+        """Return the children's share of a core since the last call."""
+        return sum(one.cpu_percent() for one in (self._current, self._spare) if one is not None)
 
-    def _ready(self) -> socket.socket:
-        if self._channel is None:
-            self._fork()
-        assert self._channel is not None
-        return self._channel
+    def _ready(self) -> ChildProcess:
+        if self._current is None:
+            self._start_current()
+        assert self._current is not None
+        self._current.forget_notices()
+        return self._current
 
-    def _fork(self) -> None:
+    def _start_current(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.has_ended():
+            spare.reap()
+            spare = None
+        self._current = spare if spare is not None else self._fork()
+        self._minder.mind(self._current.pid)
+
+    def _fork(self) -> ChildProcess:
         self._before_fork()
-        ours, theirs = socket.socketpair()
-        faults = self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
-        worker_pid = os.getpid()
-        gc.collect()
-        gc.freeze()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.close(self._minder.pipe)
-                ours.close()
-                child.serve(self._settings, self._worker, worker_pid, theirs, faults)
-            except BaseException:
-                faults.write(traceback.format_exc().encode(errors="replace"))
-                faults.flush()
-            finally:
-                os._exit(70)
-        self._minder.mind(pid)
-        theirs.close()
-        self._channel, self.pid, self._buffer = ours, pid, b""
-        self._process = psutil.Process(pid)
+        self._forks += 1
+        others = [one for one in (self._current, self._spare, *(pair[0] for pair in self._ending)) if one is not None]
+        unshared = [self._minder.pipe, *(one.channel.fileno() for one in others)]
+        return ChildProcess(self._settings, self._worker, unshared, is_first=self._forks == 1)
 
-    def _listen(self, channel: socket.socket, tick: Callable[[], object]) -> str | None:
+    def _listen(self, current: ChildProcess, tick: Callable[[], object]) -> str | None:
         while True:
-            if select.select([channel], [], [], _TICK_SECONDS)[0]:
-                chunk = channel.recv(4096)
-                self._buffer += chunk
-                if not chunk:
-                    self._await_end()
-                    self._reap()
-                    return None
-                if b"\n" in self._buffer:
-                    return self._answer()
-            elif self._has_ended():
+            line = current.read_line(_TICK_SECONDS)
+            if line is None and not current.has_ended():
+                self._limit_import(current)
+                self.tend()
+                tick()
+            elif not line:
+                if line == b"":
+                    current.await_end()
                 self._reap()
                 return None
-            else:
-                tick()
+            elif not current.note_ready(line):
+                return self._answer(line)
 
-    def _answer(self) -> str:
-        line, self._buffer = self._buffer.split(b"\n", 1)
+    def _limit_import(self, current: ChildProcess) -> None:
+        # The trial import has shown that it can be done in time; this process hangs.
+        if not current.is_ready and time.monotonic() - current.started_at > 2 * self._settings.import_seconds:
+            current.kill()
+
+    def _answer(self, line: bytes) -> str:
         word, _, rest = line.partition(b" ")
         stays, _, self.told = rest.partition(b" ")
-        if stays != b"stay":
-            self._reap()
+        if stays != b"stay" and self._current is not None:
+            self._let_end(self._current)
+            self._current = None
+            self._minder.mind(0)
         return word.decode(errors="replace")
 
-    def _await_end(self) -> None:
-        # It closes the socket by ending; one that lives on has had it closed by the task.
-        until = time.monotonic() + _LAST_SECONDS
-        while not self._has_ended() and time.monotonic() < until:
-            time.sleep(0.005)
+    def _let_end(self, one: ChildProcess) -> None:
+        one.hang_up()
+        grace = STOP_HOOK_SECONDS if one.has_stop_hooks else 0.0
+        self._ending.append((one, time.monotonic() + grace))
+        self._collect_ended()
 
-    def _has_ended(self) -> bool:
-        # A process that the task left behind may hold the socket open: look at the child itself.
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    def _collect_ended(self) -> None:
+        now = time.monotonic()
+        for pair in list(self._ending):
+            one, until = pair
+            if one.has_ended() or now >= until:
+                one.reap()
+                self._ending.remove(pair)
 
     def _reap(self) -> None:
-        bereft = not self._has_ended()
-        self.kill()
-        _, status = os.waitpid(self.pid, 0)
-        self._minder.mind(0)
-        self.death = _BEREFT if bereft else _words(status)
-        if self._faults is not None:
-            self._faults.seek(0)
-            self.fault = self._faults.read(_LONGEST_FAULT).decode(errors="replace") or None
-            self._faults.close()
-        if self._channel is not None:
-            self._channel.close()
-        self._channel, self.pid, self._process = None, 0, None
-
-
-def _words(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by signal {number} ({_name(number)})"
-    code = os.WEXITSTATUS(status)
-    return _BEREFT if code == child.BEREFT else f"exited with status {code}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "real-time"
+        current, self._current = self._current, None
+        if current is not None:
+            self.death, self.fault = current.reap()
+            self._minder.mind(0)

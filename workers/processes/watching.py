@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
 from workers.domain.staleness import limit_words
 from workers.domain.states import Status
+from workers.processes import child
 from workers.processes.warm import WarmChild
 from workers.services import execution
 from workers.services.execution import Ending, Refused
@@ -25,6 +25,7 @@ log = logging.getLogger("taskyard.worker")
 
 QUIET_SECONDS = 0.2  # a job that ends sooner is not worth looking at
 CANCEL_GRACE_SECONDS = 3.0
+TIME_LIMIT_GRACE_SECONDS = 3.0  # what a task gets to clean up when it is told of its time limit
 ENDED_GRACE_SECONDS = 5.0  # what an attempt whose end is already written gets to say so
 LONGEST_WAIT_SECONDS = 30.0
 
@@ -41,6 +42,7 @@ class Watcher:
         self._ended_seen_at: float | None = None
         self._cancel_at: float | None = None
         self._cancel_sent = False
+        self._limit_sent_at: float | None = None
         self._verdict = ""
 
     def request_cancel(self) -> None:
@@ -57,7 +59,7 @@ class Watcher:
         elif now - self._beaten_at >= self._yard.settings.heartbeat_seconds:
             self._beat(now)
         if self._deadline is not None and now >= self._deadline:
-            self._kill("timed_out")
+            self._end_at_limit(now)
         elif self._cancel_at is not None:
             self._cancel(now)
         return seen
@@ -78,7 +80,7 @@ class Watcher:
     def give_up(self, error: str) -> None:
         """Write that the attempt was cut off by the worker's own end; if that cannot be, the monitor finds it."""
         try:
-            execution.end(self._yard, self._job_id, self._attempt, Ending("lost", error=error, retry_after_seconds=0.0))
+            execution.end(self._yard, self._job_id, self._attempt, Ending("interrupted", error=error))
         except Unavailable as trouble:
             log.warning("%s The monitor will find job %s", trouble, self._job_id)
 
@@ -126,9 +128,18 @@ class Watcher:
     def _cancel(self, now: float) -> None:
         if not self._cancel_sent:
             self._cancel_sent = True
-            self._child.signal(signal.SIGUSR1)
+            self._child.notify(child.CANCEL)
         elif self._cancel_at is not None and now - self._cancel_at > CANCEL_GRACE_SECONDS:
             self._kill("canceled")
+
+    def _end_at_limit(self, now: float) -> None:
+        if self._limit_sent_at is None:
+            self._limit_sent_at = now
+            self._verdict = self._verdict or "timed_out"
+            self._child.signal(child.STACK_SIGNAL)  # where it hangs, should it not answer
+            self._child.notify(child.TIME_LIMIT)
+        elif now - self._limit_sent_at >= TIME_LIMIT_GRACE_SECONDS:
+            self._kill("timed_out")
 
     def _kill(self, verdict: str) -> None:
         self._verdict = self._verdict or verdict
@@ -138,7 +149,11 @@ class Watcher:
         if self._verdict == "canceled":
             return Ending("canceled", error="Canceled while it ran; it did not stop by itself and was killed")
         if self._verdict == "timed_out":
-            return Ending("timed_out", error=f"Task timeout - exceeded {limit_words(self._timeout_seconds)} limit")
+            return Ending(
+                "timed_out",
+                error=f"Task timeout - exceeded {limit_words(self._timeout_seconds)} limit",
+                traceback=self._child.fault,
+            )
         return Ending("lost", error=f"Worker child {self._child.death}", traceback=self._child.fault)
 
 

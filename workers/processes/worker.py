@@ -30,6 +30,8 @@ from workers.broker.connection import ANSWER_SECONDS
 from workers.domain.errors import Unavailable
 from workers.domain.ids import is_id
 from workers.domain.names import split_rq_id
+from workers.loading import load_own_tasks
+from workers.processes import child
 from workers.processes.backoff import Backoff
 from workers.processes.minder import Minder
 from workers.processes.presence import Presence
@@ -42,6 +44,7 @@ from workers.settings import Settings, forget_secrets
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.worker")
+INTERRUPT_SECONDS = 2.0  # what an interrupted task gets to end; less than the keeper's KILL_AFTER_SECONDS
 WAIT_SECONDS = 1  # how long a wait for work may block
 
 
@@ -63,6 +66,7 @@ class TaskyardWorker(Worker):
         self._presence = Presence(yard, name, self._served.wanted, self._child)
         self._suspend_looked_at = 0.0
         self._waited = True
+        self._kill_at: float | None = None  # monotonic
 
     # What RQ asks of a worker, answered with fewer trips.
 
@@ -133,6 +137,8 @@ class TaskyardWorker(Worker):
     def _shutdown(self) -> None:
         # Raising here, as RQ does, could throw away an entry that was just taken.
         self._stop_requested = True
+        if self._presence.entry:
+            self._child.notify(child.STOPPING)
         log.info("%s stops%s", self.name, " after its job" if self._presence.entry else "")
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -143,8 +149,15 @@ class TaskyardWorker(Worker):
         ):
             return
         log.warning("%s stops at once", self.name)
-        self._child.kill()
-        raise SystemExit(1)
+        if not self._presence.entry:
+            raise SystemExit(1)
+        self._child.notify(child.INTERRUPT)
+        self._kill_at = self._kill_at or time.monotonic() + INTERRUPT_SECONDS
+
+    def _end_when_hurried(self) -> None:
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._child.kill()
+            raise SystemExit(1)
 
     def bootstrap(self, *_args: Any, **_options: Any) -> None:
         """Register with Redis and SQL, and listen for commands; waits while either is away."""
@@ -152,6 +165,7 @@ class TaskyardWorker(Worker):
         until_done(self._register)
         until_done(self.subscribe)
         until_done(self._presence.register)
+        self._child.tend()
         self._state = WorkerStatus.STARTED
 
     def teardown(self) -> None:
@@ -185,6 +199,7 @@ class TaskyardWorker(Worker):
                 return None
             self.check_for_suspension(burst=False)
             self._tell()
+            self._child.tend()
         return None
 
     def _take(self, *, block: bool) -> tuple[str, str] | None:
@@ -231,7 +246,7 @@ class TaskyardWorker(Worker):
         try:
             self._settle(ref, self._run(ref, self._watcher))
         except SystemExit:
-            self._watcher.give_up("The worker was stopped while the job ran")
+            self._watcher.give_up("Its worker was stopped while it ran")
             raise
         except OSError as error:
             # No process can be made now; the entry waits for better times, and so does the worker.
@@ -241,6 +256,7 @@ class TaskyardWorker(Worker):
 
     def _run(self, ref: carriers.PushRef, watcher: Watcher) -> str:
         def tick() -> None:
+            self._end_when_hurried()
             self._tell(force=watcher.tick())
 
         # In a rush of jobs viewers hear only of those that last.
@@ -305,9 +321,10 @@ class TaskyardWorker(Worker):
 
 
 def run_worker(settings: Settings, queues: Sequence[str] | None = None, name: str | None = None) -> int:
-    """Run a worker in this process until it is told to stop; task modules are already loaded. Returns the exit code."""
+    """Run a worker in this process until it is told to stop. Returns the exit code."""
     private_files.restrict_umask()
     forget_secrets()
+    load_own_tasks()
     # Neither is needed to run a task, so none can read it from there.
     yard = Yard.open(replace(settings, secret_key="", admin_password=""))
     until_done(yard.redis.ping)

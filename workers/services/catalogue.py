@@ -17,12 +17,14 @@ from workers.domain.computing import compute
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
 from workers.services import payload_formats
+from workers.store import task_modules
 from workers.store.database import Database
 from workers.store.models import Task
 from workers.store.types import Row
 from workers.yard import Yard
 
 _TASKS = cast(Table, Task.__table__)
+_OWN_MODULES = "workers.tasks."
 _FRESH_SECONDS = 2.0
 _LONGEST_MESSAGE = 300
 _VALUE = "the value"  # what messages say in place of it: it may be a secret
@@ -36,6 +38,7 @@ class CataloguedTask:
     validator: Any
     formats: tuple[tuple[str, str], ...] = ()
     allows_private: bool = False
+    unavailable: str | None = None  # why no worker can run it now, as a sentence
 
     def write(self, payload: Mapping[str, Any]) -> str:
         """Return a payload as it is stored. Raises BadInput for what JSON or the task's schema does not allow, TooLarge."""
@@ -63,12 +66,13 @@ class _Cache:
 
     def refresh(self, connection: Connection) -> None:
         found: dict[str, CataloguedTask] = {}
+        reasons = unavailable_tasks(connection)
         for row in list_tasks(connection):
             known = self.tasks.get(row["name"])
             same = known is not None and known.row["payload_schema"] == row["payload_schema"]
             validator = known.validator if known and same else compile_schema(row["payload_schema"])
             formats = known.formats if known and same else payload_formats.fields_of(row["payload_schema"])
-            found[row["name"]] = CataloguedTask(row, validator, formats)
+            found[row["name"]] = CataloguedTask(row, validator, formats, unavailable=reasons.get(row["name"]))
         self.tasks, self.read_at = found, time.monotonic()
 
 
@@ -76,7 +80,7 @@ _caches: dict[int, tuple[Database, _Cache]] = {}
 
 
 def get_task(yard: Yard, name: str, newer_than: float = math.inf) -> CataloguedTask:
-    """Find a task by name; BadInput when no worker has published it.
+    """Find a task by name, or by its default name of earlier versions; BadInput when no worker can run it.
 
     A name that is not found is looked for in the database again, unless that was read after `newer_than` (monotonic): of
     many names that nobody knows it need be read only once.
@@ -87,14 +91,53 @@ def get_task(yard: Yard, name: str, newer_than: float = math.inf) -> CataloguedT
     if is_old or (name not in cache.tasks and cache.read_at <= newer_than):
         with database.read() as connection:
             cache.refresh(connection)
-    if name not in cache.tasks:
+    task = _find(cache.tasks, name)
+    if task is None:
         raise BadInput(
             f"There is no task {name}. Workers publish their tasks when they start; see the Tasks page.", field="task"
         )
-    task = cache.tasks[name]
+    if task.unavailable is not None:
+        raise BadInput(task.unavailable, field="task")
     if task.allows_private != yard.settings.allow_private_http:
-        task = cache.tasks[name] = replace(task, allows_private=yard.settings.allow_private_http)
+        task = cache.tasks[task.row["name"]] = replace(task, allows_private=yard.settings.allow_private_http)
     return task
+
+
+def _find(tasks: Mapping[str, CataloguedTask], name: str) -> CataloguedTask | None:
+    known = tasks.get(name)
+    if known is not None and known.unavailable is None:
+        return known
+    renamed = [one for one in tasks.values() if one.row["previous_name"] == name and one.unavailable is None]
+    return renamed[0] if len(renamed) == 1 else known
+
+
+def unavailable_tasks(connection: Connection) -> dict[str, str]:
+    """Return the tasks that no worker can run now, each with the reason as a sentence.
+
+    A task is available while a host has imported a module that defines it; the ready-made ones always are.
+    """
+    modules = task_modules.list_modules(connection)
+    available = task_modules.available_tasks(modules)
+    errors = {row["name"]: row for row in modules if row["error"] is not None}
+    reasons = {}
+    for row in connection.execute(select(_TASKS.c.name, _TASKS.c.module)).mappings():
+        if row["name"] not in available and not row["module"].startswith(_OWN_MODULES):
+            reasons[row["name"]] = _reason(row, errors)
+    return reasons
+
+
+def _reason(task: Row, errors: Mapping[str, Row]) -> str:
+    module = task["module"]
+    failed = errors.get(module)
+    if failed is not None:
+        return (
+            f"The task {task['name']} is unavailable: its module {module} cannot be imported on {failed['host']} "
+            f"({failed['error']}). Correct the module and restart the workers."
+        )
+    return (
+        f"The task {task['name']} is unavailable: no worker has its module {module} any more. "
+        "Add the module to TASK_MODULES, or remove what still names the task."
+    )
 
 
 def list_tasks(connection: Connection) -> Sequence[Row]:

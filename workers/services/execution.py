@@ -45,7 +45,7 @@ class Refused(Enum):
 class Ending:
     """How an attempt ended, and what is kept of it."""
 
-    outcome: str  # completed, skipped, failed, timed_out, lost, canceled
+    outcome: str  # completed, skipped, failed, timed_out, lost, interrupted, canceled
     result: str | None = None  # JSON
     error: str | None = None
     traceback: str | None = None
@@ -171,12 +171,15 @@ def _consequence(row: Row, ending: Ending, now: datetime) -> tuple[Status, str, 
         return Status.COMPLETED, ending.outcome, values | _skipped(ending)
     if ending.outcome == "canceled":
         return Status.CANCELED, "canceled", {"canceled_at": now, "error": _text(ending.error)}
+    if ending.outcome == "interrupted":
+        again = {"interruptions": row["interruptions"] + 1, "next_retry_at": now, "due_at": now}
+        return Status.RETRY_SCHEDULED, "interrupted", {**again, "error": _text(ending.error)}
     failure = {"error": _text(ending.error), "traceback": _text(ending.traceback)}
-    if ending.permanent or not tries_left(row["attempt"], row["max_retries"]):
+    if ending.permanent or not tries_left(row["attempt"], row["max_retries"], row["interruptions"]):
         return Status.FAILED, ending.outcome, {**failure, "failed_at": now, "next_retry_at": None}
     wait = ending.retry_after_seconds
     if wait is None:
-        wait = delay_seconds(row["attempt"], payloads.load(row["retry_delays"]))
+        wait = delay_seconds(row["attempt"] - row["interruptions"], payloads.load(row["retry_delays"]))
     due_at = now + timedelta(seconds=wait)
     return Status.RETRY_SCHEDULED, ending.outcome, {**failure, "next_retry_at": due_at, "due_at": due_at}
 

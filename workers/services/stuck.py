@@ -56,7 +56,8 @@ class Stuck:
         """Name what the monitor will do: reset, failed, or canceled when somebody has asked for that."""
         if self.row["cancel_requested_at"] is not None:
             return "canceled"
-        return "reset" if tries_left(self.row["attempt"], self.row["max_retries"]) else "failed"
+        left = tries_left(self.row["attempt"], self.row["max_retries"], self.row["interruptions"])
+        return "reset" if left else "failed"
 
 
 def look(connection: Connection, settings: Settings, now: datetime) -> list[Stuck]:

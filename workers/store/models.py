@@ -57,6 +57,7 @@ class Job(Base):
     due_at: Mapped[datetime | None]  # when a scheduled or retry_scheduled row goes on
     attempt: Mapped[int] = mapped_column(Integer, default=1)
     max_retries: Mapped[int] = mapped_column(Integer)
+    interruptions: Mapped[int] = mapped_column(Integer, server_default="0")  # attempts ended by a stop of their worker
     timeout_seconds: Mapped[float] = mapped_column(Float)
     retry_delays: Mapped[str | None]  # JSON list of seconds
     next_retry_at: Mapped[datetime | None]
@@ -163,7 +164,7 @@ class Attempt(Base):
     worker: Mapped[str] = mapped_column(String(200))
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
-    # completed, skipped, failed, timed_out, lost, canceled, reset; none while it runs
+    # completed, skipped, failed, timed_out, lost, interrupted, canceled, reset; none while it runs
     outcome: Mapped[str | None] = mapped_column(String(16))
     error: Mapped[str | None] = mapped_column(MaskedText)
     traceback: Mapped[str | None] = mapped_column(MaskedText)
@@ -222,6 +223,7 @@ class Task(Base):
     is_unique: Mapped[bool] = mapped_column(default=False)
     secret_fields: Mapped[str | None]  # JSON list of names whose values are masked in payloads and results
     module: Mapped[str] = mapped_column(String(200), default="")
+    previous_name: Mapped[str] = mapped_column(String(200), server_default="")  # its default name in earlier versions
     published_at: Mapped[datetime]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from workers.store import account_models, monitor_models, schedule_models, trigger_models  # noqa: F401 (of the same metadata)
+from workers.store import account_models, module_models, monitor_models, schedule_models, trigger_models  # noqa: F401 (of the same metadata)
 from workers.store.models import Base
 
 context.configure(

@@ -1,0 +1,103 @@
+"""Imports of task modules, one by one: a module that cannot be imported does not keep the others from their work.
+
+The modules of users are imported in the process that runs their tasks, after its last fork. What they open while they
+are imported, such as a connection, a client or a thread, then belongs to that process alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import sysconfig
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from workers import registry
+from workers.domain.masking import mask_text
+from workers.domain.modules import ImportedModule
+from workers.domain.texts import safe_repr, safe_text
+from workers.domain.untrusted import visible_line
+
+OWN_PACKAGE = "workers.tasks"
+_LONGEST_ERROR = 1_000
+_PYTHON = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+_HERE = str(Path(__file__).parent)
+
+
+def load_own_tasks() -> None:
+    """Import the ready-made tasks. They open nothing while they are imported, so a process may fork afterwards."""
+    package = importlib.import_module(OWN_PACKAGE)
+    for one in pkgutil.iter_modules(package.__path__):
+        if not one.name.startswith("_"):
+            importlib.import_module(f"{OWN_PACKAGE}.{one.name}")
+
+
+def load_modules(names: Sequence[str], before: Callable[[str], object] | None = None) -> list[ImportedModule]:
+    """Import the ready-made tasks and these modules; return what became of each of these.
+
+    A module that raises anything, SystemExit included, is skipped with the tasks that it had defined. `before` is called
+    with the name of each module just before it is imported.
+    """
+    load_own_tasks()
+    loaded = []
+    for name in names:
+        if before is not None:
+            before(name)
+        loaded.append(load_module(name))
+    return loaded
+
+
+def load_module(name: str) -> ImportedModule:
+    """Import one module and return what became of it. Raises nothing."""
+    known = set(registry.REGISTRY)
+    began = time.monotonic()
+    try:
+        importlib.import_module(name)
+    except BaseException as error:  # sys.exit() at import ends neither the process nor the other modules
+        _forget_undefined_tasks()
+        file, line = _place_of(error)
+        return ImportedModule(name, (), _sentence(name, error), file, line, time.monotonic() - began)
+    tasks = {one.name for one in registry.REGISTRY.values() if one.module == name}
+    defined = tasks | (set(registry.REGISTRY) - known)
+    return ImportedModule(name, tuple(sorted(defined)), seconds=time.monotonic() - began)
+
+
+def _forget_undefined_tasks() -> None:
+    """Forget the tasks whose module is not there any more: Python drops a module whose import fails."""
+    for task in list(registry.REGISTRY.values()):
+        if task.module not in sys.modules:
+            del registry.REGISTRY[task.name]
+
+
+def _sentence(name: str, error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and _is_part_of(name, error.name):
+        return f"There is no module {error.name}. Check TASK_MODULES and the directory that Taskyard is started in."
+    if isinstance(error, SystemExit):
+        return f"It called sys.exit({safe_repr(error.code, 200)}) while it was imported."
+    text = safe_text(error, _LONGEST_ERROR)
+    if isinstance(error, SyntaxError) and isinstance(error.msg, str):
+        text = error.msg
+    sentence = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return visible_line(mask_text(sentence))[:_LONGEST_ERROR]
+
+
+def _is_part_of(name: str, missing: str) -> bool:
+    return name == missing or name.startswith(f"{missing}.")
+
+
+def _place_of(error: BaseException) -> tuple[str | None, int | None]:
+    """Return the file and line of the user's code that an import failed at."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return error.filename, error.lineno
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_of_user(frame.filename)]
+    if not frames:
+        return None, None
+    return frames[-1].filename, frames[-1].lineno
+
+
+def _is_of_user(file: str) -> bool:
+    return not file.startswith(("<", *_PYTHON, _HERE))

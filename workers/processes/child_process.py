@@ -1,0 +1,159 @@
+"""One child process of a worker, as the worker sees it: forked, written to, read from, killed."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import mmap
+import os
+import select
+import signal
+import socket
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+
+import psutil
+
+from workers.processes import child
+from workers.settings import Settings
+
+_LONGEST_FAULT = 64_000
+_LAST_SECONDS = 1.0
+_BEREFT = "could not go on: the task had closed file descriptors that were not its own"
+
+
+class ChildProcess:
+    """A forked process that runs attempts.
+
+    It reports that it is ready when it has imported the task modules; an order that is sent earlier waits for that.
+    """
+
+    def __init__(self, settings: Settings, worker: str, unshared: Sequence[int], *, is_first: bool) -> None:
+        """Fork. `unshared` are descriptors of the worker that the child must not hold open."""
+        self.channel, theirs = socket.socketpair()
+        self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        self._notices = mmap.mmap(-1, 1)
+        self._buffer = b""
+        self.started_at = time.monotonic()
+        self.is_ready = self.has_stop_hooks = False
+        worker_pid = os.getpid()
+        gc.collect()
+        gc.freeze()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                for descriptor in unshared:
+                    os.close(descriptor)
+                self.channel.close()
+                line = child.Line(theirs, self._faults, self._notices)
+                child.serve(settings, worker, worker_pid, line, is_first=is_first)
+            except BaseException:
+                self._faults.write(traceback.format_exc().encode(errors="replace"))
+                self._faults.flush()
+            finally:
+                os._exit(70)
+        theirs.close()
+        self.process = psutil.Process(self.pid)
+
+    def send(self, order: bytes) -> None:
+        """Send a line. Raises OSError when the child is gone."""
+        self.channel.sendall(order)
+
+    def read_line(self, wait_seconds: float) -> bytes | None:
+        """Return the next line without its end, b"" when the child has closed its side, None when there is none in time."""
+        while b"\n" not in self._buffer:
+            if not select.select([self.channel], [], [], wait_seconds)[0]:
+                return None
+            chunk = self.channel.recv(4096)
+            if not chunk:
+                return b""
+            self._buffer += chunk
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return line
+
+    def note_ready(self, line: bytes) -> bool:
+        """Take note when this line says that the child is ready; False when it says something else."""
+        if not line.startswith(child.READY):
+            return False
+        self.is_ready = True
+        self.has_stop_hooks = line.endswith(child.HAS_STOP_HOOKS)
+        return True
+
+    def notify(self, notice: int) -> None:
+        """Send the child a notice, one of those of `child`: its task is told to stop, or interrupted."""
+        self._notices[0] |= notice
+        self.signal(child.NOTICE_SIGNAL)
+
+    def forget_notices(self) -> None:
+        """Take back what the last job was notified of."""
+        self._notices[0] = 0
+
+    def signal(self, sig: signal.Signals) -> None:
+        """Send the child a signal; harmless when it is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        """Kill the child and everything in its process group; harmless when it is gone."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended.
+
+        A process that the task left behind may hold the channel open: only the child itself counts.
+        """
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def await_end(self) -> None:
+        """Wait a moment for a child that has closed its channel: it did so by ending, unless the task closed it."""
+        until = time.monotonic() + _LAST_SECONDS
+        while not self.has_ended() and time.monotonic() < until:
+            time.sleep(0.005)
+
+    def hang_up(self) -> None:
+        """Say that no order will follow; the child then ends by itself."""
+        with contextlib.suppress(OSError):
+            self.channel.shutdown(socket.SHUT_WR)
+
+    def reap(self) -> tuple[str, str | None]:
+        """Kill what is left of it and collect it; how it ended, and what it wrote of a fatal error."""
+        is_bereft = not self.has_ended()
+        self.kill()
+        _, status = os.waitpid(self.pid, 0)
+        self._faults.seek(0)
+        fault = self._faults.read(_LONGEST_FAULT).decode(errors="replace") or None
+        self._faults.close()
+        self._notices.close()
+        self.channel.close()
+        return (_BEREFT if is_bereft else _words(status)), fault
+
+    def memory_bytes(self) -> int:
+        """Return its resident memory; 0 when it is gone."""
+        with contextlib.suppress(psutil.Error):
+            return int(self.process.memory_info().rss)
+        return 0
+
+    def cpu_percent(self) -> float:
+        """Return its share of a core since the last call; 0 when it is gone."""
+        with contextlib.suppress(psutil.Error):
+            return float(self.process.cpu_percent())
+        return 0.0
+
+
+def _words(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by signal {number} ({_name(number)})"
+    code = os.WEXITSTATUS(status)
+    return _BEREFT if code == child.BEREFT else f"exited with status {code}"
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "real-time"
