@@ -34,7 +34,8 @@ def unruly(light_yard: Yard) -> Iterator[Yard]:
 
 
 def run(yard: Yard, task: str, payload: dict[str, Any] | None = None, **options: Any) -> str:
-    return jobs.enqueue(yard, NewJob(f"tests.integration.unruly_tasks.{task}", payload or {}, **options)).job_id
+    name = task if "." in task else f"{MODULE}.{task}"
+    return jobs.enqueue(yard, NewJob(name, payload or {}, **options)).job_id
 
 
 def ended(yard: Yard, job_id: str, within: float = 30.0) -> Any:

@@ -264,10 +264,10 @@ def test_two_other_readers_of_cron_find_the_same_moments(reader: Any) -> None:
     ],
 )
 def test_hostile_cron_is_refused_in_milliseconds(hostile: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # what others do on the machine does not count
     with pytest.raises(BadInput):
         check_cron(hostile)
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 def test_a_day_that_never_comes_ends_the_search() -> None:

@@ -82,7 +82,7 @@ class Capture:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._writers = (LineWriter(sink, "print", 1), LineWriter(sink, "print", 2))
+        self._writers = self._make_writers()
         self._read, write = os.pipe()
         os.dup2(write, 1)
         os.dup2(write, 2)
@@ -109,11 +109,16 @@ class Capture:
 
     def reset(self) -> None:
         """Undo what a task may have done to the streams and the logging."""
+        if any(writer.closed for writer in self._writers):
+            self._writers = self._make_writers()
         sys.stdout, sys.stderr = self._writers
         if logging.root.handlers != [self._handler]:
             logging.root.handlers[:] = [self._handler]
         if logging.root.level != logging.INFO:
             logging.root.setLevel(logging.INFO)
+
+    def _make_writers(self) -> tuple[LineWriter, LineWriter]:
+        return LineWriter(self._sink, "print", 1), LineWriter(self._sink, "print", 2)
 
     def _let_go(self) -> None:
         # A process that the task forks has no pump: what it prints goes through the descriptors to ours.
