@@ -71,7 +71,9 @@ def purge(name: str) -> ResponseReturnValue:
 @operation("The catalogue of tasks with the schema of their payloads", tag="tasks", answer="Tasks")
 def tasks() -> ResponseReturnValue:
     """Answer the catalogue."""
-    return json_answer(tasks=map(_task, catalogue.list_tasks(conn())), next_cursor=None)
+    reasons = catalogue.unavailable_tasks(conn())
+    rows = [_task(row, reasons.get(row["name"])) for row in catalogue.list_tasks(conn())]
+    return json_answer(tasks=rows, next_cursor=None)
 
 
 @bp.get("/workers")
@@ -109,9 +111,10 @@ def resize_pool() -> ResponseReturnValue:
     return jsonify(workers=pool.resize(yard(), read_body(PoolRequest).workers, actor()))
 
 
-def _task(row: Row) -> dict[str, Any]:
+def _task(row: Row, unavailable: str | None) -> dict[str, Any]:
     delays = json.loads(row["retry_delays"]) if row["retry_delays"] else None
-    return {**plain(row), "payload_schema": json.loads(row["payload_schema"]), "retry_delays": delays}
+    schema = json.loads(row["payload_schema"])
+    return {**plain(row), "payload_schema": schema, "retry_delays": delays, "unavailable": unavailable}
 
 
 def _one(name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.services import history
 from workers.services.history import PERIODS, Span
+from workers.store import task_modules
 
 bp = Blueprint("health_page", __name__)
 
@@ -44,5 +45,6 @@ def page() -> Response:
         machine=presenter.machine(span, numbers),
         rows=[row for row in history.by_task(connection, span, queue) if not task or row.task == task],
         bucket=presenter.bucket_words(span),
+        failed_modules=task_modules.list_failed(connection),
         now=now,
     )

@@ -25,7 +25,7 @@ from workers.domain.names import SYSTEM_TASKS, check_open_task, is_reserved_queu
 from workers.domain.numbers import parse_number, parse_whole
 from workers.services import catalogue, secret_fields, statistics
 from workers.services.enqueueing import NewJob, enqueue
-from workers.store import queues
+from workers.store import queues, task_modules
 
 bp = Blueprint("tasks", __name__)
 _OPTIONS = ("queue", "priority", "delay_seconds", "scheduled_for", "max_retries", "timeout_seconds", "idempotency_key")
@@ -58,6 +58,8 @@ def page() -> Response:
         families=families,
         count=len(tasks),
         totals=totals,
+        unavailable=catalogue.unavailable_tasks(conn()),
+        failed_modules=task_modules.list_failed(conn()),
         system_tasks=SYSTEM_TASKS,
         q=q,
         now=utcnow(),
