@@ -117,7 +117,6 @@ class Child:
         if isinstance(row, Refused):
             return str(row.value)
         job = self._job = RunningJob(self._yard, row, self._wake.set)
-        self._on_notice()  # one that came before there was a job
         current.set(job)
         if self._line is not None:
             faulthandler.register(STACK_SIGNAL, self._line.faults, all_threads=True)
@@ -153,6 +152,7 @@ class Child:
         self._surroundings.begin_job()
         try:
             self._is_in_task = True
+            self._on_notice()  # what came before there was a task to notify
             result = definition.run(payloads.load(row["payload"]))
             self._is_in_task = False
         except BaseException as error:
