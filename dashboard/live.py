@@ -22,9 +22,8 @@ from dashboard.auth import live_credential
 from dashboard.live_server import CLIENT, NAMESPACE, Client, LiveSocketIO, Owner
 from dashboard.relay import Coalescer, pass_on
 from dashboard.security import is_from_elsewhere
-from workers.broker.live import CHANNEL
 from workers.domain.clock import utcnow
-from workers.domain.errors import TaskyardError, Throttled
+from workers.domain.errors import TaskyardError, Throttled, Unavailable
 from workers.services import sessions, statistics, tokens
 from workers.yard import Yard
 
@@ -135,7 +134,7 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         while not self._closed:
             pubsub = self._yard.redis.pubsub(ignore_subscribe_messages=True)
             try:
-                pubsub.subscribe(CHANNEL)
+                pubsub.subscribe(self._yard.redis.names.live)
                 wait = 0.5
                 while not self._closed:
                     pass_on(pubsub, coalescer, COUNTS_SECONDS, socketio.sleep)
@@ -143,7 +142,7 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
                         coalescer.counts_are_old = False
                         counts_at = time.monotonic()
                         self._send_counts()
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, Unavailable) as error:
                 log.warning("the live channel is away (%s); listening again in %.0f s", error, wait)
             except Exception:
                 log.exception("the relay failed; listening again in %.0f s", wait)

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
+from workers.broker.names import RedisNames
 from workers.broker.outage import OutageLog
 from workers.domain.errors import Unavailable
 from workers.settings import Settings
@@ -31,8 +32,10 @@ class QuickRedis(Redis):
     """A client that can also send a command bare.
 
     What redis-py puts around a command (retries, events, its pool) costs as much as the trip itself: 148 µs against 69
-    for a push. The hot paths do without.
+    for a push. The hot paths do without. `names` are those of the installation that it is used for.
     """
+
+    names: RedisNames
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -96,7 +99,7 @@ class QuickRedis(Redis):
         return answer
 
 
-def connect(settings: Settings) -> QuickRedis:
+def connect(settings: Settings, names: RedisNames) -> QuickRedis:
     """Make a client for the Redis that the settings name; nothing is connected yet. Replies are bytes, as RQ wants."""
     url = settings.effective_redis_url
     client: QuickRedis = QuickRedis.from_url(
@@ -108,6 +111,7 @@ def connect(settings: Settings) -> QuickRedis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1),
         **_keepalive_of(url),
     )
+    client.names = names
     return client
 
 

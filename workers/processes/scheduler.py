@@ -19,6 +19,7 @@ from workers.services import (
     carrying,
     delivery,
     firing,
+    former_names,
     hearing,
     monitoring,
     own_changes,
@@ -85,6 +86,7 @@ class Scheduler:
         self._stopped = threading.Event()
         # At the start, again when what was on its way then has settled, and from then on every so often.
         self._deliver_at, self._is_settling = 0.0, True
+        self._has_left_former_names = False
         self.steps: Sequence[Step] = (
             Step("timers", self._fire_timers, INTERVAL_SECONDS),
             Step("due jobs", delivery.promote_due, 1.0),
@@ -158,6 +160,8 @@ class Scheduler:
                 self._deliver_at, self._is_settling = clock, True
             if clock < self._deliver_at:
                 return 0
+            former = 0 if self._has_left_former_names else former_names.leave(yard)
+            self._has_left_former_names = not former
             missing = delivery.deliver_missing(yard, now)
         except Unavailable:
             # What is enqueued while Redis is away is pushed by nobody else.
@@ -165,6 +169,10 @@ class Scheduler:
             raise
         self._deliver_at = clock + (SETTLED_SECONDS if self._is_settling else DELIVER_EVERY_SECONDS)
         self._is_settling = False
+        if former:
+            log.info(
+                "%s entries of an earlier version were removed from queues without an installation's prefix", former
+            )
         carried = carrying.reconcile(yard)
         if carried:
             log.info("%s fires of schedules were not carried as SQL has them, and now are", carried)
