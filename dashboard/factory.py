@@ -110,6 +110,7 @@ def _add_globals(app: Flask) -> None:
             "nav_counts": context.nav_counts() if signed_in else {},
             "nav_alerts": _nav_alerts() if signed_in else {},
             "monitor_silent": app.extensions["watchman"].silent_seconds,
+            "redis_trouble": app.extensions["redis_watch"].trouble,
             "state_names": [str(status) for status in Status],
         }
 

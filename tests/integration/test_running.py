@@ -122,7 +122,7 @@ def test_a_setting_that_cannot_be_used_is_one_line(start: Start, name: str, valu
 def test_a_task_module_that_is_not_there_ends_the_start_with_its_name(start: Start) -> None:
     running = start(TASK_MODULES="no_such_module").start()
     assert running.process is not None
-    assert running.process.wait(20) == 1
+    assert running.process.wait(20) == 78
     assert "no_such_module" in running.log()
     assert "Traceback" not in running.log()
     running.nothing_is_left()

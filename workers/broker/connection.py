@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from workers.broker.names import RedisNames
 from workers.broker.outage import OutageLog
-from workers.domain.errors import Unavailable
+from workers.domain.errors import SettingsError, Unavailable
 from workers.settings import Settings
 
 CONNECT_SECONDS = 5
@@ -72,13 +72,14 @@ class QuickRedis(Redis):
         try:
             line = self._bare.pop()
         except IndexError:
-            return self._exchange(self._make_connection(), command)
+            return self._exchange(self.make_connection(), command)
         try:
             return self._exchange(line, command)
         except (RedisConnectionError, OSError):
-            return self._exchange(self._make_connection(), command)
+            return self._exchange(self.make_connection(), command)
 
-    def _make_connection(self) -> Any:
+    def make_connection(self) -> Any:
+        """Return a connection with the options of the address; it connects when it is used first."""
         # Made by the pool, a connection that fails would count towards its limit for ever.
         pool = self.connection_pool
         return pool.connection_class(**pool.connection_kwargs)
@@ -100,8 +101,21 @@ class QuickRedis(Redis):
 
 
 def connect(settings: Settings, names: RedisNames) -> QuickRedis:
-    """Make a client for the Redis that the settings name; nothing is connected yet. Replies are bytes, as RQ wants."""
+    """Make a client for the Redis that the settings name; nothing is connected yet. Replies are bytes, as RQ wants.
+
+    Raises SettingsError for options of the address that do not exist.
+    """
     url = settings.effective_redis_url
+    try:
+        client = _client(url)
+        client.make_connection()
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"REDIS_URL has an option that cannot be used: {error}.") from error
+    client.names = names
+    return client
+
+
+def _client(url: str) -> QuickRedis:
     client: QuickRedis = QuickRedis.from_url(
         url,
         health_check_interval=30,
@@ -111,7 +125,6 @@ def connect(settings: Settings, names: RedisNames) -> QuickRedis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=1),
         **_keepalive_of(url),
     )
-    client.names = names
     return client
 
 

@@ -18,9 +18,11 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import NoScriptError
-from rq.command import send_command
+from rq.command import PUBSUB_CHANNEL_TEMPLATE, send_command
 from rq.job import Job
 from rq.queue import Queue
+from rq.suspension import WORKERS_SUSPENDED
+from rq.worker import BaseWorker
 
 from workers.broker.connection import QuickRedis, translated
 from workers.broker.names import RedisNames
@@ -31,6 +33,8 @@ RUNNER = "workers.processes.child.run_attempt"
 QUEUE_PREFIX = Queue.redis_queue_namespace_prefix
 QUEUES_KEY = Queue.redis_queues_keys
 JOB_PREFIX = Job.redis_job_namespace_prefix
+WORKER_PREFIX, WORKERS_KEY = BaseWorker.redis_worker_namespace_prefix, BaseWorker.redis_workers_keys
+COMMANDS_CHANNEL, SUSPENDED_KEY = PUBSUB_CHANNEL_TEMPLATE, WORKERS_SUSPENDED
 _BATCH = 500
 _PAGE = 5000
 _LONGEST = 10**9
