@@ -122,7 +122,7 @@ def _authentication(text: str) -> Trouble:
         return Trouble(
             "REDIS_URL holds a password, but Redis has none.", "Remove it, or set one in Redis.", is_setting=True
         )
-    if "required" in text.lower():
+    if "required" in text.lower() or "already authenticated" in text:
         return Trouble(
             "Redis requires a password.", "Write it into REDIS_URL: redis://user:password@host.", is_setting=True
         )
@@ -169,7 +169,10 @@ def _commands(names: RedisNames) -> Iterator[tuple[Any, ...]]:
     # Keys that RQ's tools read: of what is shared only our own members are named.
     nobody = names.worker(f"check-{mark}")
     yield from (("EXISTS", SUSPENDED_KEY), ("SREM", QUEUES_KEY, names.prefix + mark), ("SREM", WORKERS_KEY, nobody))
-    yield from (("SREM", f"{WORKERS_KEY}:{names.queue('default')}", nobody), ("DEL", WORKER_PREFIX + nobody))
+    yield from (
+        ("SREM", f"{WORKERS_KEY}:{names.queue('default')}", nobody),
+        ("DEL", WORKER_PREFIX + nobody),
+    )
     yield from (("DEL", JOB_PREFIX + mark), ("LLEN", QUEUE_PREFIX + names.queue("default")), ("SCAN", 0, "COUNT", 1))
 
 
