@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from tests.conftest import running_worker, settings_of
+from tests.integration.redis_server import RedisServer, redis_server
 from tests.integration.running import Running
 from tests.support import eventually
 from workers.broker.checks import Trouble, check, find_trouble
 from workers.broker.connection import connect, connect_impatiently
-from workers.broker.embedded import EmbeddedValkey
 from workers.domain.states import Status
 from workers.services import jobs
 from workers.services.enqueueing import NewJob
-from workers.settings import Settings
 from workers.yard import Yard
 
 pytestmark = pytest.mark.timeout(180)
@@ -32,38 +28,10 @@ RIGHTS = (
 )
 
 
-class Server:
-    """A Valkey of the test's own, with users and settings that it may change."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.socket = settings.valkey_socket
-        self.admin = Redis.from_url(settings.effective_redis_url)
-
-    def url(self, user: str = "", database: int = 0) -> str:
-        return f"unix://{user}{'@' if user else ''}{self.socket}?db={database}"
-
-    def allow(self, rights: str) -> str:
-        """Make a user with these rights; the address with which it connects."""
-        self.admin.execute_command("ACL", "SETUSER", "shop", "reset", "on", ">sesame", *rights.split())
-        return self.url("shop:sesame")
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="ty-") as folder:
-        settings = Settings.from_env({"DATA_DIR": folder})
-        valkey = EmbeddedValkey(settings)
-        valkey.prepare()
-        with subprocess.Popen(valkey.command(), stdout=subprocess.DEVNULL) as process:
-
-            def is_up() -> None:
-                assert valkey.answers()
-
-            eventually(is_up, within=10)
-            one = Server(settings)
-            yield one
-            one.admin.close()
-            process.kill()
+def server() -> Iterator[RedisServer]:
+    with redis_server() as running:
+        yield running
 
 
 def found(yard: Yard, url: str) -> Trouble | None:
@@ -71,13 +39,15 @@ def found(yard: Yard, url: str) -> Trouble | None:
         return check(client)
 
 
-def test_a_redis_that_allows_and_takes_all_has_no_trouble_and_keeps_nothing(light_yard: Yard, server: Server) -> None:
+def test_a_redis_that_allows_and_takes_all_has_no_trouble_and_keeps_nothing(
+    light_yard: Yard, server: RedisServer
+) -> None:
     assert found(light_yard, server.url()) is None
     assert found(light_yard, server.allow(RIGHTS)) is None
     assert list(server.admin.scan_iter()) == []
 
 
-SETTING_TROUBLES: dict[str, tuple[Callable[[Server], str], str]] = {
+SETTING_TROUBLES: dict[str, tuple[Callable[[RedisServer], str], str]] = {
     "a wrong password": (lambda server: server.allow(RIGHTS).replace("sesame", "simsim"), "user name or password"),
     "no password": (lambda server: (server.admin.config_set("requirepass", "x"), server.url())[1], "requires a password"),
     "no such database": (lambda server: server.url(database=99), "no database of this number"),
@@ -99,7 +69,7 @@ SETTING_TROUBLES: dict[str, tuple[Callable[[Server], str], str]] = {
 
 
 @pytest.mark.parametrize("case", SETTING_TROUBLES)
-def test_what_only_a_setting_can_help_is_named(light_yard: Yard, server: Server, case: str) -> None:
+def test_what_only_a_setting_can_help_is_named(light_yard: Yard, server: RedisServer, case: str) -> None:
     arrange, words = SETTING_TROUBLES[case]
     trouble = found(light_yard, arrange(server))
     assert trouble is not None
@@ -108,7 +78,7 @@ def test_what_only_a_setting_can_help_is_named(light_yard: Yard, server: Server,
     assert "sesame" not in trouble.sentence
 
 
-PASSING_TROUBLES: dict[str, tuple[Callable[[Server], object], str]] = {
+PASSING_TROUBLES: dict[str, tuple[Callable[[RedisServer], object], str]] = {
     "full": (lambda server: server.admin.config_set("maxmemory", "1"), "full"),
     "read-only": (lambda server: server.admin.execute_command("REPLICAOF", "127.0.0.1", "1"), "read-only"),
     "suspended": (lambda server: server.admin.set("rq:suspended", 1), "rq resume"),
@@ -118,7 +88,7 @@ PASSING_TROUBLES: dict[str, tuple[Callable[[Server], object], str]] = {
 
 
 @pytest.mark.parametrize("case", PASSING_TROUBLES)
-def test_what_passes_is_named_and_no_fault_of_the_settings(light_yard: Yard, server: Server, case: str) -> None:
+def test_what_passes_is_named_and_no_fault_of_the_settings(light_yard: Yard, server: RedisServer, case: str) -> None:
     arrange, words = PASSING_TROUBLES[case]
     client = connect_impatiently(replace(light_yard.settings, redis_url=server.url()))
     assert find_trouble(client, light_yard.redis.names) is None
@@ -131,7 +101,7 @@ def test_what_passes_is_named_and_no_fault_of_the_settings(light_yard: Yard, ser
 
 
 @pytest.mark.parametrize("case", ["full", "suspended", "read-only"])
-def test_the_full_check_says_so_too(light_yard: Yard, server: Server, case: str) -> None:
+def test_the_full_check_says_so_too(light_yard: Yard, server: RedisServer, case: str) -> None:
     arrange, words = PASSING_TROUBLES[case]
     arrange(server)
     trouble = found(light_yard, server.url())
@@ -140,7 +110,7 @@ def test_the_full_check_says_so_too(light_yard: Yard, server: Server, case: str)
 
 
 def test_a_worker_does_all_its_work_with_the_rights_of_the_docs(
-    light_yard: Yard, server: Server, tmp_path: Path
+    light_yard: Yard, server: RedisServer, tmp_path: Path
 ) -> None:
     settings = settings_of(
         replace(light_yard.settings, redis_url=server.allow(RIGHTS)), tmp_path, light_yard.settings.database_url
@@ -164,7 +134,7 @@ def test_a_worker_does_all_its_work_with_the_rights_of_the_docs(
 
 
 @pytest.fixture
-def running(tmp_path: Path, server: Server) -> Iterator[Callable[..., Running]]:
+def running(tmp_path: Path, server: RedisServer) -> Iterator[Callable[..., Running]]:
     made: list[Running] = []
 
     def make(url: str) -> Running:
@@ -188,7 +158,7 @@ def running(tmp_path: Path, server: Server) -> Iterator[Callable[..., Running]]:
     ],
 )
 def test_a_start_ends_with_78_and_says_what_to_do(
-    running: Callable[..., Running], server: Server, command: str, case: str
+    running: Callable[..., Running], server: RedisServer, command: str, case: str
 ) -> None:
     arrange, words = SETTING_TROUBLES[case]
     ended = running(arrange(server)).run(*command.split(), within=60)
@@ -211,7 +181,7 @@ def test_an_address_of_another_form_ends_every_command_with_78(
 
 
 @pytest.mark.parametrize("case", ["no scripts", "full"])
-def test_doctor_says_what_is_wrong(running: Callable[..., Running], server: Server, case: str) -> None:
+def test_doctor_says_what_is_wrong(running: Callable[..., Running], server: RedisServer, case: str) -> None:
     good = running(server.url())
     assert good.run("migrate").returncode == 0
     arrange, words = {**SETTING_TROUBLES, **PASSING_TROUBLES}[case]
