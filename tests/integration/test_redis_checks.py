@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -191,3 +192,24 @@ def test_doctor_says_what_is_wrong(running: Callable[..., Running], server: Redi
     line = next(line for line in report.stdout.splitlines() if " redis " in line)
     assert line.startswith("wrong")
     assert words in line
+
+
+def test_a_running_web_process_says_why_a_job_waits(running: Callable[..., Running], server: RedisServer) -> None:
+    one = running(server.url()).start().ready()
+    token = one.run("tokens", "create", "t").stdout.strip()
+    server.admin.config_set("maxmemory", "1")
+    made = one.enqueue("samples.noop")
+    address = f"{one.address}/api/v1/jobs/{made}/explanation"
+
+    def is_told() -> None:
+        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert "Redis is full" in answer.read().decode()
+
+    eventually(is_told, within=20)
+    server.admin.config_set("maxmemory", "0")
+    eventually(lambda: _is(one, made, "completed"), within=60)
+
+
+def _is(running: Running, job: str, status: str) -> None:
+    assert running.status(job) == status
