@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from sqlalchemy import text
 
 from tests.chaos.foreign_tasks import work
 from tests.conftest import Auth, open_yard, running_worker, settings_of
+from tests.integration.running import Running
 from tests.support import eventually
 from workers.broker import queues as carriers
 from workers.broker.connection import connect_impatiently
@@ -49,6 +51,11 @@ def other(light_yard: Yard, valkey: Settings, tmp_path: Path) -> Iterator[Yard]:
 
 def body(redis: Redis, job_id: str) -> dict[bytes, bytes]:
     return redis.hgetall(f"rq:job:{job_id}")
+
+
+def copy_database(path: Path, copied: Path) -> None:
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copied)) as target:
+        source.backup(target)
 
 
 # The id.
@@ -111,6 +118,33 @@ def test_each_key_and_channel_holds_the_id_or_belongs_to_a_job_of_ours(light_yar
     heard.close()
 
 
+def test_a_copy_of_a_database_differs_from_it(yard: Yard, light_yard: Yard, tmp_path: Path) -> None:
+    mark = installation.read_mark(yard.database)
+    assert mark
+    with closing(Yard.open(yard.settings)) as again:
+        assert installation.read_mark(again.database) == mark
+    copied = tmp_path / "copied.db"
+    copy_database(tmp_path / "taskyard.db", copied)
+    with closing(Yard.open(replace(light_yard.settings, database_url=f"sqlite:///{copied}"))) as copy:
+        assert installation.read_mark(copy.database) != installation.read_mark(light_yard.database)
+
+
+def test_doctor_names_a_scheduler_on_a_copy_and_a_new_id_parts_them(light_yard: Yard, tmp_path: Path) -> None:
+    copied = tmp_path / "copied.db"
+    light_yard.redis.names.installation  # noqa: B018
+    copy_database(tmp_path / "taskyard.db", copied)
+    Timers(light_yard.redis, "host-1").tell_alive(installation.read_mark(light_yard.database))
+    environment = {"REDIS_URL": light_yard.settings.redis_url, "DATABASE_URL": f"sqlite:///{copied}"}
+    copy = Running(light_yard.settings.data_dir, **environment)
+    scheduler = next(line for line in copy.run("doctor").stdout.splitlines() if " scheduler " in line)
+    assert "the scheduler host-1 uses another database" in scheduler
+
+    renewed = copy.run("installation", "--renew").stdout.strip()
+    assert renewed != light_yard.redis.names.installation
+    assert copy.run("installation").stdout.strip() == renewed
+    assert "no scheduler runs" in copy.run("doctor").stdout
+
+
 # Two Taskyards.
 
 
@@ -128,7 +162,7 @@ def test_two_taskyards_neither_see_nor_hear_each_other(light_yard: Yard, other: 
         assert carriers.listed(light_yard.redis, "default") == {f"{made}-1"}
         assert carriers.listed(second.redis, "default") == set()
         assert Timers(second.redis).carried() == {}
-        assert running_schedulers(second.redis) == []
+        assert running_schedulers(second.redis) == {}
         keys = carriers.ordered_keys(second.redis.names, ["default"])
         assert carriers.take(second.redis, keys, "w", [], []) is None
         assert heard.get_message(timeout=0.3) is None

@@ -149,11 +149,11 @@ def test_a_loss_of_everything_is_noticed_once_by_one(redis: Redis) -> None:
 
 def test_a_running_scheduler_shows_itself(redis: Redis) -> None:
     timers = Timers(redis, "host-1")
-    timers.tell_alive()
-    assert running_schedulers(redis) == ["host-1"]
+    timers.tell_alive("a database")
+    assert running_schedulers(redis) == {"host-1": "a database"}
     assert 0 < redis.ttl("taskyard:0a1b:scheduler:host-1") <= 11
     timers.tell_ended()
-    assert running_schedulers(redis) == []
+    assert running_schedulers(redis) == {}
 
 
 def test_redis_away_is_unavailable(tmp_path: Path) -> None:

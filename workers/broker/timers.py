@@ -103,10 +103,11 @@ class Timers:
         with translated():
             return bool(self._redis.set(self._redis.names.key("timers", "not-emptied"), 1, nx=True))
 
-    def tell_alive(self) -> None:
-        """Show in Redis that this scheduler runs; the sign fades by itself. Raises Unavailable."""
+    def tell_alive(self, database: str = "") -> None:
+        """Show in Redis that this scheduler runs, and on which database; the sign fades by itself. Raises Unavailable."""
         with translated(), self._redis.pipeline() as pipe:
             pipe.hsetnx(self._carrier.key, "birth", time.time())
+            pipe.hset(self._carrier.key, "database", database)
             pipe.expire(self._carrier.key, INTERVAL_SECONDS + 10)
             pipe.execute()
 
@@ -147,8 +148,9 @@ def fire(name: str, at: int) -> None:
     """Stand as the function of an entry; `Timers.fire_due` reads its name instead of calling it."""
 
 
-def running_schedulers(redis: QuickRedis) -> list[str]:
-    """Name the schedulers that have shown themselves in the last seconds. Raises Unavailable."""
+def running_schedulers(redis: QuickRedis) -> dict[str, str]:
+    """Return the schedulers that have shown themselves in the last seconds: name to database. Raises Unavailable."""
     prefix = redis.names.key("scheduler", "")
     with translated():
-        return sorted(key.decode().removeprefix(prefix) for key in redis.scan_iter(f"{prefix}*", count=1000))
+        keys = sorted(redis.scan_iter(f"{prefix}*", count=1000))
+        return {key.decode().removeprefix(prefix): (redis.hget(key, "database") or b"").decode() for key in keys}

@@ -29,6 +29,7 @@ from workers.services import (
 )
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
+from workers.store import installation
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.scheduler")
@@ -87,6 +88,7 @@ class Scheduler:
         # At the start, again when what was on its way then has settled, and from then on every so often.
         self._deliver_at, self._is_settling = 0.0, True
         self._has_left_former_names = False
+        self._database: str | None = None
         self.steps: Sequence[Step] = (
             Step("timers", self._fire_timers, INTERVAL_SECONDS),
             Step("due jobs", delivery.promote_due, 1.0),
@@ -118,7 +120,9 @@ class Scheduler:
             log.info("Redis is away; the sign of this scheduler there ends by itself")
 
     def _fire_timers(self, _yard: Yard, now: datetime) -> int:
-        self._timers.tell_alive()
+        if self._database is None:
+            self._database = installation.read_mark(self._yard.database)
+        self._timers.tell_alive(self._database)
         if not self._timers.is_carried(SWEEP_TIMER):
             # The first start, or Redis has lost it.
             self._timers.carry(SWEEP_TIMER, self._next_sweep(now))
