@@ -247,6 +247,37 @@ def test_neither_pages_nor_the_api_show_the_prefix(light_yard: Yard, auth: Auth)
         assert light_yard.redis.names.installation not in client.get("/metrics").text
 
 
+def test_a_second_worker_of_a_name_waits_until_the_first_has_ended(light_yard: Yard, tmp_path: Path) -> None:
+    shared = {"REDIS_URL": light_yard.settings.redis_url, "DATABASE_URL": light_yard.settings.database_url}
+    first, second = Running(tmp_path / "a", **shared), Running(tmp_path / "b", **shared)
+    try:
+        first.start("worker", "--name", "reporter")
+        key = f"rq:worker:{light_yard.redis.names.worker('reporter')}"
+        eventually(lambda: _exists(light_yard.redis, key), within=40)
+        registered = light_yard.redis.hget(key, "pid")
+        second.start("worker", "--name", "reporter")
+        eventually(lambda: _says(second, "Another worker is named reporter"), within=40)
+        assert light_yard.redis.hget(key, "pid") == registered
+        assert first.stop() == 0
+
+        def has_taken_over() -> None:
+            assert light_yard.redis.hget(key, "pid") not in {None, registered}
+
+        eventually(has_taken_over, within=40)
+        assert "Traceback" not in second.log()
+    finally:
+        first.clean_up()
+        second.clean_up()
+
+
+def _exists(redis: Redis, key: str) -> None:
+    assert redis.exists(key)
+
+
+def _says(running: Running, words: str) -> None:
+    assert words in running.log()
+
+
 # What an earlier version left.
 
 

@@ -73,8 +73,9 @@ class Step:
 
     def _put_off(self, clock: float, why: str) -> None:
         wait = self.backoff.after(0)
+        level = logging.WARNING if self.failed_at is None else logging.DEBUG  # once for each outage
+        log.log(level, "%s: %s; trying again in %.0f s", self.name, why.rstrip("."), wait)
         self.failed_at, self.due_at = clock, clock + wait
-        log.warning("%s: %s; trying again in %.0f s", self.name, why.rstrip("."), wait)
 
 
 class Scheduler:

@@ -171,15 +171,18 @@ class TaskyardWorker(Worker):
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
         """Take the next entry; None when the worker shall end."""
         self.set_state(WorkerStatus.IDLE)
-        idle_since, away = time.monotonic(), Backoff()
+        idle_since, away, level = time.monotonic(), Backoff(), logging.WARNING
         while not self._stop_requested:
             try:
                 taken = self._take(block=timeout is not None)
             except RedisError as error:
                 wait = away.after(0)
-                log.warning("Redis cannot be used (%s); trying again in %.0f s", error, wait)
+                log.log(level, "Redis cannot be used (%s); trying again until it is there", error)
+                level = logging.DEBUG
                 time.sleep(wait)
                 continue
+            away.reset()
+            level = logging.WARNING
             if taken is not None:
                 return taken
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from sqlalchemy import select
+
 from workers.broker import former_names
 from workers.domain.clock import utcnow
-from workers.store import jobs, schedules, settings
 from workers.store import queues as queue_rows
+from workers.store import schedules, settings
+from workers.store.jobs import JOBS
 from workers.yard import Yard
 
 KEY = "former_names_left"
@@ -29,7 +32,7 @@ def leave(yard: Yard) -> int:
 
     def known_jobs(ids: Sequence[str]) -> Collection[str]:
         with yard.database.read() as connection:
-            return jobs.get_many(connection, ids)
+            return connection.execute(select(JOBS.c.id).where(JOBS.c.id.in_(ids))).scalars().all()
 
     def known_schedules(ids: Sequence[str]) -> Collection[str]:
         with yard.database.read() as connection:
