@@ -19,7 +19,6 @@ from typing import Any
 
 from bench._common import ROOT, tell, wait_for, yard
 from tests.support import free_port
-from workers.broker.live import CHANNEL
 from workers.domain.actors import Actor
 from workers.domain.ids import new_id
 from workers.services import tokens
@@ -65,7 +64,7 @@ def publish(yard: Yard, rate: int, seconds: float) -> dict[str, int]:
             while sent < passed * rate:
                 job_id = ids[sent % JOBS]
                 versions[job_id] += 1
-                pipe.publish(CHANNEL, _word(job_id, versions[job_id]))
+                pipe.publish(yard.redis.names.live, _word(job_id, versions[job_id]))
                 sent += 1
             pipe.execute()
         time.sleep(SLICE_SECONDS)

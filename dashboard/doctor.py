@@ -18,6 +18,7 @@ from workers.domain.masking import mask_text
 from workers.domain.untrusted import visible_line
 from workers.services import health
 from workers.settings import Settings
+from workers.store import installation
 from workers.store.database import sqlite_file
 from workers.yard import Yard
 
@@ -65,7 +66,14 @@ def _data_folder(settings: Settings) -> str | None:
 
 
 def _scheduler(yard: Yard) -> str | None:
-    if running_schedulers(yard.redis):
+    running = running_schedulers(yard.redis)
+    database = installation.read_mark(yard.database)
+    if strangers := [name for name, used in running.items() if used and database and used != database]:
+        return (
+            f"the scheduler {strangers[0]} uses another database with the id of this installation, as a copy has: stop "
+            "Taskyard on the copy and run `python app.py installation --renew` there"
+        )
+    if running:
         return None
     return "no scheduler runs, so delayed jobs and retries wait: start `python app.py scheduler`"
 

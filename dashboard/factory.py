@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     with app.app_context():
         app.extensions["yard"] = yard or Yard.open(settings, Database(db.engine))
         own_changes.watch(app.extensions["yard"].database)
-    app.extensions["throttle"] = Throttle(connect_impatiently(settings))
+    app.extensions["throttle"] = Throttle(connect_impatiently(settings), app.extensions["yard"].redis.names)
     app.extensions["hashing"] = HashingPool()
     app.extensions["streams"] = Streams()
     set_runner(run_in_thread)
@@ -110,6 +110,7 @@ def _add_globals(app: Flask) -> None:
             "nav_counts": context.nav_counts() if signed_in else {},
             "nav_alerts": _nav_alerts() if signed_in else {},
             "monitor_silent": app.extensions["watchman"].silent_seconds,
+            "redis_trouble": app.extensions["redis_watch"].trouble,
             "state_names": [str(status) for status in Status],
         }
 

@@ -22,9 +22,8 @@ from dashboard.auth import live_credential
 from dashboard.live_server import CLIENT, NAMESPACE, Client, LiveSocketIO, Owner
 from dashboard.relay import Coalescer, pass_on
 from dashboard.security import is_from_elsewhere
-from workers.broker.live import CHANNEL
 from workers.domain.clock import utcnow
-from workers.domain.errors import TaskyardError, Throttled
+from workers.domain.errors import TaskyardError, Throttled, Unavailable
 from workers.services import sessions, statistics, tokens
 from workers.yard import Yard
 
@@ -34,6 +33,7 @@ ROOM = re.compile(
     r"|(?:job|batch|bulk_action):[0-9a-f-]{36}|channel:[A-Za-z0-9_.:-]{1,64}"
 )
 MAX_ROOMS = 100
+FIRST_WAIT_SECONDS = 0.5  # for the channel, when Redis is away
 COUNTS_SECONDS = 1.0
 RECHECK_SECONDS = 10.0
 SWEEP_SECONDS = 0.5
@@ -131,20 +131,21 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
     def _relay(self) -> None:
         coalescer = Coalescer(self._emit, socketio.server.watches)
         counts_at = 0.0
-        wait = 0.5
+        wait = FIRST_WAIT_SECONDS
         while not self._closed:
             pubsub = self._yard.redis.pubsub(ignore_subscribe_messages=True)
             try:
-                pubsub.subscribe(CHANNEL)
-                wait = 0.5
+                pubsub.subscribe(self._yard.redis.names.live)
+                wait = FIRST_WAIT_SECONDS
                 while not self._closed:
                     pass_on(pubsub, coalescer, COUNTS_SECONDS, socketio.sleep)
                     if coalescer.counts_are_old and time.monotonic() - counts_at >= COUNTS_SECONDS:
                         coalescer.counts_are_old = False
                         counts_at = time.monotonic()
                         self._send_counts()
-            except (RedisError, OSError) as error:
-                log.warning("the live channel is away (%s); listening again in %.0f s", error, wait)
+            except (RedisError, OSError, Unavailable) as error:
+                level = logging.WARNING if wait == FIRST_WAIT_SECONDS else logging.DEBUG  # once for each outage
+                log.log(level, "the live channel is away (%s); listening again in %.1f s", error, wait)
             except Exception:
                 log.exception("the relay failed; listening again in %.0f s", wait)
             finally:

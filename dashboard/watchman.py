@@ -1,19 +1,23 @@
-"""This web process's eye on the monitor: looks every few seconds, and keeps what pages show of it."""
+"""What this web process watches: the monitor and Redis. It looks every few seconds and keeps what pages show of them."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any, cast
 
-from flask import Flask
+from flask import Flask, current_app
 
 from dashboard.live import socketio
+from workers.broker.checks import find_trouble
+from workers.broker.connection import connect_impatiently
 from workers.domain.clock import utcnow
+from workers.domain.errors import Unavailable
 from workers.services import watchman
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.watchman")
 EVERY_SECONDS = 5.0
+REDIS_SECONDS = 2.0
 
 
 class Watchman:
@@ -37,11 +41,44 @@ class Watchman:
             socketio.sleep(EVERY_SECONDS)
 
 
+class RedisWatch:
+    """Knows what keeps jobs waiting for Redis, as of some seconds ago: it is away, full, read-only, suspended …"""
+
+    def __init__(self, yard: Yard) -> None:
+        self._names = yard.redis.names
+        self._redis = connect_impatiently(yard.settings, connections=1)
+        self.trouble: str | None = None
+
+    def look(self) -> None:
+        """Look once. Never raises."""
+        try:
+            found = find_trouble(self._redis, self._names)
+        except Unavailable:
+            return  # the database is away
+        except Exception:
+            log.exception("Redis cannot be watched now")
+            return
+        self.trouble = found.sentence if found is not None else None
+
+    def run(self) -> None:
+        """Look for ever."""
+        while True:
+            self.look()
+            socketio.sleep(REDIS_SECONDS)
+
+
+def redis_trouble() -> str | None:
+    """Return what keeps jobs waiting for Redis, for the application of this request."""
+    return cast(RedisWatch, current_app.extensions["redis_watch"]).trouble
+
+
 def init(app: Flask) -> None:
-    """Give the application its watchman; `start` lets it look."""
+    """Give the application its watchmen; `start` lets them look."""
     app.extensions["watchman"] = Watchman(cast(Yard, app.extensions["yard"]))
+    app.extensions["redis_watch"] = RedisWatch(cast(Yard, app.extensions["yard"]))
 
 
 def start(app: Flask) -> Any:
     """Look from now on, in the background."""
+    socketio.start_background_task(app.extensions["redis_watch"].run)
     return socketio.start_background_task(app.extensions["watchman"].run)

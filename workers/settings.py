@@ -12,6 +12,7 @@ from typing import Any
 from workers.domain import mails
 from workers.domain.errors import BadInput, SettingsError
 from workers.domain.mail_servers import read_mail_server
+from workers.domain.redis_url import check_redis_url
 
 # What `forget_secrets` took out of the environment of this process.
 _HIDDEN: dict[str, str] = {}
@@ -134,6 +135,8 @@ class Settings:
                 shown = "what it is" if is_secret else repr(getattr(self, name.lower()))
                 raise SettingsError(f"{name} cannot be {shown}: it is {may_be}.")
         self._check_mail()
+        if self.redis_url:
+            check_redis_url(self.redis_url)
         database_url = _database_url(self.database_url, data_dir)
         settings = replace(self, data_dir=data_dir, database_url=database_url)
         return replace(settings, inbox_dir=checked_inbox(settings))

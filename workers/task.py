@@ -215,13 +215,15 @@ def set_setting(key: str, value: Any) -> None:
 
 def cache_get(key: str, default: Any = None) -> Any:
     """Read a cached value; the default when it has run out."""
-    text = the_yard().redis.get(f"taskyard:cache:{key}")
+    redis = the_yard().redis
+    text = redis.get(redis.names.key("cache", key))
     return default if text is None else json.loads(cast(bytes, text))
 
 
 def cache_set(key: str, value: Any, ttl: float) -> None:
     """Cache a JSON value for `ttl` seconds."""
-    the_yard().redis.set(f"taskyard:cache:{key}", payloads.dump(value, "value"), px=max(1, int(ttl * 1000)))
+    redis = the_yard().redis
+    redis.set(redis.names.key("cache", key), payloads.dump(value, "value"), px=max(1, int(ttl * 1000)))
 
 
 def once(key: object, scope: str | None = None) -> bool:

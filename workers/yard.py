@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from workers.broker.connection import QuickRedis, connect
 from workers.broker.live import LivePublisher
+from workers.broker.names import RedisNames
 from workers.settings import Settings
+from workers.store import installation
 from workers.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
 class Yard:
-    """A way into one Taskyard; opened once a process, closed at its end."""
+    """A way into one Taskyard; opened once a process, closed at its end. `redis.names` are its names in Redis."""
 
     settings: Settings
     database: Database
@@ -22,8 +25,9 @@ class Yard:
     @classmethod
     def open(cls, settings: Settings, database: Database | None = None) -> Yard:
         """Open the parts that the settings name; nothing is connected yet."""
-        redis = connect(settings)
-        return cls(settings, database or Database.open(settings.database_url), redis, LivePublisher(redis))
+        database = database or Database.open(settings.database_url)
+        redis = connect(settings, RedisNames(partial(installation.read_id, database)))
+        return cls(settings, database, redis, LivePublisher(redis))
 
     def close(self) -> None:
         """Close every connection."""

@@ -25,6 +25,7 @@ from dashboard.presenters.jobs import large_as_json
 from dashboard.presenters.plain import plain
 from dashboard.security import requires
 from dashboard.slices import in_slices, json_answer
+from dashboard.watchman import redis_trouble
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge
@@ -204,7 +205,7 @@ def logs_of(job_id: str) -> ResponseReturnValue:
 def explanation(job_id: str) -> ResponseReturnValue:
     """Answer the sentence and the facts behind it."""
     row = jobs.get(conn(), job_id)
-    return jsonify(explanations.explain(conn(), row, utcnow(), yard().settings.heartbeat_seconds))
+    return jsonify(explanations.explain(conn(), row, utcnow(), yard().settings.heartbeat_seconds, redis_trouble()))
 
 
 @bp.post("/jobs/<id:job_id>/retries")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -17,6 +18,7 @@ from dashboard.security import requires
 from dashboard.slices import in_slices
 from dashboard.streaming import stream
 from dashboard.threads import run_in_thread
+from dashboard.watchman import redis_trouble
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.masking import mask, mask_result, mask_text
@@ -56,7 +58,7 @@ def page(job_id: str) -> Response:
         path=timeline.stops(job, events, now),
         usual=statistics.usual(conn(), job["task"]),
         runs=statistics.recent_runs(conn(), job["task"], 30),
-        explanation=explanations.explain(conn(), job, now, yard().settings.heartbeat_seconds) if waiting else None,
+        explanation=_explanation(job, now) if waiting else None,
         is_system_job=job["task"] in SYSTEM_TASKS,
         is_system_queue=is_reserved_queue(job["queue"]),
         children=rows.children(conn(), job_id, 20),
@@ -65,6 +67,10 @@ def page(job_id: str) -> Response:
         now=now,
         **_of_tab(opened, job, events),
     )
+
+
+def _explanation(job: Row, now: datetime) -> dict[str, Any]:
+    return explanations.explain(conn(), job, now, yard().settings.heartbeat_seconds, redis_trouble())
 
 
 @bp.get("/jobs/<id:job_id>/logs.txt")

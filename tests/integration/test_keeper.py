@@ -92,7 +92,7 @@ def test_a_child_that_cannot_work_ends_the_whole() -> None:
         return fork(lambda: CANNOT_WORK)
 
     keeper = Keeper([Kept("hopeless", start), Kept("other", lambda: fork(_sleeper))])
-    assert keeper.run() == 1
+    assert keeper.run() == CANNOT_WORK
     assert starts == [1]
     assert all(child.pid == 0 for child in keeper.children)
     keeper.close()

@@ -17,6 +17,7 @@ from tests.support import eventually
 from workers.broker import connection
 from workers.broker.connection import QuickRedis, connect, translated
 from workers.broker.embedded import EmbeddedValkey
+from workers.broker.names import RedisNames
 from workers.broker.outage import OutageLog
 from workers.domain.errors import Unavailable
 from workers.processes import home
@@ -25,6 +26,8 @@ from workers.services.enqueueing import NewJob
 from workers.settings import Settings
 from workers.store import jobs as rows
 from workers.yard import Yard
+
+NAMES = RedisNames(lambda: "0a1b")
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def own_outages(monkeypatch: pytest.MonkeyPatch) -> OutageLog:
 
 
 def client_of(valkey: Settings, url: str) -> QuickRedis:
-    return connect(replace(valkey, redis_url=url))
+    return connect(replace(valkey, redis_url=url), NAMES)
 
 
 def assert_answered(call: Callable[[], object]) -> None:
@@ -63,7 +66,7 @@ def test_a_process_reaches_redis_again_after_hundreds_of_failed_calls(
     settings = home.settle(Settings.from_env({"DATA_DIR": str(tmp_path / "data")}))
     server = EmbeddedValkey(settings)
     server.prepare()
-    client = connect(settings)
+    client = connect(settings, NAMES)
     with caplog.at_level(logging.WARNING, "taskyard.redis"):
         for _ in range(300):
             with pytest.raises(RedisError):

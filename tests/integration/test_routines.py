@@ -100,7 +100,12 @@ def test_reports_say_what_ran_and_reach_slack(light_yard: Yard, httpserver: HTTP
         usage = run(light_yard, "reports.monthly_usage", months_ago=0)
         assert json.loads(usage["result"])["completed"] >= 2
         assert run(light_yard, "metrics.dashboard")["status"] == "completed"
-        assert json.loads(light_yard.redis.get("taskyard:cache:metrics.dashboard"))["statuses"]["completed"] >= 2
+        assert (
+            json.loads(light_yard.redis.get(light_yard.redis.names.key("cache", "metrics.dashboard")))["statuses"][
+                "completed"
+            ]
+            >= 2
+        )
 
 
 def test_a_clean_up_deletes_what_is_old_and_skips_when_nothing_is(light_yard: Yard) -> None:

@@ -17,11 +17,13 @@ from rq_scheduler import Scheduler
 from tests.support import eventually
 from workers.broker.connection import connect
 from workers.broker.embedded import EmbeddedValkey
+from workers.broker.names import RedisNames
 from workers.broker.timers import Timers, running_schedulers
 from workers.domain.errors import Unavailable
 from workers.processes import home
 from workers.settings import Settings
 
+NAMES = RedisNames(lambda: "0a1b")
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
 
@@ -45,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture
 def redis(server: Settings) -> Iterator[Redis]:
-    client = connect(server)
+    client = connect(server, NAMES)
     client.flushall()
     yield client
     client.close()
@@ -133,7 +135,7 @@ def test_only_one_of_two_schedulers_fires(redis: Redis) -> None:
 def test_entries_are_json_and_no_other_rq_scheduler_takes_them(redis: Redis) -> None:
     Timers(redis).carry("sweep", NOW)
     assert not redis.exists(Scheduler.scheduled_jobs_key)
-    assert json.loads(zlib.decompress(redis.hget("rq:job:timer-sweep", "data")))[2][0] == "sweep"
+    assert json.loads(zlib.decompress(redis.hget("rq:job:timer-0a1b-sweep", "data")))[2][0] == "sweep"
 
 
 def test_a_loss_of_everything_is_noticed_once_by_one(redis: Redis) -> None:
@@ -147,15 +149,15 @@ def test_a_loss_of_everything_is_noticed_once_by_one(redis: Redis) -> None:
 
 def test_a_running_scheduler_shows_itself(redis: Redis) -> None:
     timers = Timers(redis, "host-1")
-    timers.tell_alive()
-    assert running_schedulers(redis) == ["host-1"]
-    assert 0 < redis.ttl("taskyard:scheduler:host-1") <= 11
+    timers.tell_alive("a database")
+    assert running_schedulers(redis) == {"host-1": "a database"}
+    assert 0 < redis.ttl("taskyard:0a1b:scheduler:host-1") <= 11
     timers.tell_ended()
-    assert running_schedulers(redis) == []
+    assert running_schedulers(redis) == {}
 
 
 def test_redis_away_is_unavailable(tmp_path: Path) -> None:
-    timers = Timers(connect(Settings.from_env({"DATA_DIR": str(tmp_path)})))
+    timers = Timers(connect(Settings.from_env({"DATA_DIR": str(tmp_path)}), NAMES))
     with pytest.raises(Unavailable):
         timers.carry("sweep", NOW)
     with pytest.raises(Unavailable):

@@ -21,6 +21,7 @@ from tests.conftest import PASSWORD
 from tests.support import eventually, sign_in
 from workers.broker.connection import connect_impatiently
 from workers.broker.embedded import EmbeddedValkey
+from workers.broker.names import RedisNames
 from workers.domain.actors import Actor
 from workers.domain.errors import Throttled
 from workers.services import throttling, users
@@ -28,12 +29,13 @@ from workers.services.throttling import Attempt, Limit, Throttle, network_of
 from workers.settings import Settings
 from workers.yard import Yard
 
+NAMES = RedisNames(lambda: "0a1b")
 OLGA = Limit("name", "olga", 5)
 
 
 def process(yard: Yard) -> Throttle:
     """Make the counters of one more web process."""
-    return Throttle(connect_impatiently(yard.settings, answer_within_seconds=10))
+    return Throttle(connect_impatiently(yard.settings, answer_within_seconds=10), NAMES)
 
 
 def count(throttle: Throttle, *limits: Limit) -> Attempt | None:
@@ -77,7 +79,7 @@ def test_an_attempt_that_is_taken_back_is_taken_back_once(light_yard: Yard) -> N
 def test_an_attempt_is_taken_back_from_the_window_in_which_it_was_counted_only(light_yard: Yard) -> None:
     early, late = process(light_yard), process(light_yard)
     attempt = early.count(OLGA)
-    light_yard.redis.delete(OLGA.key)  # its window ends
+    light_yard.redis.delete(NAMES.key(OLGA.key))  # its window ends
     assert permitted(late, 7, OLGA) == 5
     attempt.refund()
     assert permitted(process(light_yard), 1, OLGA) == 0
@@ -105,18 +107,18 @@ def test_attempts_that_are_refused_do_not_make_the_wait_longer(light_yard: Yard)
 def test_every_counter_in_redis_ends_and_none_is_left_of_a_success(light_yard: Yard) -> None:
     throttle = process(light_yard)
     throttle.count(OLGA, Limit("address", "a", 30), Limit("name", "olga", 30, 3_600))
-    keys = light_yard.redis.keys("taskyard:limit:*")
+    keys = light_yard.redis.keys("taskyard:0a1b:limit:*")
     assert len(keys) == 3
     assert all(0 < light_yard.redis.pttl(key) <= 3_600_000 for key in keys)
     throttle.count(Limit("name", "vera", 5)).refund()
-    assert len(light_yard.redis.keys("taskyard:limit:*")) == 3
+    assert len(light_yard.redis.keys("taskyard:0a1b:limit:*")) == 3
 
 
 def test_a_counter_that_has_lost_its_end_gets_one(light_yard: Yard) -> None:
     assert permitted(process(light_yard), 6, OLGA) == 5
-    light_yard.redis.persist(OLGA.key)
+    light_yard.redis.persist(NAMES.key(OLGA.key))
     assert permitted(process(light_yard), 1, OLGA) == 0
-    assert 0 < light_yard.redis.pttl(OLGA.key) <= 60_000
+    assert 0 < light_yard.redis.pttl(NAMES.key(OLGA.key)) <= 60_000
 
 
 @given(st.text(max_size=5_000))
@@ -161,7 +163,7 @@ FAULTS: dict[str, Callable[[Redis, subprocess.Popen[bytes]], object]] = {
     "read only": lambda redis, _running: redis.execute_command("REPLICAOF", "127.0.0.1", "1"),
     "out of memory": configure("maxmemory", "1"),
     "locked": configure("requirepass", "another"),
-    "a key of another kind": lambda redis, _running: redis.set(OLGA.key, "x"),
+    "a key of another kind": lambda redis, _running: redis.set(NAMES.key(OLGA.key), "x"),
 }
 
 
@@ -170,10 +172,10 @@ def test_with_any_fault_of_redis_attempts_are_limited_and_answered_soon(
     lone_valkey: tuple[Settings, subprocess.Popen[bytes]], fault: str
 ) -> None:
     settings, running = lone_valkey
-    throttle = Throttle(connect_impatiently(settings))
+    throttle = Throttle(connect_impatiently(settings), NAMES)
     assert permitted(throttle, 2, OLGA) == 2  # these are remembered when Redis no longer tells
     with Redis.from_url(settings.effective_redis_url) as redis:
-        redis.delete(OLGA.key)
+        redis.delete(NAMES.key(OLGA.key))
         FAULTS[fault](redis, running)
     started_at = time.monotonic()
     attempts = [count(throttle, OLGA) for _ in range(10)]
@@ -190,7 +192,7 @@ def test_redis_is_used_again_when_it_is_back(
 ) -> None:
     monkeypatch.setattr(throttling, "REDIS_RETRY_SECONDS", 0.2)
     settings, running = lone_valkey
-    throttle = Throttle(connect_impatiently(settings))
+    throttle = Throttle(connect_impatiently(settings), NAMES)
     running.send_signal(signal.SIGSTOP)
     assert permitted(throttle, 1, Limit("name", "vera", 1_000)) == 1
     running.send_signal(signal.SIGCONT)
@@ -198,7 +200,7 @@ def test_redis_is_used_again_when_it_is_back(
 
         def is_counted_there() -> None:
             assert permitted(throttle, 1, Limit("name", "otto", 1_000)) == 1
-            assert redis.exists(Limit("name", "otto", 1_000).key)
+            assert redis.exists(NAMES.key(Limit("name", "otto", 1_000).key))
 
         eventually(is_counted_there, within=10)
 
@@ -221,7 +223,7 @@ def test_a_user_signs_in_and_a_guesser_does_not_while_redis_fails(
 
 
 def test_the_counters_of_one_process_do_not_grow_without_end(tmp_path: Path) -> None:
-    throttle = Throttle(connect_impatiently(Settings.from_env({"DATA_DIR": str(tmp_path)})))
+    throttle = Throttle(connect_impatiently(Settings.from_env({"DATA_DIR": str(tmp_path)})), NAMES)
     for number in range(30_000):
         throttle.count(Limit("name", str(number), 5))
     assert len(throttle._local) <= throttling.MAX_LOCAL_COUNTERS

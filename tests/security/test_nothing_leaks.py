@@ -14,7 +14,6 @@ from dashboard.live import NAMESPACE, socketio
 from tests.conftest import running_worker
 from tests.support import eventually
 from workers import loading, registry
-from workers.broker.live import CHANNEL
 from workers.domain.actors import Actor
 from workers.services import alerting, bulk_actions, conditions, hearing, jobs, publishing, schedules, triggers
 from workers.services.enqueueing import NewJob
@@ -58,7 +57,7 @@ def planted(app: Flask, light_yard: Yard, auth: Any) -> Iterator[Planted]:
     publishing.publish(yard, registry.REGISTRY)
     live = socketio.test_client(app, namespace=NAMESPACE, flask_test_client=auth.client("vera"))
     raw_channel = yard.redis.pubsub(ignore_subscribe_messages=True)
-    raw_channel.subscribe(CHANNEL)
+    raw_channel.subscribe(yard.redis.names.live)
     trigger = make_trigger(yard)
     schedule = make_schedule(yard)
     made = {name: enqueue(yard, f"tests.security.leaking_tasks.{name}") for name in ("fails", "completes", "skips")}

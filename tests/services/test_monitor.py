@@ -181,11 +181,11 @@ def test_what_redis_has_lost_is_put_back_on_its_queue(yard: Yard, loss: str) -> 
     if loss == "everything":
         yard.redis.flushall()
     elif loss == "the list":
-        yard.redis.delete("rq:queue:default")
+        yard.redis.delete(f"rq:queue:{yard.redis.names.queue('default')}")
     else:
         for one in made:
             yard.redis.delete(f"rq:job:{one}-1")
-        yard.redis.delete("rq:queue:default")
+        yard.redis.delete(f"rq:queue:{yard.redis.names.queue('default')}")
     assert delivery.deliver_missing(yard, utcnow() + timedelta(minutes=1)) == 30
     assert carriers.listed(yard.redis, "default") == {f"{one}-1" for one in made}
     assert delivery.deliver_missing(yard, utcnow() + timedelta(minutes=1)) == 0

@@ -58,7 +58,7 @@ class Walk(RuleBasedStateMachine):
         self.model: dict[str, dict[str, Any]] = {}
         self.paused = False
         # What dies between the commit and the push leaves what a Redis that is away leaves: a row that nobody carries.
-        dead = connect(replace(self.yard.settings, redis_url="redis://127.0.0.1:1/0"))
+        dead = connect(replace(self.yard.settings, redis_url="redis://127.0.0.1:1/0"), self.yard.redis.names)
         self.cut_off = replace(self.yard, redis=dead, live=LivePublisher(dead))
         self.hand = self.yard
 
@@ -192,8 +192,8 @@ class Walk(RuleBasedStateMachine):
         for stale in carriers.listed(self.yard.redis, "default") - pending:
             job, _, attempt = stale.rpartition("-")
             assert isinstance(execution.begin(self.yard, job, int(attempt), "w", "default"), Refused)
-            for name in ("default", "default:high", "default:low"):
-                self.yard.redis.lrem(f"rq:queue:{name}", 0, stale)
+            for key in carriers.ordered_keys(self.yard.redis.names, ["default"]):
+                self.yard.redis.lrem(key, 0, stale)
         delivery.deliver_missing(self.yard, utcnow() + timedelta(days=3))
         assert pending == carriers.listed(self.yard.redis, "default")
 

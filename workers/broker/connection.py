@@ -15,8 +15,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
+from workers.broker.names import RedisNames
 from workers.broker.outage import OutageLog
-from workers.domain.errors import Unavailable
+from workers.domain.errors import SettingsError, Unavailable
 from workers.settings import Settings
 
 CONNECT_SECONDS = 5
@@ -31,8 +32,10 @@ class QuickRedis(Redis):
     """A client that can also send a command bare.
 
     What redis-py puts around a command (retries, events, its pool) costs as much as the trip itself: 148 µs against 69
-    for a push. The hot paths do without.
+    for a push. The hot paths do without. `names` are those of the installation that it is used for.
     """
+
+    names: RedisNames
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -69,13 +72,14 @@ class QuickRedis(Redis):
         try:
             line = self._bare.pop()
         except IndexError:
-            return self._exchange(self._make_connection(), command)
+            return self._exchange(self.make_connection(), command)
         try:
             return self._exchange(line, command)
         except (RedisConnectionError, OSError):
-            return self._exchange(self._make_connection(), command)
+            return self._exchange(self.make_connection(), command)
 
-    def _make_connection(self) -> Any:
+    def make_connection(self) -> Any:
+        """Return a connection with the options of the address; it connects when it is used first."""
         # Made by the pool, a connection that fails would count towards its limit for ever.
         pool = self.connection_pool
         return pool.connection_class(**pool.connection_kwargs)
@@ -96,9 +100,22 @@ class QuickRedis(Redis):
         return answer
 
 
-def connect(settings: Settings) -> QuickRedis:
-    """Make a client for the Redis that the settings name; nothing is connected yet. Replies are bytes, as RQ wants."""
+def connect(settings: Settings, names: RedisNames) -> QuickRedis:
+    """Make a client for the Redis that the settings name; nothing is connected yet. Replies are bytes, as RQ wants.
+
+    Raises SettingsError for options of the address that do not exist.
+    """
     url = settings.effective_redis_url
+    try:
+        client = _client(url)
+        client.make_connection()
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"REDIS_URL has an option that cannot be used: {error}.") from error
+    client.names = names
+    return client
+
+
+def _client(url: str) -> QuickRedis:
     client: QuickRedis = QuickRedis.from_url(
         url,
         health_check_interval=30,

@@ -1,4 +1,4 @@
-"""Events out: compact JSON on one Redis channel, heard by the relay of every web process.
+"""Events out: compact JSON on the one Redis channel of the installation, heard by the relay of every web process.
 
 Messages are hints. One that is lost costs a viewer a moment, never a job: pages read the rows again.
 """
@@ -11,8 +11,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from workers.broker.connection import QuickRedis
+from workers.domain.errors import Unavailable
 
-CHANNEL = "taskyard:live"
 MAX_BYTES = 65_536
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
@@ -32,8 +32,8 @@ class LivePublisher:
         """Publish what was written before; an empty word is none."""
         try:
             if word:
-                self._redis.bare("PUBLISH", CHANNEL, word)
-        except (RedisError, OSError):
+                self._redis.bare("PUBLISH", self._redis.names.live, word)
+        except (RedisError, OSError, Unavailable):
             self.dropped += 1
 
     def written(self, message: dict[str, Any]) -> bytes | None:

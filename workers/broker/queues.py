@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import NoScriptError
-from rq.command import send_command
+from rq.command import PUBSUB_CHANNEL_TEMPLATE, send_command
 from rq.job import Job
 from rq.queue import Queue
+from rq.suspension import WORKERS_SUSPENDED
+from rq.worker import BaseWorker
 
 from workers.broker.connection import QuickRedis, translated
-from workers.broker.live import CHANNEL
+from workers.broker.names import RedisNames
 from workers.domain.names import DEFAULT_TIMEOUT_SECONDS, PRIORITIES, rq_id
 from workers.store.types import Row
 
@@ -29,9 +33,12 @@ RUNNER = "workers.processes.child.run_attempt"
 QUEUE_PREFIX = Queue.redis_queue_namespace_prefix
 QUEUES_KEY = Queue.redis_queues_keys
 JOB_PREFIX = Job.redis_job_namespace_prefix
+WORKER_PREFIX, WORKERS_KEY = BaseWorker.redis_worker_namespace_prefix, BaseWorker.redis_workers_keys
+COMMANDS_CHANNEL, SUSPENDED_KEY = PUBSUB_CHANNEL_TEMPLATE, WORKERS_SUSPENDED
 _BATCH = 500
 _PAGE = 5000
 _LONGEST = 10**9
+_ENTRY = re.compile(r"[0-9a-f]+(-[0-9a-f]+){4}-[0-9]{1,9}", re.ASCII)
 
 # An entry that still waits is left as it is; one whose worker took it and died, or that is gone, is pushed (again).
 # Entries come in groups of one queue, description and time limit; what is to be told goes out in the same trip.
@@ -63,8 +70,8 @@ for i = 6, words + 5 do redis.call('PUBLISH', ARGV[4], ARGV[i]) end
 return pushed
 """
 
-# Takes the first entry in the order of KEYS and marks who took it; the entries that ended meanwhile are cleared and told
-# of in the same trip.
+# Takes the first entry in the order of KEYS and marks who took it, unless it is a job of somebody else; the entries that
+# ended meanwhile are cleared and published in the same trip.
 _TAKE = """
 local words = tonumber(ARGV[4])
 for i = 5, words + 4 do redis.call('PUBLISH', ARGV[3], ARGV[i]) end
@@ -73,7 +80,7 @@ for i = 1, #KEYS do
   local id = redis.call('LPOP', KEYS[i])
   if id then
     local job = 'rq:job:' .. id
-    if redis.call('EXISTS', job) == 1 then
+    if string.match(id, '^%x+%-%x+%-%x+%-%x+%-%x+%-%d+$') and redis.call('EXISTS', job) == 1 then
       redis.call('HSET', job, 'status', 'started', 'worker_name', ARGV[1], 'started_at', ARGV[2])
     end
     return {KEYS[i], id}
@@ -85,6 +92,8 @@ return false
 
 class _Script:
     def __init__(self, text: str) -> None:
+        for written, name in (("rq:queues", QUEUES_KEY), ("rq:queue:", QUEUE_PREFIX), ("rq:job:", JOB_PREFIX)):
+            text = text.replace(f"'{written}'", f"'{name}'")  # RQ_KEY_PREFIX may have renamed them
         self._text = text
         self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -122,17 +131,6 @@ class PushRef:
         return rq_id(self.job_id, self.attempt)
 
 
-def rq_name(queue: str, priority: str) -> str:
-    """Name the RQ queue of one priority: normal is the queue itself, the others carry theirs behind a colon."""
-    return queue if priority == "normal" else f"{queue}:{priority}"
-
-
-def split_rq_name(name: str) -> tuple[str, str]:
-    """Undo `rq_name`."""
-    queue, _, priority = name.partition(":")
-    return queue, priority or "normal"
-
-
 def push(redis: QuickRedis, refs: Sequence[PushRef], words: Sequence[bytes] = ()) -> int:
     """Put entries at the end of their queues, then publish these words; tells how many entries were not there yet.
 
@@ -142,19 +140,19 @@ def push(redis: QuickRedis, refs: Sequence[PushRef], words: Sequence[bytes] = ()
     with translated():
         for start in range(0, len(refs), _BATCH):
             told = words if start + _BATCH >= len(refs) else ()
-            args: list[Any] = [JOB_PREFIX, RUNNER, stamp(), CHANNEL, len(told), *told]
-            for shared, group in groupby(refs[start : start + _BATCH], _shared):
+            args: list[Any] = [JOB_PREFIX, RUNNER, stamp(), redis.names.live, len(told), *told]
+            for shared, group in groupby(refs[start : start + _BATCH], partial(_shared, redis.names)):
                 ids = [ref.rq_id for ref in group]
                 args += [*shared, len(ids), *ids]
             pushed += int(_push(redis, (), args))
     return pushed
 
 
-def put_back(redis: Redis, ref: PushRef) -> None:
+def put_back(redis: QuickRedis, ref: PushRef) -> None:
     """Put an entry that was taken back at the front of its queue. Raises Unavailable."""
-    key = QUEUE_PREFIX + rq_name(ref.queue, ref.priority)
+    key = QUEUE_PREFIX + redis.names.queue(ref.queue, ref.priority)
     with translated(), redis.pipeline() as pipe:
-        pipe.hset(JOB_PREFIX + ref.rq_id, mapping=_hash(ref))
+        pipe.hset(JOB_PREFIX + ref.rq_id, mapping=_hash(redis.names, ref))
         pipe.lpush(key, ref.rq_id)
         pipe.sadd(QUEUES_KEY, key)
         pipe.execute()
@@ -167,23 +165,25 @@ def take(
 
     Entries that have ended are forgotten and words are published on the way.
     """
-    told = [worker, stamp(), CHANNEL, len(words), *words, *(JOB_PREFIX + one for one in ended)]
+    told = [worker, stamp(), redis.names.live, len(words), *words, *(JOB_PREFIX + one for one in ended)]
     taken = _take(redis, keys, told)
     return (taken[0].decode(), taken[1].decode()) if taken else None
 
 
 def mark_taken(redis: Redis, entry: str, worker: str) -> None:
-    """Write who took an entry that was popped by a blocking wait."""
-    redis.hset(JOB_PREFIX + entry, mapping={"status": "started", "worker_name": worker, "started_at": stamp()})
+    """Write who took an entry that was popped by a blocking wait; a job of somebody else is left as it is."""
+    if is_ours(entry):
+        redis.hset(JOB_PREFIX + entry, mapping={"status": "started", "worker_name": worker, "started_at": stamp()})
+
+
+def is_ours(entry: str) -> bool:
+    """Return whether an entry has the form `<job>-<attempt>`; RQ's own ids have none of it."""
+    return _ENTRY.fullmatch(entry) is not None
 
 
 def leave(redis: Redis, entry: str, name: str) -> None:
-    """Put somebody else's entry at the end of the queue that it was taken from, as if it had not been touched."""
-    with redis.pipeline() as pipe:
-        pipe.hset(JOB_PREFIX + entry, "status", "queued")
-        pipe.hdel(JOB_PREFIX + entry, "worker_name", "started_at")
-        pipe.rpush(QUEUE_PREFIX + name, entry)
-        pipe.execute()
+    """Put somebody else's entry at the end of the queue that it was taken from; its job has not been touched."""
+    redis.rpush(QUEUE_PREFIX + name, entry)
 
 
 def forget(redis: Redis, entries: Sequence[str]) -> None:
@@ -210,7 +210,7 @@ def tell_worker(redis: Redis, key: str, fields: Mapping[str, Any], ttl_seconds: 
         pipe.execute()
 
 
-def remove(redis: Redis, refs: Sequence[PushRef]) -> None:
+def remove(redis: QuickRedis, refs: Sequence[PushRef]) -> None:
     """Take entries off their queues. Raises Unavailable.
 
     Of more than a few only the body goes: RQ and our workers pass over a name without one, and searching a long list
@@ -220,16 +220,16 @@ def remove(redis: Redis, refs: Sequence[PushRef]) -> None:
         for ref in refs:
             pipe.delete(JOB_PREFIX + ref.rq_id)
             if len(refs) <= 10:
-                pipe.lrem(QUEUE_PREFIX + rq_name(ref.queue, ref.priority), 1, ref.rq_id)
+                pipe.lrem(QUEUE_PREFIX + redis.names.queue(ref.queue, ref.priority), 1, ref.rq_id)
         pipe.execute()
 
 
-def listed(redis: Redis, queue: str) -> set[str]:
+def listed(redis: QuickRedis, queue: str) -> set[str]:
     """Tell every entry that stands on a queue, of any priority, and still has its body. Raises Unavailable."""
     found: set[str] = set()
     with translated():
         for priority in PRIORITIES:
-            key, start = QUEUE_PREFIX + rq_name(queue, priority), 0
+            key, start = QUEUE_PREFIX + redis.names.queue(queue, priority), 0
             while names := [one.decode() for one in redis.lrange(key, start, start + _PAGE - 1)]:
                 with redis.pipeline(transaction=False) as pipe:
                     for one in names:
@@ -247,36 +247,31 @@ def depths(redis: Redis, names: Sequence[str]) -> dict[str, int]:
         return dict(zip(names, map(int, pipe.execute()), strict=True))
 
 
-def known(redis: Redis) -> set[str]:
-    """Name the queues that Redis knows, without their priorities."""
-    keys: Iterable[bytes] = redis.smembers(QUEUES_KEY)
-    return {split_rq_name(key.decode().removeprefix(QUEUE_PREFIX))[0] for key in keys}
+def ordered_keys(names: RedisNames, queues: Sequence[str]) -> list[str]:
+    """List the keys in the order in which a worker serves them: every high one, then normal, then low. Raises Unavailable."""
+    return [QUEUE_PREFIX + names.queue(queue, priority) for priority in PRIORITIES for queue in queues]
 
 
-def ordered_keys(queues: Sequence[str]) -> list[str]:
-    """List the keys in the order in which a worker serves them: every high one, then normal, then low."""
-    return [QUEUE_PREFIX + rq_name(queue, priority) for priority in PRIORITIES for queue in queues]
-
-
-def stop(redis: Redis, worker: str, entry: str) -> None:
+def stop(redis: QuickRedis, worker: str, entry: str) -> None:
     """Tell a worker to stop what it runs, by RQ's own command. Raises Unavailable."""
     with translated():
-        send_command(redis, worker, "stop-job", job_id=entry)
+        send_command(redis, redis.names.worker(worker), "stop-job", job_id=entry)
 
 
-def shutdown(redis: Redis, worker: str) -> None:
+def shutdown(redis: QuickRedis, worker: str) -> None:
     """Tell a worker to finish its job and end, by RQ's own command. Raises Unavailable."""
     with translated():
-        send_command(redis, worker, "shutdown")
+        send_command(redis, redis.names.worker(worker), "shutdown")
 
 
-def _shared(ref: PushRef) -> tuple[str, str, int]:
+def _shared(names: RedisNames, ref: PushRef) -> tuple[str, str, int]:
     # One row with a senseless limit must not keep the others that are pushed with it.
-    return rq_name(ref.queue, ref.priority), ref.task or "job", int(min(max(1.0, ref.timeout_seconds), _LONGEST))
+    timeout = int(min(max(1.0, ref.timeout_seconds), _LONGEST))
+    return names.queue(ref.queue, ref.priority), ref.task or "job", timeout
 
 
-def _hash(ref: PushRef) -> dict[str, Any]:
-    origin, description, timeout = _shared(ref)
+def _hash(names: RedisNames, ref: PushRef) -> dict[str, Any]:
+    origin, description, timeout = _shared(names, ref)
     now = stamp()
     data = json.dumps([RUNNER, None, [ref.job_id, ref.attempt], {}])
     fields = {"data": data, "origin": origin, "description": description, "timeout": timeout, "status": "queued"}

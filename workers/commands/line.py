@@ -97,6 +97,11 @@ def _add_processes(commands: Commands) -> None:
     pool.set_defaults(handler=f"{_PROCESSES}:pool", label="pool")
     migrate = commands.add_parser("migrate", help="bring the tables up to date, make the first admin")
     migrate.set_defaults(handler=f"{_PROCESSES}:migrate", label="migrate")
+    installation = commands.add_parser("installation", help="print the id that is part of each name in Redis")
+    installation.add_argument(
+        "--renew", action="store_true", help="make a new one, on a copy of a database; stop it first"
+    )
+    installation.set_defaults(handler="workers.commands.installation:show", label="installation")
 
 
 def _add_jobs(commands: Commands) -> None:

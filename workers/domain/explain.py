@@ -21,6 +21,7 @@ class WaitFacts:
     error: str | None = None
     paused_at: datetime | None = None
     paused_by: str | None = None
+    redis_trouble: str | None = None
     workers: int = 0
     busy: int = 0
     ahead: int = 0
@@ -45,6 +46,8 @@ def _pending(facts: WaitFacts) -> str:
     if facts.paused_at is not None:
         by = f" by {facts.paused_by}" if facts.paused_by else ""
         return f"The queue {facts.queue} was paused{by} at {_clock(facts.paused_at)}; resume it to go on."
+    if facts.redis_trouble is not None:
+        return facts.redis_trouble
     if facts.workers == 0:
         return f"No worker listens to {facts.queue}. Start one: python app.py worker --queues {facts.queue}."
     if facts.ahead == 0:

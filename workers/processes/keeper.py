@@ -127,7 +127,7 @@ class Keeper:
             return
         if os.waitstatus_to_exitcode(status) == CANNOT_WORK:
             # It has said why; starting it again would change nothing.
-            self._exit_code = 1
+            self._exit_code = CANNOT_WORK
             self.request_stop()
             return
         wait = child.backoff.after(time.monotonic() - child.started_at)

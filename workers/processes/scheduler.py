@@ -19,6 +19,7 @@ from workers.services import (
     carrying,
     delivery,
     firing,
+    former_names,
     hearing,
     monitoring,
     own_changes,
@@ -28,6 +29,7 @@ from workers.services import (
 )
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
+from workers.store import installation
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.scheduler")
@@ -71,8 +73,9 @@ class Step:
 
     def _put_off(self, clock: float, why: str) -> None:
         wait = self.backoff.after(0)
+        level = logging.WARNING if self.failed_at is None else logging.DEBUG  # once for each outage
+        log.log(level, "%s: %s; trying again in %.0f s", self.name, why.rstrip("."), wait)
         self.failed_at, self.due_at = clock, clock + wait
-        log.warning("%s: %s; trying again in %.0f s", self.name, why.rstrip("."), wait)
 
 
 class Scheduler:
@@ -85,6 +88,8 @@ class Scheduler:
         self._stopped = threading.Event()
         # At the start, again when what was on its way then has settled, and from then on every so often.
         self._deliver_at, self._is_settling = 0.0, True
+        self._has_left_former_names = False
+        self._database: str | None = None
         self.steps: Sequence[Step] = (
             Step("timers", self._fire_timers, INTERVAL_SECONDS),
             Step("due jobs", delivery.promote_due, 1.0),
@@ -116,7 +121,9 @@ class Scheduler:
             log.info("Redis is away; the sign of this scheduler there ends by itself")
 
     def _fire_timers(self, _yard: Yard, now: datetime) -> int:
-        self._timers.tell_alive()
+        if self._database is None:
+            self._database = installation.read_mark(self._yard.database)
+        self._timers.tell_alive(self._database)
         if not self._timers.is_carried(SWEEP_TIMER):
             # The first start, or Redis has lost it.
             self._timers.carry(SWEEP_TIMER, self._next_sweep(now))
@@ -158,6 +165,8 @@ class Scheduler:
                 self._deliver_at, self._is_settling = clock, True
             if clock < self._deliver_at:
                 return 0
+            former = 0 if self._has_left_former_names else former_names.leave(yard)
+            self._has_left_former_names = not former
             missing = delivery.deliver_missing(yard, now)
         except Unavailable:
             # What is enqueued while Redis is away is pushed by nobody else.
@@ -165,6 +174,10 @@ class Scheduler:
             raise
         self._deliver_at = clock + (SETTLED_SECONDS if self._is_settling else DELIVER_EVERY_SECONDS)
         self._is_settling = False
+        if former:
+            log.info(
+                "%s entries of an earlier version were removed from queues without an installation's prefix", former
+            )
         carried = carrying.reconcile(yard)
         if carried:
             log.info("%s fires of schedules were not carried as SQL has them, and now are", carried)

@@ -21,7 +21,8 @@ class ServedQueues:
     def __init__(self, yard: Yard, wanted: Sequence[str] | None) -> None:
         self._yard = yard
         self.wanted = tuple(wanted) if wanted else None
-        self._keys = carriers.ordered_keys(self.wanted or ("default",))
+        self._names = yard.redis.names
+        self._keys = carriers.ordered_keys(self._names, self.wanted or ("default",))
         self._looked_at = 0.0
 
     def keys(self) -> list[str]:
@@ -44,4 +45,4 @@ class ServedQueues:
             # The first of equals changes, so that one that is never empty does not starve the others.
             start = int(self._looked_at) % len(known)
             served = self.wanted or (*known[start:], *known[:start])
-            self._keys = carriers.ordered_keys([name for name in served if name not in paused])
+            self._keys = carriers.ordered_keys(self._names, [name for name in served if name not in paused])

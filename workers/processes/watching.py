@@ -159,12 +159,13 @@ class Watcher:
 
 def until_done(call: Callable[[], Any]) -> None:
     """Call until it succeeds: Redis or SQL may be away for hours, and what must be done waits for them."""
-    wait = 0.5
+    wait, level = 0.5, logging.WARNING
     while True:
         try:
             call()
             return
         except (Unavailable, RedisError) as error:
-            log.warning("%s; trying again in %.0f s", error, wait)
+            log.log(level, "%s; trying again until it is there", str(error).rstrip("."))
+            level = logging.DEBUG
             time.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)

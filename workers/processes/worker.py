@@ -52,10 +52,11 @@ class TaskyardWorker(Worker):
     """Takes entries from RQ's queues and has them run; one job at a time."""
 
     def __init__(self, yard: Yard, queues: Sequence[str] | None, name: str) -> None:
-        self._yard = yard
+        self._yard, self._label = yard, name
         self._served = ServedQueues(yard, queues)
-        shown = self._served.wanted or ("default",)
-        super().__init__(shown, name=name, connection=yard.redis, serializer="json", worker_ttl=120)
+        names = yard.redis.names
+        shown = [names.queue(queue) for queue in self._served.wanted or ("default",)]
+        super().__init__(shown, name=names.worker(name), connection=yard.redis, serializer="json", worker_ttl=120)
         self._minder = Minder()
         self._child = WarmChild(yard.settings, name, self._minder, self._before_fork)
         self._watcher: Watcher | None = None
@@ -114,7 +115,7 @@ class TaskyardWorker(Worker):
             payload = parse_payload(message)
             command, entry = payload["command"], payload.get("job_id")
         except (ValueError, TypeError, KeyError, AttributeError):
-            log.warning("%s was sent a command that cannot be read", self.name)
+            log.warning("%s was sent a command that cannot be read", self._label)
             return
         if command != "stop-job":
             super().handle_payload(message)
@@ -139,7 +140,7 @@ class TaskyardWorker(Worker):
         self._stop_requested = True
         if self._presence.entry:
             self._child.notify(child.STOPPING)
-        log.info("%s stops%s", self.name, " after its job" if self._presence.entry else "")
+        log.info("%s stops%s", self._label, " after its job" if self._presence.entry else "")
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
         """End at once on a second signal; the job goes back by its retry rule."""
@@ -148,7 +149,7 @@ class TaskyardWorker(Worker):
             and (datetime.now(self._shutdown_requested_date.tzinfo) - self._shutdown_requested_date).total_seconds() < 1
         ):
             return
-        log.warning("%s stops at once", self.name)
+        log.warning("%s stops at once", self._label)
         if not self._presence.entry:
             raise SystemExit(1)
         self._child.notify(child.INTERRUPT)
@@ -184,15 +185,18 @@ class TaskyardWorker(Worker):
     def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
         """Take the next entry; None when the worker shall end."""
         self.set_state(WorkerStatus.IDLE)
-        idle_since, away = time.monotonic(), Backoff()
+        idle_since, away, level = time.monotonic(), Backoff(), logging.WARNING
         while not self._stop_requested:
             try:
                 taken = self._take(block=timeout is not None)
             except RedisError as error:
                 wait = away.after(0)
-                log.warning("Redis cannot be used (%s); trying again in %.0f s", error, wait)
+                log.log(level, "Redis cannot be used (%s); trying again until it is there", error)
+                level = logging.DEBUG
                 time.sleep(wait)
                 continue
+            away.reset()
+            level = logging.WARNING
             if taken is not None:
                 return taken
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):
@@ -239,7 +243,7 @@ class TaskyardWorker(Worker):
         if not is_id(job_id) or not attempt:
             self._leave_to_others(entry, queue_name)
             return
-        name, priority = carriers.split_rq_name(queue_name)
+        name, priority = self._yard.redis.names.split_queue(queue_name)
         ref = carriers.PushRef(job_id, attempt, name, priority)
         self._watcher, self._presence.entry = Watcher(self._yard, self._child, job_id, attempt), entry
         self._state = WorkerStatus.BUSY
@@ -267,7 +271,7 @@ class TaskyardWorker(Worker):
         if word == Refused.PAUSED.value:
             self._served.look_again()
             with contextlib.suppress(Unavailable):
-                carriers.put_back(self.connection, ref)
+                carriers.put_back(self._yard.redis, ref)
             return
         if word == Refused.DIED.value:
             self._put_back(ref, f"the process for it {self._child.death} before it began\n{self._child.fault or ''}")
@@ -281,7 +285,7 @@ class TaskyardWorker(Worker):
     def _put_back(self, ref: carriers.PushRef, why: str) -> None:
         log.error("job %s goes back to its queue: %s", ref.job_id, why.rstrip())
         with contextlib.suppress(Unavailable):
-            carriers.put_back(self.connection, ref)
+            carriers.put_back(self._yard.redis, ref)
         time.sleep(self._trouble.after(0))
 
     def _leave_to_others(self, entry: str, queue_name: str) -> None:
@@ -308,7 +312,11 @@ class TaskyardWorker(Worker):
 
     def _register(self) -> None:
         carriers.forget_worker(self.connection, self.key, self._is_dead)
-        self.register_birth()
+        try:
+            self.register_birth()
+        except ValueError as error:
+            # Killed on another host it is forgotten by Redis within minutes.
+            raise Unavailable(f"Another worker is named {self._label}; end it, or choose another --name") from error
 
     @staticmethod
     def _is_dead(host: str, pid: int) -> bool:
@@ -327,6 +335,7 @@ def run_worker(settings: Settings, queues: Sequence[str] | None = None, name: st
     load_own_tasks()
     # Neither is needed to run a task, so none can read it from there.
     yard = Yard.open(replace(settings, secret_key="", admin_password=""))
+    until_done(lambda: yard.redis.names.prefix)
     until_done(yard.redis.ping)
     worker = TaskyardWorker(yard, queues, name or f"{socket.gethostname()}-{os.getpid()}")
     try:

@@ -64,12 +64,10 @@ def deliver_missing(yard: Yard, now: datetime | None = None) -> int:
 def _short_queues(yard: Yard) -> list[str]:
     with yard.database.read() as connection:
         waiting = statistics.pending_by_queue(connection)
-    names = [queues.rq_name(queue, priority) for queue in waiting for priority in PRIORITIES]
-    depths = queues.depths(yard.redis, names)
+    name_of = yard.redis.names.queue
+    depths = queues.depths(yard.redis, [name_of(queue, priority) for queue in waiting for priority in PRIORITIES])
     return [
-        queue
-        for queue, n in waiting.items()
-        if sum(depths[queues.rq_name(queue, priority)] for priority in PRIORITIES) < n
+        queue for queue, n in waiting.items() if sum(depths[name_of(queue, priority)] for priority in PRIORITIES) < n
     ]
 
 

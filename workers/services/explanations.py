@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,9 +24,14 @@ _CAP = 10_000
 _BEFORE = {"high": ("high",), "normal": ("high", "normal"), "low": ("high", "normal", "low")}
 
 
-def explain(connection: Connection, job: Row, now: datetime, heartbeat_seconds: float = 15.0) -> dict[str, Any]:
-    """Say in one sentence why a job is not running, with the facts behind it: `{sentence, facts}`."""
-    facts = _facts(connection, job, now, heartbeat_seconds)
+def explain(
+    connection: Connection, job: Row, now: datetime, heartbeat_seconds: float = 15.0, redis_trouble: str | None = None
+) -> dict[str, Any]:
+    """Say in one sentence why a job is not running, with the facts behind it: `{sentence, facts}`.
+
+    `redis_trouble` is what keeps jobs waiting for Redis, if anything does.
+    """
+    facts = replace(_facts(connection, job, now, heartbeat_seconds), redis_trouble=redis_trouble)
     told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in asdict(facts).items()}
     return {"sentence": sentence(facts), "facts": told}
 

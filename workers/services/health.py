@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from workers.broker import checks
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError
 from workers.domain.masking import mask_text
@@ -24,7 +25,7 @@ def check(yard: Yard) -> dict[str, str | None]:
     return {
         "database": _trouble(lambda: _database(yard)),
         "migrations": _trouble(lambda: _migrations(yard)),
-        "redis": _trouble(lambda: yard.redis.ping()),
+        "redis": _trouble(lambda: _redis(yard)),
         "workers": _trouble(lambda: _workers(yard)),
         "own queues": _trouble(lambda: _system_queues(yard)),
     }
@@ -44,6 +45,11 @@ def _migrations(yard: Yard) -> str | None:
     with yard.database.read() as connection:
         present, wanted = current_revision(connection), newest_revision()
     return None if present == wanted else f"the tables stand at {present}, not at {wanted}; run: python app.py migrate"
+
+
+def _redis(yard: Yard) -> str | None:
+    trouble = checks.check(yard.redis)
+    return trouble.sentence if trouble is not None else None
 
 
 def _workers(yard: Yard) -> str | None:

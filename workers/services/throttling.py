@@ -19,7 +19,8 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from workers.domain.errors import Throttled
+from workers.broker.names import RedisNames
+from workers.domain.errors import Throttled, Unavailable
 
 log = logging.getLogger("taskyard.throttle")
 
@@ -66,9 +67,9 @@ class Limit:
 
     @property
     def key(self) -> str:
-        """The counter in Redis. The subject is hashed: a key has the same length for a name of any length or content."""
+        """The counter. The subject is hashed: a key has the same length for a name of any length or content."""
         digest = hashlib.sha256(self.subject.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return f"taskyard:limit:{self.kind}:{self.seconds}:{digest}"
+        return f"limit:{self.kind}:{self.seconds}:{digest}"
 
 
 @dataclass(slots=True)
@@ -94,8 +95,8 @@ class Attempt:
 class Throttle:
     """The counters of one web process, and those that it shares in Redis. The client must give up within a second."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, names: RedisNames) -> None:
+        self._redis, self._names = redis, names
         self._redis_again_at = 0.0
         self._local: dict[str, _Window] = {}
         self._lock = threading.Lock()
@@ -126,8 +127,9 @@ class Throttle:
         if time.monotonic() < self._redis_again_at:
             return None
         try:
-            return self._redis.eval(script, len(limits), *(limit.key for limit in limits), *arguments)
-        except (RedisError, OSError) as error:
+            keys = [self._names.key(limit.key) for limit in limits]
+            return self._redis.eval(script, len(keys), *keys, *arguments)
+        except (RedisError, OSError, Unavailable) as error:
             self._redis_again_at = time.monotonic() + REDIS_RETRY_SECONDS
             log.warning("attempts are counted in this process only, because Redis cannot be used: %s", error)
             return None
