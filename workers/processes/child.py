@@ -23,6 +23,7 @@ from workers.domain import payloads
 from workers.domain.errors import Unavailable
 from workers.processes.capture import Capture
 from workers.processes.endings import ending_of_error, ending_of_result
+from workers.processes.output import Output
 from workers.processes.surroundings import Surroundings
 from workers.registry import REGISTRY
 from workers.running import RunningJob, current
@@ -39,10 +40,12 @@ BEREFT = 71  # the exit status when the task has closed what the child talks by
 _PR_SET_PDEATHSIG = 1
 
 
-def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.socket, faults: IO[bytes]) -> None:
+def serve(
+    settings: Settings, worker: str, worker_pid: int, channel: socket.socket, faults: IO[bytes], output: Output
+) -> None:
     """Run attempts until the worker hangs up or the child is due for renewal. Never returns: the process ends."""
     _settle(faults, worker_pid)
-    child = Child(Yard.open(settings), worker, channel.fileno())
+    child = Child(Yard.open(settings), worker, channel.fileno(), output=output)
     with channel, channel.makefile("r", encoding="ascii") as orders:
         for order in orders:
             job_id, attempt, queue, quiet = order.split()
@@ -57,12 +60,13 @@ def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.sock
 class Child:
     """What lives in the child's process between attempts."""
 
-    def __init__(self, yard: Yard, worker: str, *descriptors: int) -> None:
+    def __init__(self, yard: Yard, worker: str, *descriptors: int, output: Output | None = None) -> None:
         self._yard, self._worker, self._pid = yard, worker, os.getpid()
         self._job: RunningJob | None = None
         self.told = b""
         self._wake = threading.Event()
-        self._capture = Capture(self._take_line)
+        self._output = output or Output()
+        self._capture = Capture(self, self._output)
         threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
         signal.signal(signal.SIGUSR1, self._on_cancel)
         self._runs = 0
@@ -76,13 +80,14 @@ class Child:
         row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
-        job = self._job = RunningJob(self._yard, row, self._wake.set)
+        job = self._job = RunningJob(self._yard, row, self._wake.set, self._output.journal)
         current.set(job)
         ending = self._attempt(job)
         current.set(None)
         if self._surroundings.descriptors_are_gone():
             os._exit(BEREFT)
         self._capture.finish()
+        job.log.finish()
         self._capture.reset()
         self._job = None
         while job.flush() is not None:
@@ -132,10 +137,25 @@ class Child:
         self.told = word_of(self._yard, after) or b""
         return str(after["status"])
 
-    def _take_line(self, line: str, level: str) -> None:
+    def write(self, source: int, text: str) -> None:
+        """Take text of a stream, for the job that runs."""
         job = self._job
         if job is not None:
-            job.add_line(line, level)
+            job.write(source, text)
+
+    def log(self, text: str, level: str) -> None:
+        """Take a record of `logging`."""
+        job = self._job
+        if job is not None:
+            job.add_line(text, level)
+
+    def receive(self, descriptor: int) -> None:
+        """Take what waits in the pipe; what comes between jobs belongs to none."""
+        job = self._job
+        if job is not None:
+            job.receive(descriptor)
+        else:
+            os.read(descriptor, 65_536)
 
     def _on_cancel(self, _signal: int, _frame: Any) -> None:
         if self._job is not None:

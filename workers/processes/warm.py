@@ -18,6 +18,7 @@ import psutil
 
 from workers.processes import child
 from workers.processes.minder import Minder
+from workers.processes.output import Output, Unstored
 from workers.settings import Settings
 
 _TICK_SECONDS = 0.25
@@ -34,6 +35,7 @@ class WarmChild:
         self._channel: socket.socket | None = None
         self._faults: IO[bytes] | None = None
         self._process: psutil.Process | None = None
+        self._output: Output | None = None
         self._buffer = b""
         self.pid = 0
         self.death = ""
@@ -69,10 +71,25 @@ class WarmChild:
                 os.killpg(self.pid, signal.SIGKILL)
             self.signal(signal.SIGKILL)
 
-    def close(self) -> None:
-        """End the child."""
+    def recover(self, job_id: str, attempt: int, is_stored: Callable[[int], bool]) -> Unstored:
+        """Return what an attempt had said that is not stored, after the death of the child that ran it."""
+        return self._output.recover(job_id, attempt, is_stored) if self._output else Unstored(None, {})
+
+    def end(self) -> None:
+        """End the child; what it said can still be recovered."""
         if self.pid:
             self._reap()
+
+    def close(self) -> None:
+        """End the child for good."""
+        self.end()
+        self.close_output()
+
+    def close_output(self) -> None:
+        """Give up what the last child said; it is kept after its death until then."""
+        if self._output is not None:
+            self._output.close()
+        self._output = None
 
     def memory_bytes(self) -> int:
         """Tell the child's resident memory."""
@@ -96,6 +113,8 @@ class WarmChild:
         self._before_fork()
         ours, theirs = socket.socketpair()
         faults = self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        self.close_output()
+        output = self._output = Output()
         worker_pid = os.getpid()
         gc.collect()
         gc.freeze()
@@ -104,7 +123,7 @@ class WarmChild:
             try:
                 os.close(self._minder.pipe)
                 ours.close()
-                child.serve(self._settings, self._worker, worker_pid, theirs, faults)
+                child.serve(self._settings, self._worker, worker_pid, theirs, faults, output)
             except BaseException:
                 faults.write(traceback.format_exc().encode(errors="replace"))
                 faults.flush()
@@ -112,6 +131,7 @@ class WarmChild:
                 os._exit(70)
         self._minder.mind(pid)
         theirs.close()
+        output.keep_reading_end()
         self._channel, self.pid, self._buffer = ours, pid, b""
         self._process = psutil.Process(pid)
 
