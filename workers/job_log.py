@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from workers.domain.log_bounds import LogLine, LogState, Waiting
 from workers.domain.masking import MASK
@@ -63,6 +62,12 @@ class JobLog:
             line = self._unfinished[source]
             if "\n" not in text and "\r" not in text and len(line.text) + len(text) <= LONGEST_UNFINISHED:
                 self._extend(source, line, text)
+                return
+            if text == "\n" and "\r" not in line.text:  # the end of a `print`
+                self._complete(source, line, line.text)
+                line.turn += 1
+                self._journal.slots[source].clear(line.turn)
+                line.text = ""
                 return
             for start in range(0, len(text), MAX_TEXT):
                 self._write(source, line, text[start : start + MAX_TEXT])
@@ -201,7 +206,7 @@ class JobLog:
         if "\r" in text:
             text = "\n".join(map(last_state, text.split("\n")))
         self._keep(text, "print", source, line.turn, line.opened_us)
-        line.end()
+        line.opened_us, line.since, line.shown = 0, 0.0, ""
 
     def _keep(self, text: str, level: str, source: int = NO_SOURCE, turn: int = 0, opened_us: int = 0) -> None:
         if self._journal.is_in_key or _KEY in text:
@@ -219,7 +224,7 @@ class JobLog:
             while not size and self._blocks and not self._flight:
                 self._drop()
                 size = self._journal.append(block, data)
-            block = replace(block, size=size)
+            block.size = size
         self._blocks.append(block)
         self._line_count += block.count
         if self._line_count > self._room:

@@ -38,12 +38,23 @@ _SLOTS_AT = _INTAKE_AT + INTAKE_BYTES
 _RING_AT = _SLOTS_AT + len(SOURCES) * 2 * SLOT_BYTES
 _SIZE = _RING_AT + _RING_BYTES
 
+_LEVEL_NUMBERS = {level: number for number, level in enumerate(LEVELS)}
 _RECORD = struct.Struct("=IIBBQQQQ")  # bytes of text, new lines, level, source, number, at, turn, opened
 _STATE_FORMAT = struct.Struct("=QQQQQQQ?")
-_PROGRESS_FORMAT = struct.Struct("=BBBBqqdII")
+_PROGRESS_FORMAT = struct.Struct("=IIIqqd")  # what is given, bytes of message and step, done, total, percent
 
 
-@dataclass(frozen=True, slots=True)
+def _blank() -> bytes:
+    blank = bytearray(_PROGRESS_AT)
+    for bank in range(len(SOURCES) * 2):  # each unfinished line is empty and of the first turn
+        struct.pack_into("=Q", blank, _BANKS_AT + (bank * _BANK_WORDS + 1) * 8, 1)
+    return bytes(blank)
+
+
+_BLANK = _blank()
+
+
+@dataclass(slots=True)
 class Block:
     """Lines that were said at once. With `opened_us` the first of them replaces the line that was stored under that time.
 
@@ -121,15 +132,11 @@ class Journal:
 
     def begin(self, job_id: str, attempt: int) -> None:
         """Forget everything and note whose words follow."""
-        words = self._words
-        words[_RUN] = 0
-        words[_START] = words[_END] = words[_IN_KEY] = words[_FLIGHT] = words[_PROGRESS] = 0
-        words[_STATE] = 0
-        self._write_state(0, LogState())
-        for slot in self.slots:
-            slot.replace(1, 0, b"")
-        self._memory[_NAME_AT : _NAME_AT + 128] = f"{job_id} {attempt}".encode()[:128].ljust(128, b"\0")
-        words[_RUN] = 1
+        name = f"{job_id} {attempt}".encode()[:128]
+        self._words[_RUN] = 0
+        self._memory[:_PROGRESS_AT] = _BLANK
+        self._memory[_NAME_AT : _NAME_AT + len(name)] = name
+        self._words[_RUN] = 1
 
     def is_of(self, job_id: str, attempt: int) -> bool:
         """Return whether these are the words of this attempt."""
@@ -140,14 +147,21 @@ class Journal:
 
     def append(self, block: Block, data: bytes) -> int:
         """Keep a block whose encoded text is `data`; its size here, 0 when there is no room."""
-        where = (LEVELS.index(block.level), block.source)
-        head = _RECORD.pack(len(data), block.count, *where, block.number, block.at_us, block.turn, block.opened_us)
-        size = len(head) + len(data)
+        level = _LEVEL_NUMBERS[block.level]
+        numbers = (block.number, block.at_us, block.turn, block.opened_us)
+        record = _RECORD.pack(len(data), block.count, level, block.source, *numbers) + data
+        size = len(record)
         words = self._words
         end = words[_END]
         if end - words[_START] + size > _RING_BYTES:
             return 0
-        self._put(end, head + data)
+        start = end % _RING_BYTES
+        if start + size <= _RING_BYTES:
+            self._ring[start : start + size] = record
+        else:
+            fits = _RING_BYTES - start
+            self._ring[start:] = record[:fits]
+            self._ring[: size - fits] = record[fits:]
         words[_END] = end + size
         return size
 
@@ -225,13 +239,14 @@ class Journal:
         self, done: int | None, total: int | None, percent: float | None, message: str | None, step: str | None
     ) -> None:
         """Keep the progress reported last; `message` and `step` are masked and have at most 1,000 and 200 characters."""
-        words = (message or "").encode(), (step or "").encode()
-        given = [one is not None for one in (done, total, percent)]
-        texts = int(message is not None) + 2 * int(step is not None)
-        head = _PROGRESS_FORMAT.pack(*given, texts, done or 0, total or 0, percent or 0.0, len(words[0]), len(words[1]))
-        bank = 1 if self._words[_PROGRESS] != 1 else 2
+        first = message.encode() if message is not None else b""
+        second = step.encode() if step is not None else b""
+        given = (done is not None) | (total is not None) << 1 | (percent is not None) << 2
+        given |= (message is not None) << 3 | (step is not None) << 4
+        head = _PROGRESS_FORMAT.pack(given, len(first), len(second), done or 0, total or 0, percent or 0.0)
+        bank = 2 if self._words[_PROGRESS] == 1 else 1
         place = _PROGRESS_AT + (bank - 1) * _PROGRESS_BYTES
-        data = head + words[0] + words[1]
+        data = head + first + second
         self._memory[place : place + len(data)] = data
         self._words[_PROGRESS] = bank
 
@@ -242,23 +257,12 @@ class Journal:
             return {}
         place = _PROGRESS_AT + (bank - 1) * _PROGRESS_BYTES
         data = bytes(self._memory[place : place + _PROGRESS_BYTES])
-        has_done, has_total, has_percent, texts, done, total, percent, first, second = _PROGRESS_FORMAT.unpack_from(
-            data
-        )
+        given, first, second, done, total, percent = _PROGRESS_FORMAT.unpack_from(data)
         message = data[_PROGRESS_FORMAT.size : _PROGRESS_FORMAT.size + first].decode(errors="replace")
         step = data[_PROGRESS_FORMAT.size + first : _PROGRESS_FORMAT.size + first + second].decode(errors="replace")
-        found: dict[str, object] = {"done": done if has_done else None, "total": total if has_total else None}
-        found["progress"] = percent if has_percent else None
-        return found | ({"message": message} if texts & 1 else {}) | ({"step": step} if texts & 2 else {})
-
-    def _put(self, place: int, data: bytes) -> None:
-        start = place % _RING_BYTES
-        fits = _RING_BYTES - start
-        if len(data) <= fits:
-            self._ring[start : start + len(data)] = data
-        else:
-            self._ring[start:] = data[:fits]
-            self._ring[: len(data) - fits] = data[fits:]
+        found: dict[str, object] = {"done": done if given & 1 else None, "total": total if given & 2 else None}
+        found["progress"] = percent if given & 4 else None
+        return found | ({"message": message} if given & 8 else {}) | ({"step": step} if given & 16 else {})
 
     def _get(self, place: int, size: int) -> bytes:
         start = place % _RING_BYTES

@@ -79,7 +79,6 @@ class RunningJob:
         self._wake, self._is_woken = wake, False
         self._journal = journal or Journal()
         self._journal.begin(self.job_id, self.attempt)
-        self.log = JobLog(self._journal, self._wake_once)
         self._published_at, self._saved_at = 0.0, time.monotonic()
         self._logged_at = self._full_at = self._saved_at
         self._unpublished = self._unsaved = False
@@ -90,6 +89,16 @@ class RunningJob:
         """What masks the words of this job, its own secrets among them."""
         definition = REGISTRY.get(self.row["task"])
         return JobMasker.of_payload(self.row["payload"], definition.secret if definition else ())
+
+    @cached_property
+    def log(self) -> JobLog:
+        """What it prints and logs; made on first use."""
+        return JobLog(self._journal, self._wake_once)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether it has printed or logged anything."""
+        return "log" in self.__dict__
 
     @property
     def files(self) -> Path:
@@ -155,11 +164,11 @@ class RunningJob:
             if self._unpublished and (force or now - self._published_at >= PUBLISH_SECONDS):
                 self._publish(now)
             values = self._due_values(now, force)
-        if force or now - self._logged_at >= (TAIL_SECONDS if self.log.is_cut else LOG_SECONDS):
+        if self.has_log and (force or now - self._logged_at >= (TAIL_SECONDS if self.log.is_cut else LOG_SECONDS)):
             self._store_lines(now)
         if values and not force:
             self._save(values)
-        waits = self._unpublished or self._unsaved or self.log.is_waiting
+        waits = self._unpublished or self._unsaved or (self.has_log and self.log.is_waiting)
         return PUBLISH_SECONDS if waits else None
 
     def _wake_once(self) -> None:

@@ -29,10 +29,6 @@ class Unfinished:
         if not self.since:
             self.since = time.monotonic()
 
-    def end(self) -> None:
-        """Begin a new line."""
-        self.opened_us, self.since, self.shown = 0, 0.0, ""
-
 
 def last_state(line: str) -> str:
     """Return what a terminal shows in the end of a line that was rewritten after carriage returns."""

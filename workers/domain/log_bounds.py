@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 LEVELS = ("debug", "info", "print", "warning", "error")
 HEAD_LINES = 8_000
@@ -12,8 +13,7 @@ TAIL_LINES = 2_000
 MAX_LINE = 2_000  # characters of one line; so the tail is bounded in bytes too
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line of an attempt's log, counted from 1; `at_us` (microseconds since 1970) differs from line to line.
 
     One that `replaces` takes the place of the line that was stored under its `at_us`; its number is 0.
@@ -85,7 +85,10 @@ def plan_waiting(waiting: Waiting, show: Callable[[str], str]) -> LogPlan:
     if waiting.state.is_cut:
         new = [line for line in lines if not line.replaces]
         lines = [*new[-TAIL_LINES:], *(line for line in lines if line.replaces)]
-    return plan_log(waiting.state, [replace(line, text=show(line.text)) for line in lines])
+    return plan_log(
+        waiting.state,
+        [LogLine(number, at_us, level, show(text), replaces) for number, at_us, level, text, replaces in lines],
+    )
 
 
 def plan_log(state: LogState, lines: Sequence[LogLine]) -> LogPlan:
@@ -95,7 +98,8 @@ def plan_log(state: LogState, lines: Sequence[LogLine]) -> LogPlan:
     if not new:
         return LogPlan((), list(texts.values()), 0, state, state)
     # A line may change before it was ever stored.
-    new = [replace(line, text=texts.pop(line.at_us).text) if line.at_us in texts else line for line in new]
+    if texts:
+        new = [line._replace(text=texts.pop(line.at_us).text) if line.at_us in texts else line for line in new]
     dropped = new[0].number - state.saved - 1
     missing = new[-1].number - state.saved - len(new)
     head = [] if dropped or state.is_cut else _head(state, new)

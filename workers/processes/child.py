@@ -22,6 +22,7 @@ from typing import IO, Any
 from workers.domain import payloads
 from workers.domain.errors import Unavailable
 from workers.processes.capture import Capture
+from workers.processes.descendants import adopt_orphans
 from workers.processes.endings import ending_of_error, ending_of_result
 from workers.processes.output import Output
 from workers.processes.surroundings import Surroundings
@@ -87,7 +88,8 @@ class Child:
         if self._surroundings.descriptors_are_gone():
             os._exit(BEREFT)
         self._capture.finish()
-        job.log.finish()
+        if job.has_log:
+            job.log.finish()
         self._capture.reset()
         self._job = None
         while job.flush() is not None:
@@ -199,6 +201,7 @@ def _settle(faults: IO[bytes], worker_pid: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != worker_pid:
             os._exit(0)
+    adopt_orphans()
     for one in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(one, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -17,6 +17,8 @@ from typing import IO
 import psutil
 
 from workers.processes import child
+from workers.processes.deaths import MemoryWatch, death_words, peak_bytes
+from workers.processes.descendants import end_adopted, forget_own, kill_all, note_own, unadoptable
 from workers.processes.minder import Minder
 from workers.processes.output import Output, Unstored
 from workers.settings import Settings
@@ -37,7 +39,8 @@ class WarmChild:
         self._process: psutil.Process | None = None
         self._output: Output | None = None
         self._buffer = b""
-        self.pid = 0
+        self._memory = MemoryWatch()
+        self.pid = self.peak_memory_bytes = 0
         self.death = ""
         self.told = b""
         self.fault: str | None = None
@@ -49,6 +52,7 @@ class WarmChild:
         """
         order = f"{job_id} {attempt} {queue} {child.QUIET if quiet else child.ALOUD}\n".encode()
         channel = self._ready()
+        self._memory.look()
         try:
             channel.sendall(order)
         except OSError:
@@ -129,6 +133,7 @@ class WarmChild:
                 faults.flush()
             finally:
                 os._exit(70)
+        note_own(pid)
         self._minder.mind(pid)
         theirs.close()
         output.keep_reading_end()
@@ -150,6 +155,7 @@ class WarmChild:
                 self._reap()
                 return None
             else:
+                self._memory.look()
                 tick()
 
     def _answer(self) -> str:
@@ -159,6 +165,12 @@ class WarmChild:
         if stays != b"stay":
             self._reap()
         return word.decode(errors="replace")
+
+    def _words(self, status: int) -> str:
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == child.BEREFT:
+            return _BEREFT
+        is_out_of_memory = os.WIFSIGNALED(status) and self._memory.has_run_out()
+        return death_words(status, self.peak_memory_bytes, is_out_of_memory=is_out_of_memory)
 
     def _await_end(self) -> None:
         # It closes the socket by ending; one that lives on has had it closed by the task.
@@ -172,10 +184,15 @@ class WarmChild:
 
     def _reap(self) -> None:
         bereft = not self._has_ended()
+        family = unadoptable(self.pid)
         self.kill()
-        _, status = os.waitpid(self.pid, 0)
+        _, status, used = os.wait4(self.pid, 0)
+        kill_all(family)
+        forget_own(self.pid)
+        end_adopted()
         self._minder.mind(0)
-        self.death = _BEREFT if bereft else _words(status)
+        self.peak_memory_bytes = peak_bytes(used.ru_maxrss)
+        self.death = _BEREFT if bereft else self._words(status)
         if self._faults is not None:
             self._faults.seek(0)
             self.fault = self._faults.read(_LONGEST_FAULT).decode(errors="replace") or None
@@ -183,18 +200,3 @@ class WarmChild:
         if self._channel is not None:
             self._channel.close()
         self._channel, self.pid, self._process = None, 0, None
-
-
-def _words(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by signal {number} ({_name(number)})"
-    code = os.WEXITSTATUS(status)
-    return _BEREFT if code == child.BEREFT else f"exited with status {code}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "real-time"

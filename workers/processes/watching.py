@@ -97,7 +97,8 @@ class Watcher:
         return self._child.recover(self._job_id, self._attempt, is_stored)
 
     def _end(self, ending: Ending, unstored: Unstored) -> Row | None:
-        full = replace(ending, progress=unstored.progress, unstored=unstored.lines)
+        peak = self._child.peak_memory_bytes
+        full = replace(ending, progress=unstored.progress, unstored=unstored.lines, peak_memory_bytes=peak or None)
         return execution.end(self._yard, self._job_id, self._attempt, full)
 
     def _look(self, now: float) -> bool:
