@@ -109,11 +109,13 @@ class Capture:
         return count[0]
 
     def _pump(self) -> None:
-        while True:
-            select.select([self._read], [], [])
-            with self._pumping:
-                if self._waiting():
-                    self._listener.receive(self._read)
+        # Ends when the task has closed the pipe; the worker reads what is left in it.
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                select.select([self._read], [], [])
+                with self._pumping:
+                    if self._waiting():
+                        self._listener.receive(self._read)
 
 
 def _level_of(number: int) -> str:
