@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import faulthandler
 import logging
+import mmap
 import os
 import signal
 import subprocess
@@ -49,6 +50,16 @@ _DEATHS: dict[str, Callable[[], object]] = {
 
 
 @task(max_retries=0)
+def say_secrets_and_die(token: str) -> None:
+    """Say a secret of the payload in every way and die at once."""
+    print(f"printed {token}")
+    os.write(1, f"written {token}\nand unfinished {token}".encode())
+    progress(1, 2, f"reported {token}")
+    print(f"unfinished {token}", end="")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(max_retries=0)
 def say_and_die(how: str) -> None:
     """Say something in every way and die at once."""
     _say_all()
@@ -58,12 +69,11 @@ def say_and_die(how: str) -> None:
 
 
 @task(max_retries=0)
-def print_until_killed(lines: int, source: str, seconds: float) -> None:
-    """Print numbered lines, then die at the end or be killed meanwhile."""
-    end = time.monotonic() + seconds
-    number = 0
-    while number < lines or (seconds and time.monotonic() < end):
-        number += 1
+def print_and_die(lines: int, source: str, path: str = "") -> None:
+    """Print numbered lines, once a file is there, and die."""
+    while path and not Path(path).exists():
+        time.sleep(0.02)
+    for number in range(1, lines + 1):
         if source == "print":
             print(f"line {number}")
         else:
@@ -75,10 +85,8 @@ def print_until_killed(lines: int, source: str, seconds: float) -> None:
 def count_until_killed(folder: str, source: str) -> None:
     """Print numbered lines for ever; how many were printed stands in a file."""
     path = Path(folder) / "printed"
-    with path.open("wb") as file:
-        file.truncate(8)
-    import mmap
-
+    path.with_suffix(".new").write_bytes(bytes(8))
+    path.with_suffix(".new").rename(path)
     with path.open("r+b") as file, contextlib.closing(mmap.mmap(file.fileno(), 8)) as shared:
         printed = memoryview(shared).cast("Q")
         number = 0
@@ -125,9 +133,9 @@ def flood(megabytes: int, how: str) -> dict[str, int]:
 
 
 @task(max_retries=0)
-def leave_processes(how: str, end: str) -> None:
-    """Start processes that leave the session or their parent, say their pids, and end."""
-    program = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(600)"
+def leave_processes(how: str, end: str, folder: str) -> None:
+    """Start processes that leave the session or their parent and write their pids to a folder; then end."""
+    program = f"import os, pathlib, time; (pathlib.Path({folder!r}) / str(os.getpid())).touch(); time.sleep(600)"
     if how == "session":
         subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     elif how == "daemon":
@@ -136,22 +144,13 @@ def leave_processes(how: str, end: str) -> None:
     else:
         inner = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {program!r}], start_new_session=True); {program}"
         subprocess.Popen([sys.executable, "-c", inner], start_new_session=True)
-    wanted = 2 if how == "nested" else 1
-    deadline = time.monotonic() + 20
-    while _processes_of_mine() < wanted and time.monotonic() < deadline:
+    while len(os.listdir(folder)) < (2 if how == "nested" else 1):
         time.sleep(0.02)
     print("started")
-    if end == "returns":
-        return
     if end == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(600)
-
-
-def _processes_of_mine() -> int:
-    import psutil
-
-    return len([one for one in psutil.Process().children(recursive=True) if one.name().startswith("python")])
+    if end != "returns":
+        time.sleep(600)
 
 
 @task(max_retries=0)
@@ -165,7 +164,9 @@ def eat(megabytes: int) -> None:
 @task(max_retries=0)
 def speak_from_threads(count: int) -> None:
     """Print from several threads at once and die."""
-    threads = [threading.Thread(target=lambda n=n: [print(f"thread {n} line {i}") for i in range(count)]) for n in range(4)]
+    threads = [
+        threading.Thread(target=lambda n=n: [print(f"thread {n} line {i}") for i in range(count)]) for n in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

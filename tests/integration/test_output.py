@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import re
@@ -15,9 +16,11 @@ import psutil
 import pytest
 
 from tests.conftest import running_worker
+from tests.integration.running import Running
 from tests.support import eventually
 from workers import registry
 from workers.domain.log_bounds import HEAD_LINES, TAIL_LINES
+from workers.domain.masking import MASK
 from workers.services import jobs, publishing
 from workers.services.enqueueing import NewJob
 from workers.store import attempts, logs
@@ -109,12 +112,24 @@ def test_everything_that_a_task_said_before_its_process_died_is_kept(speaking: Y
     )
 
 
+def test_secrets_are_masked_in_what_is_kept_after_a_death(speaking: Yard) -> None:
+    made = run(speaking, "say_secrets_and_die", {"token": "plain words 4711"})
+    job = ended(speaking, made)
+    assert sorted(lines(speaking, made)) == [
+        f"and unfinished {MASK}",
+        f"printed {MASK}",
+        f"unfinished {MASK}",
+        f"written {MASK}",
+    ]
+    assert job["message"] == f"reported {MASK}"
+
+
 @pytest.mark.parametrize("source", ["print", "descriptor"])
 @pytest.mark.parametrize("count", [1, 499, 500, 3_000])
 def test_no_line_is_lost_or_doubled_when_the_process_kills_itself_in_mid_print(
     speaking: Yard, source: str, count: int
 ) -> None:
-    made = run(speaking, "print_until_killed", {"lines": count, "source": source, "seconds": 0.0})
+    made = run(speaking, "print_and_die", {"lines": count, "source": source})
     assert ended(speaking, made)["status"] == "failed"
     assert numbers(lines(speaking, made)) == list(range(1, count + 1))
 
@@ -162,12 +177,14 @@ def test_lines_of_several_threads_are_each_kept_once(speaking: Yard) -> None:
     assert sorted(lines(speaking, made)) == sorted(wanted)
 
 
-def test_a_locked_database_loses_no_line_of_a_killed_process(light: Yard) -> None:
-    ended(light, run(light, "print_until_killed", {"lines": 1, "source": "print", "seconds": 0.0}))
-    made = run(light, "print_until_killed", {"lines": 700, "source": "print", "seconds": 0.0})
-    eventually(lambda: _is(light, made, "processing") or lines(light, made)[0], within=30)
+def test_a_locked_database_loses_no_line_of_a_killed_process(light: Yard, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    made = run(light, "print_and_die", {"lines": 700, "source": "print", "path": str(go)})
+    eventually(lambda: _is(light, made, "processing"), within=60)
+    child = psutil.Process(child_of(light, made))
     with light.database.write():
-        time.sleep(1)  # the lock is what is tried here
+        go.touch()
+        eventually(lambda: _all_gone([child.pid]), within=60)
     ended(light, made)
     assert numbers(lines(light, made)) == list(range(1, 701))
 
@@ -198,16 +215,32 @@ def test_a_line_that_is_rewritten_is_one_line_with_its_last_state(speaking: Yard
 
 @pytest.mark.parametrize("end", ["returns", "killed", "canceled", "timed out"])
 @pytest.mark.parametrize("how", ["session", "daemon", "nested"])
-def test_processes_that_left_the_session_end_with_the_job(light: Yard, how: str, end: str) -> None:
-    options = {"timeout_seconds": 4.0} if end == "timed out" else {}
-    made = run(light, "leave_processes", {"how": how, "end": end}, **options)
+def test_processes_that_left_the_session_end_with_the_job(light: Yard, tmp_path: Path, how: str, end: str) -> None:
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    options = {"timeout_seconds": 12.0} if end == "timed out" else {}
+    made = run(light, "leave_processes", {"how": how, "end": end, "folder": str(folder)}, **options)
     if end == "canceled":
-        eventually(lambda: lines(light, made).index("started"), within=60)
+        eventually(lambda: _same(lines(light, made), ["started"]), within=60)
         jobs.cancel(light, made, _actor())
     ended(light, made)
-    pids = [int(line) for line in lines(light, made) if line.isdigit()]
-    assert len(pids) == (2 if how == "nested" else 1)
-    eventually(lambda: _all_gone(pids), within=20)
+    assert lines(light, made) == ["started"]
+    eventually(lambda: _all_gone([int(name) for name in os.listdir(folder)]), within=20)
+
+
+def test_processes_that_left_the_session_end_with_a_worker_that_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "pids"
+    folder.mkdir()
+    running = Running(tmp_path / "yard", TASK_MODULES=MODULE).start().ready()
+    try:
+        payload = json.dumps({"how": "daemon", "end": "stays", "folder": str(folder)})
+        running.enqueue("output_tasks.leave_processes", payload)
+        eventually(lambda: _same(len(os.listdir(folder)), 1), within=60)
+        for member in psutil.Process(running.part("pool").pid).children():
+            member.kill()
+        eventually(lambda: _all_gone([int(name) for name in os.listdir(folder)]), within=60)
+    finally:
+        running.clean_up()
 
 
 @pytest.fixture

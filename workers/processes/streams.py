@@ -83,5 +83,12 @@ class ByteStream(io.BufferedWriter):
         return size
 
 
+class _Descriptor(io.FileIO):
+    """The descriptor itself, which cannot be closed through the streams above it."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def _bytes_of(descriptor: int) -> ByteStream:
-    return ByteStream(io.FileIO(descriptor, "wb", closefd=False))
+    return ByteStream(_Descriptor(descriptor, "wb", closefd=False))
