@@ -38,7 +38,7 @@ def test_what_was_left_is_written_with_the_end_of_its_attempt(yard: Yard) -> Non
     job = begun(yard)
     job.write(STDOUT, "stored\n")
     job.flush()
-    waiting = Waiting([LogLine(2, 1_900_000_000_000_000, "print", "left")], job.log.state)
+    waiting = Waiting([LogLine(2, 1_900_000_000_000_000, "print", "left")], LogState(saved=1, head_lines=1))
     after = execution.end(yard, job.job_id, 1, Ending("lost", error="died", unstored=waiting))
     assert after is not None
     assert rows(yard, job.job_id) == [(1, "stored"), (1, "left")]
