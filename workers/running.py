@@ -1,6 +1,7 @@
 """The job that this process runs now: its progress, its log, its wish to be canceled.
 
 Progress and log lines leave at most every 40 ms, the first at once and the last always; rows are written once a second.
+What is not written yet is in the journal, which the worker reads when this process dies.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import Unavailable
-from workers.domain.masking import MASK, JobMasker
+from workers.domain.log_bounds import plan_waiting
+from workers.domain.masking import JobMasker
 from workers.domain.texts import safe_text
-from workers.domain.untrusted import lines_of, visible, visible_line
+from workers.domain.untrusted import lines_of, visible_line
+from workers.job_log import MAX_TEXT, JobLog
+from workers.journal import Journal
 from workers.registry import find_task
-from workers.services import execution, files
+from workers.services import execution, files, job_logs
+from workers.services.job_logs import MAX_MASKED
 from workers.store import logs
 from workers.task_errors import Canceled, Fenced
 from workers.yard import Yard
@@ -28,16 +32,11 @@ from workers.yard import Yard
 PUBLISH_SECONDS = 0.04
 SAVE_SECONDS = 1.0
 LOG_SECONDS = 0.2
-LOG_BATCH = 200
-MAX_LINE = 2_000
-MAX_LINES = 10_000
-MAX_LOG_BYTES = 5_000_000
+TAIL_SECONDS = 1.0  # between writes of a log whose head is complete: each may replace what the one before wrote
+LOG_RETRY_SECONDS = 1.0
 MAX_MESSAGE = 1_000
-MAX_MASKED = 65_536  # characters of a line or message that are masked before it is cut
 
 LARGEST = 2**63 - 1
-_LIVE_BYTES = 40_000
-_KEY_BEGINS, _KEY_ENDS, _KEY = "-----BEGIN ", "-----END ", "PRIVATE KEY"
 
 
 class Current:
@@ -62,28 +61,38 @@ current = Current()
 class RunningJob:
     """One attempt in the making; used by the task's thread and the child's flushing thread."""
 
-    def __init__(self, yard: Yard, row: Any, wake: Callable[[], None]) -> None:
-        self.yard, self.row, self._wake = yard, row, wake
+    def __init__(self, yard: Yard, row: Any, wake: Callable[[], None], journal: Journal | None = None) -> None:
+        self.yard, self.row = yard, row
         self.job_id: str = row["id"]
         self.attempt: int = row["attempt"]
         self.cancel_requested = self.is_stopping = self._fenced = False
         self.was_canceled_in_thread = False
         self.progress: dict[str, Any] = {}
         self._version: int = row["version"]
-        self._lock = threading.RLock()
-        self._lines: list[dict[str, Any]] = []
-        self._line_count = self._byte_count = 0
+        self._lock, self._storing = threading.RLock(), threading.RLock()
+        self._wake, self._is_woken = wake, False
+        self._journal = journal or Journal()
+        self._journal.begin(self.job_id, self.attempt)
         self._published_at, self._saved_at = 0.0, time.monotonic()
-        self._logged_at = self._saved_at
+        self._logged_at = self._full_at = self._saved_at
         self._unpublished = self._unsaved = False
         self._rate = _Rate()
-        self._in_key = False
 
     @cached_property
     def masker(self) -> JobMasker:
         """What masks the words of this job, its own secrets among them."""
         definition = find_task(self.row["task"])
         return JobMasker.of_payload(self.row["payload"], definition.secret if definition else ())
+
+    @cached_property
+    def log(self) -> JobLog:
+        """What it prints and logs; made on first use."""
+        return JobLog(self._journal, self._wake_once)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether it has printed or logged anything."""
+        return "log" in self.__dict__
 
     @property
     def files(self) -> Path:
@@ -113,6 +122,7 @@ class RunningJob:
                 self.progress["progress"] = None
             if count is not None:
                 self._rate.add(count)
+            self._record()
             self._changed()
 
     def tell_step(self, name: str) -> None:
@@ -120,66 +130,86 @@ class RunningJob:
         self.check_canceled()
         with self._lock:
             self.progress["step"] = self._shown(name, 200)
+            self._record()
             self._changed()
 
     def add_text(self, text: object, level: str) -> None:
         """Keep text in the log: each of its lines is one of the log, masked together."""
-        for line in lines_of(self.masker.text(safe_text(text, MAX_LOG_BYTES))):
-            self.add_line(line, level)
+        self.add_line("\n".join(lines_of(self.masker.text(safe_text(text, MAX_TEXT)))), level)
 
     def add_line(self, text: str, level: str) -> None:
-        """Keep a line of log; past the bound only a last word is kept."""
-        if self._line_count >= MAX_LINES:
-            return
-        with self._lock:
-            if self._line_count >= MAX_LINES or self._byte_count >= MAX_LOG_BYTES:
-                return
-            line = self._line(text)
-            self._line_count += 1
-            self._byte_count += len(line)
-            self._lines.append({"at": utcnow(), "level": level, "line": line})
-            if self._line_count >= MAX_LINES or self._byte_count >= MAX_LOG_BYTES:
-                last = f"The log is full: {MAX_LINES:,} lines or 5 MB are kept; what follows is left out."
-                self._lines.append({"at": utcnow(), "level": "warning", "line": last})
-            full = len(self._lines) >= LOG_BATCH
-        if full:
-            self.flush(force=False)
-        else:
-            self._wake()
+        """Keep lines in the log."""
+        self.log.add(text, level)
+        self._store_when_full()
+
+    def write(self, source: int, text: str) -> None:
+        """Take text that the task wrote to a stream."""
+        self.log.write(source, text)
+        self._store_when_full()
+
+    def receive(self, descriptor: int) -> None:
+        """Take what waits in the pipe behind descriptors 1 and 2."""
+        self.log.receive(descriptor)
+        self._store_when_full()
 
     def flush(self, force: bool = True) -> float | None:
         """Send and keep what is due (all with force); seconds until more is due, None when nothing waits."""
+        self._is_woken = False
         now = time.monotonic()
         with self._lock:
             if self._unpublished and (force or now - self._published_at >= PUBLISH_SECONDS):
                 self._publish(now)
-            lines = self._due_lines(now, force)
             values = self._due_values(now, force)
-        if lines:
-            self._keep_lines(lines)
+        if self.has_log and (force or now - self._logged_at >= (TAIL_SECONDS if self.log.is_cut else LOG_SECONDS)):
+            self._store_lines(now)
         if values and not force:
             self._save(values)
-        waits = self._unpublished or self._unsaved or bool(self._lines)
+        waits = self._unpublished or self._unsaved or (self.has_log and self.log.is_waiting)
         return PUBLISH_SECONDS if waits else None
+
+    def _wake_once(self) -> None:
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake()
+
+    def _store_when_full(self) -> None:
+        if self.log.is_full and (now := time.monotonic()) >= self._full_at:
+            self._store_lines(now)
+
+    def _store_lines(self, now: float) -> None:
+        with self._storing:
+            self._logged_at = now
+            waiting = self.log.take()
+            if waiting is None:
+                return
+            try:
+                plan = plan_waiting(waiting, job_logs.shown_by(self.masker))
+                with self.yard.database.write() as connection:
+                    state, lines = logs.keep(connection, self.job_id, self.attempt, plan)
+                    self.log.storing(state)
+            except Unavailable:
+                self.log.kept_back()  # the database is away: they are kept until it is back
+                self._full_at = time.monotonic() + LOG_RETRY_SECONDS
+                return
+            except BaseException:
+                self.log.kept_back()
+                raise
+            self.log.stored(waiting, state)
+        job_logs.tell(self.yard, self.job_id, self.attempt, lines)
 
     def _shown(self, text: object, longest: int) -> str:
         return _cut(visible_line(self.masker.text(safe_text(text, MAX_MASKED))), longest)
 
-    def _line(self, text: str) -> str:
-        # A private key is printed line by line: what lies between its ends is masked as one.
-        was_in_key = self._in_key
-        begins = _KEY_BEGINS in text and _KEY in text
-        self._in_key = (was_in_key or begins) and _KEY_ENDS not in text
-        if was_in_key and self._in_key:
-            return MASK
-        return _cut(visible(self.masker.text(safe_text(text, MAX_MASKED))), MAX_LINE)
+    def _record(self) -> None:
+        told = self.progress.get
+        self._journal.write_progress(told("done"), told("total"), told("progress"), told("message"), told("step"))
 
     def _changed(self) -> None:
         self._unpublished = self._unsaved = True
         now = time.monotonic()
         if now - self._published_at >= PUBLISH_SECONDS:
             self._publish(now)
-        self._wake()
+        self._wake_once()
 
     def _publish(self, now: float) -> None:
         self._published_at, self._unpublished = now, False
@@ -199,39 +229,11 @@ class RunningJob:
             }
         )
 
-    def _due_lines(self, now: float, force: bool) -> list[dict[str, Any]]:
-        if not self._lines or not (force or len(self._lines) >= LOG_BATCH or now - self._logged_at >= LOG_SECONDS):
-            return []
-        self._logged_at = now
-        lines, self._lines = self._lines, []
-        return lines
-
     def _due_values(self, now: float, force: bool) -> dict[str, Any]:
         if not self._unsaved or not (force or now - self._saved_at >= SAVE_SECONDS):
             return {}
         self._saved_at, self._unsaved = now, False
         return {**self.progress, "version": self._version}
-
-    def _keep_lines(self, lines: list[dict[str, Any]]) -> None:
-        try:
-            with self.yard.database.write() as connection:
-                logs.append(connection, self.job_id, self.attempt, lines)
-        except Unavailable:
-            with self._lock:  # the database is away: they are kept until it is back
-                self._lines[:0] = lines
-            return
-        told: list[dict[str, Any]] = []
-        size = 0
-        for line in lines[-LOG_BATCH:]:
-            size += len(line["line"].encode()) + 100
-            if told and size > _LIVE_BYTES:
-                self._tell_lines(told)
-                told, size = [], 0
-            told.append({**line, "at": rfc3339(line["at"])})
-        self._tell_lines(told)
-
-    def _tell_lines(self, lines: list[dict[str, Any]]) -> None:
-        self.yard.live.publish({"type": "log", "job_id": self.job_id, "attempt": self.attempt, "lines": lines})
 
     def _save(self, values: dict[str, Any]) -> None:
         try:

@@ -19,11 +19,18 @@ function lineOf(told) {
   return line;
 }
 
+// A line that was rewritten, as progress bars do, takes the place of its earlier state.
+function put(log, told) {
+  const line = lineOf(told);
+  if (told.replaces) log.querySelector(`time[datetime="${CSS.escape(told.at)}"]`)?.closest("li").replaceWith(line);
+  else log.append(line);
+}
+
 export function append(told) {
   const log = document.querySelector(`[data-log="${CSS.escape(told.job_id)}"]`);
   if (!log) return;
   document.querySelector("[data-log-empty]")?.remove();
-  log.append(...told.lines.map(lineOf));
+  for (const line of told.lines) put(log, line);
   while (log.childElementCount > MOST) log.firstElementChild.remove();
   if (follows()) log.scrollTop = log.scrollHeight;
 }

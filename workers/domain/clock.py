@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 # Wide enough for any job, and far enough from the ends of the calendar that no zone or sum overflows.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RANGE = "from 2000-01-01 to 2200-01-01 UTC"
 
 _DATE_AND_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
@@ -19,6 +20,11 @@ _LOCAL_TIME = re.compile(_DATE_AND_TIME)
 def utcnow() -> datetime:
     """Tell the time now, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def moment_of(microseconds: int) -> datetime:
+    """Return the instant that lies this many microseconds after 1970."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def rfc3339(moment: datetime | None) -> str | None:

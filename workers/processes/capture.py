@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import array
-import codecs
+import contextlib
+import ctypes
 import fcntl
-import io
 import logging
 import os
 import select
@@ -14,65 +14,39 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Protocol, cast
 
-Sink = Callable[[str, str], None]  # line, level
-_LONGEST_PARTIAL = 8_192
+from workers.journal import STDERR, STDOUT
+from workers.processes.output import Output
+from workers.processes.streams import JobStream
+
 _DRAIN_SECONDS = 0.2
+_LINE_BUFFERED = 1  # _IOLBF of C
 
 
-class LineWriter(io.TextIOBase):
-    """A text stream that hands on whole lines; code that wants the descriptor beneath gets the real one."""
+class Listener(Protocol):
+    """Who takes what is captured."""
 
-    encoding = "utf-8"
-    errors = "replace"
+    def write(self, source: int, text: str) -> None:
+        """Take text of a stream."""
 
-    def __init__(self, sink: Sink, level: str, descriptor: int) -> None:
-        self._sink, self._level, self._partial, self._descriptor = sink, level, "", descriptor
-        self._lock = threading.RLock()
+    def log(self, text: str, level: str) -> None:
+        """Take a record of `logging`."""
 
-    @property
-    def buffer(self) -> BinaryIO:
-        """The stream for bytes."""
-        return open(self._descriptor, "wb", buffering=0, closefd=False)
-
-    def fileno(self) -> int:
-        """Tell the descriptor, for processes that shall write to it."""
-        return self._descriptor
-
-    def writable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def write(self, text: str) -> int:
-        """Take text; lines that it completes go on."""
-        with self._lock:
-            *lines, self._partial = (self._partial + str(text)).split("\n")
-            for line in lines:
-                self._sink(line, self._level)
-            if len(self._partial) > _LONGEST_PARTIAL:
-                self.finish()
-        return len(text)
-
-    def finish(self) -> None:
-        """Hand on what stands on an unfinished line."""
-        with self._lock:
-            partial, self._partial = self._partial, ""
-            if partial:
-                self._sink(partial, self._level)
+    def receive(self, descriptor: int) -> None:
+        """Read what waits in a pipe."""
 
 
 class _Handler(logging.Handler):
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, listener: Listener) -> None:
         super().__init__()
-        self._sink = sink
+        self._listener = listener
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = {"CRITICAL": "error"}.get(record.levelname, record.levelname.lower())
+        level = _level_of(record.levelno)
         try:
-            for line in self.format(record).splitlines():
-                self._sink(line, level)
+            self._listener.log("\n".join(self.format(record).splitlines()), level)
         except Exception:
             self.handleError(record)
 
@@ -80,15 +54,19 @@ class _Handler(logging.Handler):
 class Capture:
     """Takes over stdout, stderr, logging and file descriptors 1 and 2 of this process, for as long as it lives."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._writers = self._make_writers()
-        self._read, write = os.pipe()
-        os.dup2(write, 1)
-        os.dup2(write, 2)
-        os.close(write)
+    def __init__(self, listener: Listener, output: Output) -> None:
+        self._listener = listener
+        self._streams = (
+            JobStream(listener.write, STDOUT, 1, "<stdout>"),
+            JobStream(listener.write, STDERR, 2, "<stderr>"),
+        )
+        self._read = output.reading
+        os.dup2(output.writing, 1)
+        os.dup2(output.writing, 2)
+        os.close(output.writing)
+        _buffer_lines_of_c()
         self._pumping = threading.Lock()
-        self._handler = _Handler(sink)
+        self._handler = _Handler(listener)
         logging.captureWarnings(True)
         # What is chatty about Taskyard's own work does not belong to a job.
         for noisy in ("httpx", "httpcore", "alembic", "rq"):
@@ -99,8 +77,11 @@ class Capture:
 
     def finish(self) -> None:
         """Hand on everything that was written up to now."""
-        for writer in self._writers:
-            writer.finish()
+        for stream in (sys.stdout, sys.stderr):
+            if stream not in self._streams:  # a task has put another one in its place
+                with contextlib.suppress(Exception):
+                    stream.flush()
+        _flush_c()
         deadline = time.monotonic() + _DRAIN_SECONDS
         while self._waiting() and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -109,20 +90,17 @@ class Capture:
 
     def reset(self) -> None:
         """Undo what a task may have done to the streams and the logging."""
-        if any(writer.closed for writer in self._writers):
-            self._writers = self._make_writers()
-        sys.stdout, sys.stderr = self._writers
+        sys.stdout, sys.stderr = self._streams
+        sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
         if logging.root.handlers != [self._handler]:
             logging.root.handlers[:] = [self._handler]
         if logging.root.level != logging.INFO:
             logging.root.setLevel(logging.INFO)
 
-    def _make_writers(self) -> tuple[LineWriter, LineWriter]:
-        return LineWriter(self._sink, "print", 1), LineWriter(self._sink, "print", 2)
-
     def _let_go(self) -> None:
         # A process that the task forks has no pump: what it prints goes through the descriptors to ours.
         sys.stdout, sys.stderr = (open(one, "w", buffering=1, closefd=False, errors="replace") for one in (1, 2))  # noqa: SIM115
+        sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]
         logging.root.handlers[:] = [logging.StreamHandler()]
 
     def _waiting(self) -> int:
@@ -131,11 +109,39 @@ class Capture:
         return count[0]
 
     def _pump(self) -> None:
-        lines = LineWriter(self._sink, "print", 1)
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        while True:
-            select.select([self._read], [], [])
-            with self._pumping:
-                lines.write(decode(os.read(self._read, 65_536)))
-                if not self._waiting():
-                    lines.finish()
+        # Ends when the task has closed the pipe; the worker reads what is left in it.
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                select.select([self._read], [], [])
+                with self._pumping:
+                    if self._waiting():
+                        self._listener.receive(self._read)
+
+
+def _level_of(number: int) -> str:
+    if number >= logging.ERROR:
+        return "error"
+    if number >= logging.WARNING:
+        return "warning"
+    return "info" if number >= logging.INFO else "debug"
+
+
+def _buffer_lines_of_c() -> None:
+    # What C code prints would wait in the process for 4 kB, and be lost with it.
+    with contextlib.suppress(Exception):
+        libc = ctypes.CDLL(None)
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, _LINE_BUFFERED, 0)
+
+
+def _flush_c() -> None:
+    if _FLUSH is not None:
+        _FLUSH(None)
+
+
+def _found_flush() -> Callable[[None], int] | None:
+    with contextlib.suppress(Exception):
+        return cast(Callable[[None], int], ctypes.CDLL(None).fflush)
+    return None
+
+
+_FLUSH = _found_flush()

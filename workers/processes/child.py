@@ -29,7 +29,9 @@ from workers.domain import payloads
 from workers.domain.errors import Unavailable
 from workers.domain.staleness import limit_words
 from workers.processes.capture import Capture
+from workers.processes.descendants import adopt_orphans
 from workers.processes.endings import ending_of_error, ending_of_result
+from workers.processes.output import Output
 from workers.processes.surroundings import Surroundings
 from workers.registry import REGISTRY, find_task
 from workers.running import RunningJob, current
@@ -58,6 +60,7 @@ class Line:
     channel: socket.socket
     faults: IO[bytes]  # where a fatal error is written
     notices: mmap.mmap  # a byte of notices for the job that runs
+    output: Output
 
 
 def serve(settings: Settings, worker: str, worker_pid: int, line: Line, *, is_first: bool) -> None:
@@ -101,7 +104,8 @@ class Child:
         self._is_in_task = self._is_worn = False
         self.told = b""
         self._wake = threading.Event()
-        self._capture = Capture(self._take_line)
+        self._output = line.output if line is not None else Output()
+        self._capture = Capture(self, self._output)
         threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
         signal.signal(NOTICE_SIGNAL, self._on_notice)
         self._runs = 0
@@ -116,7 +120,7 @@ class Child:
         row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
-        job = self._job = RunningJob(self._yard, row, self._wake.set)
+        job = self._job = RunningJob(self._yard, row, self._wake.set, self._output.journal)
         current.set(job)
         if self._line is not None:
             faulthandler.register(STACK_SIGNAL, self._line.faults, all_threads=True)
@@ -126,6 +130,8 @@ class Child:
         if self._surroundings.descriptors_are_gone():
             os._exit(BEREFT)
         self._capture.finish()
+        if job.has_log:
+            job.log.finish()
         self._capture.reset()
         self._job = None
         while job.flush() is not None:
@@ -197,10 +203,25 @@ class Child:
         self.told = word_of(self._yard, after) or b""
         return str(after["status"])
 
-    def _take_line(self, line: str, level: str) -> None:
+    def write(self, source: int, text: str) -> None:
+        """Take text of a stream, for the job that runs."""
         job = self._job
         if job is not None:
-            job.add_line(line, level)
+            job.write(source, text)
+
+    def log(self, text: str, level: str) -> None:
+        """Take a record of `logging`."""
+        job = self._job
+        if job is not None:
+            job.add_line(text, level)
+
+    def receive(self, descriptor: int) -> None:
+        """Take what waits in the pipe; what comes between jobs belongs to none."""
+        job = self._job
+        if job is not None:
+            job.receive(descriptor)
+        else:
+            os.read(descriptor, 65_536)
 
     def _on_notice(self, _signal: int = 0, _frame: Any = None) -> None:
         job, notices = self._job, self._notices[0] if self._notices is not None else 0
@@ -256,6 +277,7 @@ def _settle(faults: IO[bytes], worker_pid: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != worker_pid:
             os._exit(0)
+    adopt_orphans()
     for one in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(one, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -13,15 +13,28 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psutil
 
 from workers.processes import child
+from workers.processes.deaths import MemoryWatch, death_words, peak_bytes
+from workers.processes.descendants import end_adopted, forget_own, kill_all, note_own, unadoptable
+from workers.processes.output import Output
 from workers.settings import Settings
 
 _LONGEST_FAULT = 64_000
 _LAST_SECONDS = 1.0
 _BEREFT = "could not go on: the task had closed file descriptors that were not its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a child ended."""
+
+    words: str  # the end of a sentence
+    fault: str | None  # what it wrote of a fatal error
+    peak_memory_bytes: int
 
 
 class ChildProcess:
@@ -35,6 +48,7 @@ class ChildProcess:
         self.channel, theirs = socket.socketpair()
         self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
         self._notices = mmap.mmap(-1, 1)
+        self.output = Output()
         self._buffer = b""
         self.started_at = time.monotonic()
         self.is_ready = self.has_stop_hooks = False
@@ -47,14 +61,16 @@ class ChildProcess:
                 for descriptor in unshared:
                     os.close(descriptor)
                 self.channel.close()
-                line = child.Line(theirs, self._faults, self._notices)
+                line = child.Line(theirs, self._faults, self._notices, self.output)
                 child.serve(settings, worker, worker_pid, line, is_first=is_first)
             except BaseException:
                 self._faults.write(traceback.format_exc().encode(errors="replace"))
                 self._faults.flush()
             finally:
                 os._exit(70)
+        note_own(self.pid)
         theirs.close()
+        self.output.keep_reading_end()
         self.process = psutil.Process(self.pid)
 
     def send(self, order: bytes) -> None:
@@ -119,17 +135,29 @@ class ChildProcess:
         with contextlib.suppress(OSError):
             self.channel.shutdown(socket.SHUT_WR)
 
-    def reap(self) -> tuple[str, str | None]:
-        """Kill what is left of it and collect it; how it ended, and what it wrote of a fatal error."""
+    def descriptors(self) -> tuple[int, ...]:
+        """Return the descriptors of the worker that lead to this child, which no other child must hold open."""
+        return self.channel.fileno(), self.output.reading
+
+    def reap(self, memory: MemoryWatch) -> Death:
+        """Kill what is left of it and of what it has started, and collect it.
+
+        What it said can still be recovered from `output`, until that is closed.
+        """
         is_bereft = not self.has_ended()
+        family = unadoptable(self.pid)
         self.kill()
-        _, status = os.waitpid(self.pid, 0)
+        _, status, used = os.wait4(self.pid, 0)
+        kill_all(family)
+        forget_own(self.pid)
+        end_adopted()
         self._faults.seek(0)
         fault = self._faults.read(_LONGEST_FAULT).decode(errors="replace") or None
         self._faults.close()
         self._notices.close()
         self.channel.close()
-        return (_BEREFT if is_bereft else _words(status)), fault
+        peak = peak_bytes(used.ru_maxrss)
+        return Death(_BEREFT if is_bereft else _words(status, peak, memory), fault, peak)
 
     def memory_bytes(self) -> int:
         """Return its resident memory; 0 when it is gone."""
@@ -144,16 +172,8 @@ class ChildProcess:
         return 0.0
 
 
-def _words(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by signal {number} ({_name(number)})"
-    code = os.WEXITSTATUS(status)
-    return _BEREFT if code == child.BEREFT else f"exited with status {code}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "real-time"
+def _words(status: int, peak: int, memory: MemoryWatch) -> str:
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == child.BEREFT:
+        return _BEREFT
+    is_out_of_memory = os.WIFSIGNALED(status) and memory.has_run_out()
+    return death_words(status, peak, is_out_of_memory=is_out_of_memory)

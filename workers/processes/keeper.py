@@ -45,6 +45,7 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._woken, self._wake = os.pipe()
         self._stop_signals = self._exit_code = 0
+        self.after_death: Callable[[], object] = lambda: None
         for end in (self._woken, self._wake):
             os.set_blocking(end, False)
         self.listen(self._woken, self._drain)
@@ -117,6 +118,7 @@ class Keeper:
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
                 self._bury(child, status)
+                self.after_death()
 
     def _bury(self, child: Kept, status: int) -> None:
         child.pid = 0

@@ -10,6 +10,8 @@ import os
 import signal
 import struct
 
+from workers.processes.descendants import forget_own, note_own
+
 _GROUP = struct.Struct("=i")
 
 
@@ -30,6 +32,7 @@ class Minder:
             finally:
                 os._exit(0)
         os.close(reading)
+        note_own(self._pid)
 
     def mind(self, group: int) -> None:
         """Tell the process group that shall end with the worker; 0 = none."""
@@ -41,6 +44,7 @@ class Minder:
         if self._pid:
             os.close(self.pipe)
             os.waitpid(self._pid, 0)
+            forget_own(self._pid)
             self._pid = 0
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from workers import logs
 from workers.domain.names import BULK_QUEUE, DELIVERY_QUEUE, SYSTEM_QUEUE
 from workers.processes.crew import Crew, Member
+from workers.processes.descendants import adopt_orphans, end_adopted
 from workers.processes.keeper import Keeper, Kept
 from workers.processes.kin import Supervised, die_with_parent, end_with_parent, fork, outlive_parent
 from workers.processes.scheduler import run_scheduler
@@ -64,6 +65,8 @@ def run_pool(
         return Kept(member.label, partial(start, member), member.stage, settings.shutdown_seconds)
 
     keeper = Keeper([kept(one) for one in members])
+    adopt_orphans()  # what the tasks of a killed worker have started comes to the pool
+    keeper.after_death = lambda: end_adopted({child.pid for child in keeper.children})
     keeper.obey_signals()
     if crew is not None:
         crew.join(keeper, kept, settings.workers)

@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 from workers.processes import child
 from workers.processes.child_process import ChildProcess
+from workers.processes.deaths import MemoryWatch
 from workers.processes.minder import Minder
+from workers.processes.output import Output, Unstored
 from workers.settings import Settings
 
 _TICK_SECONDS = 0.25
@@ -29,6 +31,9 @@ class WarmChild:
         self._ending: list[tuple[ChildProcess, float]] = []  # each with the time at which it is killed
         self._keeps_spare = bool(settings.task_modules) and not settings.preload
         self._forks = 0
+        self._memory = MemoryWatch()
+        self._last_output: Output | None = None  # of the last child that died while it ran a job
+        self.peak_memory_bytes = 0
         self.death = ""
         self.told = b""
         self.fault: str | None = None
@@ -45,6 +50,7 @@ class WarmChild:
         """
         order = f"{job_id} {attempt} {queue} {child.QUIET if quiet else child.ALOUD}\n".encode()
         current = self._ready()
+        self._memory.look()
         try:
             current.send(order)
         except OSError:
@@ -62,7 +68,7 @@ class WarmChild:
             if one is not None and not one.is_ready and (line := one.read_line(0)):
                 one.note_ready(line)
         if self._spare is not None and self._spare.has_ended():
-            self._spare.reap()
+            self._discard(self._spare)
             self._spare = None
         if self._keeps_spare and self._spare is None and self._current is not None and self._current.is_ready:
             self._spare = self._fork()
@@ -83,6 +89,20 @@ class WarmChild:
         if self._current is not None:
             self._current.kill()
 
+    def recover(self, job_id: str, attempt: int, is_stored: Callable[[int], bool]) -> Unstored:
+        """Return what an attempt had said that is not stored, after the death of the child that ran it."""
+        return self._last_output.recover(job_id, attempt, is_stored) if self._last_output else Unstored(None, {})
+
+    def end(self) -> None:
+        """End the child that runs a job; what it said can still be recovered."""
+        self._reap()
+
+    def close_output(self) -> None:
+        """Give up what the last child said that died; it is kept after its death until then."""
+        if self._last_output is not None:
+            self._last_output.close()
+        self._last_output = None
+
     def close(self) -> None:
         """End every child; hooks that run when a child stops have a few seconds."""
         for one in (self._current, self._spare):
@@ -94,6 +114,7 @@ class WarmChild:
             if self._ending:
                 time.sleep(0.01)
         self._minder.mind(0)
+        self.close_output()
 
     def memory_bytes(self) -> int:
         """Return the resident memory of the children."""
@@ -113,8 +134,9 @@ class WarmChild:
     def _start_current(self) -> None:
         spare, self._spare = self._spare, None
         if spare is not None and spare.has_ended():
-            spare.reap()
+            self._discard(spare)
             spare = None
+        self.close_output()
         self._current = spare if spare is not None else self._fork()
         self._minder.mind(self._current.pid)
 
@@ -122,7 +144,7 @@ class WarmChild:
         self._before_fork()
         self._forks += 1
         others = [one for one in (self._current, self._spare, *(pair[0] for pair in self._ending)) if one is not None]
-        unshared = [self._minder.pipe, *(one.channel.fileno() for one in others)]
+        unshared = [self._minder.pipe, *(number for one in others for number in one.descriptors())]
         return ChildProcess(self._settings, self._worker, unshared, is_first=self._forks == 1)
 
     def _listen(self, current: ChildProcess, tick: Callable[[], object]) -> str | None:
@@ -130,6 +152,7 @@ class WarmChild:
             line = current.read_line(_TICK_SECONDS)
             if line is None and not current.has_ended():
                 self._limit_import(current)
+                self._memory.look()
                 self.tend()
                 tick()
             elif not line:
@@ -165,11 +188,18 @@ class WarmChild:
         for pair in list(self._ending):
             one, until = pair
             if one.has_ended() or now >= until:
-                one.reap()
+                self._discard(one)
                 self._ending.remove(pair)
+
+    def _discard(self, one: ChildProcess) -> None:
+        one.reap(self._memory)
+        one.output.close()
 
     def _reap(self) -> None:
         current, self._current = self._current, None
         if current is not None:
-            self.death, self.fault = current.reap()
+            death = current.reap(self._memory)
+            self.death, self.fault, self.peak_memory_bytes = death.words, death.fault, death.peak_memory_bytes
+            self.close_output()
+            self._last_output = current.output
             self._minder.mind(0)

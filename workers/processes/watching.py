@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -14,8 +15,9 @@ from workers.domain.errors import Unavailable
 from workers.domain.staleness import limit_words
 from workers.domain.states import Status
 from workers.processes import child
+from workers.processes.output import Unstored
 from workers.processes.warm import WarmChild
-from workers.services import execution
+from workers.services import execution, job_logs
 from workers.services.execution import Ending, Refused
 from workers.services.telling import tell
 from workers.store.types import Row
@@ -66,12 +68,17 @@ class Watcher:
 
     def after_death(self) -> str:
         """Write how the attempt ended whose child has died; the state that follows, or why there is none."""
+        recovered: list[Unstored] = []
+        until_done(lambda: recovered.append(self._recover()))
+        unstored = recovered[0]
+        written: list[Row | None] = []
+        if self._verdict != "fenced":
+            until_done(lambda: written.append(self._end(self._ending(), unstored)))
+        if written and written[0] is not None:
+            return str(written[0]["status"])
+        until_done(lambda: execution.keep_lines(self._yard, self._job_id, self._attempt, unstored.lines))
         if self._verdict == "fenced":
             return Refused.LOST.value
-        written: list[Row | None] = []
-        until_done(lambda: written.append(execution.end(self._yard, self._job_id, self._attempt, self._ending())))
-        if written[0] is not None:
-            return str(written[0]["status"])
         looked: list[Row | None] = []
         until_done(lambda: looked.append(execution.look(self._yard, self._job_id)))
         waits = looked[0] is not None and looked[0]["status"] == Status.PENDING
@@ -80,9 +87,21 @@ class Watcher:
     def give_up(self, error: str) -> None:
         """Write that the attempt was cut off by the worker's own end; if that cannot be, the monitor finds it."""
         try:
-            execution.end(self._yard, self._job_id, self._attempt, Ending("interrupted", error=error))
+            self._child.end()
+            self._end(Ending("interrupted", error=error), self._recover())
         except Unavailable as trouble:
             log.warning("%s The monitor will find job %s", trouble, self._job_id)
+
+    def _recover(self) -> Unstored:
+        def is_stored(at_us: int) -> bool:
+            return job_logs.is_stored(self._yard, self._job_id, self._attempt, at_us)
+
+        return self._child.recover(self._job_id, self._attempt, is_stored)
+
+    def _end(self, ending: Ending, unstored: Unstored) -> Row | None:
+        peak = self._child.peak_memory_bytes
+        full = replace(ending, progress=unstored.progress, unstored=unstored.lines, peak_memory_bytes=peak or None)
+        return execution.end(self._yard, self._job_id, self._attempt, full)
 
     def _look(self, now: float) -> bool:
         # A read, since it must find the time limit even while writers are locked out.

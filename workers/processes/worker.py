@@ -33,6 +33,7 @@ from workers.domain.names import split_rq_id
 from workers.loading import load_own_tasks
 from workers.processes import child
 from workers.processes.backoff import Backoff
+from workers.processes.descendants import adopt_orphans
 from workers.processes.minder import Minder
 from workers.processes.presence import Presence
 from workers.processes.served import ServedQueues
@@ -162,6 +163,7 @@ class TaskyardWorker(Worker):
 
     def bootstrap(self, *_args: Any, **_options: Any) -> None:
         """Register with Redis and SQL, and listen for commands; waits while either is away."""
+        adopt_orphans()
         self._minder.start()
         until_done(self._register)
         until_done(self.subscribe)

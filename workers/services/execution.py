@@ -12,14 +12,15 @@ from sqlalchemy import Connection, select
 
 from workers.domain import payloads
 from workers.domain.clock import utcnow
+from workers.domain.log_bounds import Waiting, plan_waiting
 from workers.domain.retrying import delay_seconds, tries_left
 from workers.domain.states import Status
 from workers.domain.texts import storable
 from workers.domain.untrusted import visible
-from workers.services import secret_fields
+from workers.services import job_logs, secret_fields
 from workers.services.callbacks import job_ended
 from workers.services.telling import tell
-from workers.store import attempts, jobs
+from workers.store import attempts, jobs, logs
 from workers.store.queues import QUEUES
 from workers.store.types import Row
 from workers.yard import Yard
@@ -53,6 +54,7 @@ class Ending:
     retry_after_seconds: float | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)  # the last progress told
     peak_memory_bytes: int | None = None
+    unstored: Waiting | None = None  # lines of its log that its process could not store
 
 
 def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str, *, quiet: bool = False) -> Row | Refused:
@@ -97,12 +99,31 @@ def end(
         if row is None or row["status"] != Status.PROCESSING or row["attempt"] != attempt:
             return None
         after = _end(connection, row, ending, now)
+        lines = _keep_lines(connection, row, ending.unstored) if after is not None else []
     if after is not None:
+        job_logs.tell(yard, job_id, attempt, lines)
         if not quiet:
             tell(yard, after)
         if after["callback_url"] and after["status"] != Status.RETRY_SCHEDULED:
             job_ended(yard, after)
     return after
+
+
+def keep_lines(yard: Yard, job_id: str, attempt: int, unstored: Waiting | None) -> None:
+    """Keep what an attempt had said whose end was written by others: it belongs to that attempt alone. Raises Unavailable."""
+    if unstored is None:
+        return
+    with yard.database.write() as connection:
+        row = jobs.get(connection, job_id)
+        lines = _keep_lines(connection, {**row, "attempt": attempt}, unstored) if row is not None else []
+    job_logs.tell(yard, job_id, attempt, lines)
+
+
+def _keep_lines(connection: Connection, row: Row, unstored: Waiting | None) -> list[logs.Line]:
+    if unstored is None:
+        return []
+    show = job_logs.shown_by(secret_fields.masker_of(connection, row))
+    return logs.keep(connection, row["id"], row["attempt"], plan_waiting(unstored, show))[1]
 
 
 def _refused(connection: Connection, queue: str) -> Refused:

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
-from sqlalchemy import Connection, Select, Table, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select, update
 
+from workers.domain.clock import moment_of
+from workers.domain.log_bounds import LogLine, LogPlan, LogState
+from workers.store.attempts import ATTEMPTS
 from workers.store.models import JobLog
 from workers.store.types import Row
 
 LOGS = cast(Table, JobLog.__table__)
 _INSERT = insert(LOGS)
 _STEP = 100
-LEVELS = ("debug", "info", "print", "warning", "error")
+
+Line = dict[str, Any]
 
 
-def append(connection: Connection, job_id: str, attempt: int, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Keep lines of an attempt: each `{at, level, line}`, already bounded and masked."""
-    if lines:
-        connection.execute(_INSERT, [{"job_id": job_id, "attempt": attempt, **line} for line in lines])
+def keep(connection: Connection, job_id: str, attempt: int, plan: LogPlan) -> tuple[LogState, list[Line]]:
+    """Carry out what is planned for the log of an attempt; its lines are bounded and masked.
+
+    Returns what is stored then, and the lines as viewers see them change: each `{at, level, line, replaces}`.
+    Nothing is written when the attempt has no row any more, since its job was deleted.
+    """
+    if not _is_known(connection, job_id, attempt):
+        return plan.after, []
+    shown = [_put(connection, job_id, attempt, line) for line in plan.changed]
+    appended = [line for line in shown if not line["replaces"]]
+    state = replace(
+        plan.after, tail_lines=plan.after.tail_lines + len(appended), is_cut=plan.after.is_cut or bool(appended)
+    )
+    head = [line for line in plan.added if line.at_us <= state.head_us]
+    tail = plan.added[len(head) :]
+    _insert(connection, job_id, attempt, head)
+    gap = _mark_gap(connection, job_id, attempt, plan, tail)
+    _insert(connection, job_id, attempt, tail)
+    return state, [*shown, *map(_shown, head), *gap, *map(_shown, tail)]
 
 
 def page(
@@ -50,9 +70,67 @@ def newest(connection: Connection, job_id: str, limit: int = 500) -> Iterable[Ro
     return connection.execute(select(LOGS).where(LOGS.c.id.in_(last)).order_by(LOGS.c.id)).mappings()
 
 
+def has_line(connection: Connection, job_id: str, attempt: int, at_us: int) -> bool:
+    """Return whether an attempt has a line of this time."""
+    found = select(LOGS.c.id).where(*_of(job_id, attempt), LOGS.c.at == moment_of(at_us)).limit(1)
+    return connection.execute(found).first() is not None
+
+
 def count(connection: Connection, job_id: str) -> int:
     """Count the lines of a job; bounded, since what is kept of each attempt is."""
     return connection.execute(select(func.count()).where(LOGS.c.job_id == job_id)).scalar_one()
+
+
+def _insert(connection: Connection, job_id: str, attempt: int, lines: Sequence[LogLine]) -> None:
+    if lines:
+        rows = [{"at": moment_of(one.at_us), "level": one.level, "line": one.text} for one in lines]
+        connection.execute(_INSERT, [{"job_id": job_id, "attempt": attempt, **row} for row in rows])
+
+
+def _put(connection: Connection, job_id: str, attempt: int, line: LogLine) -> Line:
+    """Replace the line that was stored under this time; one that was left out since comes again, at the end."""
+    changed = update(LOGS).where(*_of(job_id, attempt), LOGS.c.at == moment_of(line.at_us)).values(line=line.text)
+    if connection.execute(changed).rowcount:
+        return {**_shown(line), "replaces": True}
+    _insert(connection, job_id, attempt, [line])
+    return {**_shown(line), "replaces": False}
+
+
+def _mark_gap(
+    connection: Connection, job_id: str, attempt: int, plan: LogPlan, tail: Sequence[LogLine]
+) -> Sequence[Line]:
+    """Take the oldest lines of the tail away and write in their place how many were left out."""
+    if plan.gap is None:
+        return []
+    # The first line after the head is, or becomes, the one that speaks of the gap.
+    after_head = (*_of(job_id, attempt), LOGS.c.at > moment_of(plan.after.head_us))
+    first = connection.execute(select(LOGS.c.id, LOGS.c.at).where(*after_head).order_by(LOGS.c.id).limit(1)).first()
+    if first is None:
+        at_us = tail[0].at_us - 1 if tail else plan.after.last_us + 1
+        line = LogLine(0, at_us, "warning", plan.gap)
+        _insert(connection, job_id, attempt, [line])
+        return [_shown(line)]
+    told = {"level": "warning", "line": plan.gap}
+    connection.execute(update(LOGS).where(LOGS.c.id == first.id).values(told))
+    surplus = plan.removed if plan.before.left_out else plan.removed - 1
+    if surplus > 0:
+        oldest = select(LOGS.c.id).where(*after_head, LOGS.c.id > first.id).order_by(LOGS.c.id).limit(surplus)
+        connection.execute(delete(LOGS).where(LOGS.c.id.in_(oldest)))
+    return [{"at": first.at, **told, "replaces": True}]
+
+
+def _is_known(connection: Connection, job_id: str, attempt: int) -> bool:
+    # Locked, so that the job cannot be deleted before the lines are there.
+    there = select(ATTEMPTS.c.attempt).where(ATTEMPTS.c.job_id == job_id, ATTEMPTS.c.attempt == attempt)
+    return connection.execute(there.with_for_update()).first() is not None
+
+
+def _of(job_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
+    return LOGS.c.job_id == job_id, LOGS.c.attempt == attempt
+
+
+def _shown(line: LogLine) -> Line:
+    return {"at": moment_of(line.at_us), "level": line.level, "line": line.text, "replaces": line.replaces}
 
 
 def _matching(connection: Connection, chosen: Select[Any], words: str, limit: int) -> Sequence[Row]:
