@@ -154,6 +154,27 @@ def leave_processes(how: str, end: str, folder: str) -> None:
 
 
 @task(max_retries=0)
+def speak_from_forks(count: int) -> None:
+    """Print from several forked processes at once, through streams and handlers that were there before, and from here."""
+    stream, handler = sys.stdout, logging.getLogger().handlers[0]
+    pids = []
+    for fork in range(3):
+        pid = os.fork()
+        if pid == 0:
+            for number in range(count):
+                stream.write(f"fork {fork} line {number}\n")
+            record = logging.LogRecord("forked", logging.INFO, "", 0, f"logged {fork}", (), None)
+            handler.handle(record)
+            os._exit(0)
+        pids.append(pid)
+    for number in range(count):
+        stream.write(f"fork x line {number}\n")
+    for pid in pids:
+        os.waitpid(pid, 0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(max_retries=0)
 def eat(megabytes: int) -> None:
     """Take memory until it is enough or the kernel says no."""
     print("hungry")

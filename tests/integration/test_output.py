@@ -177,6 +177,14 @@ def test_lines_of_several_threads_are_each_kept_once(speaking: Yard) -> None:
     assert sorted(lines(speaking, made)) == sorted(wanted)
 
 
+def test_lines_of_forked_processes_are_each_kept_once(speaking: Yard) -> None:
+    made = run(speaking, "speak_from_forks", {"count": 100})
+    ended(speaking, made)
+    wanted = [f"fork {fork} line {number}" for fork in (0, 1, 2, "x") for number in range(100)]
+    wanted += [f"forked: logged {fork}" for fork in range(3)]
+    assert sorted(lines(speaking, made)) == sorted(wanted)
+
+
 def test_a_locked_database_loses_no_line_of_a_killed_process(light: Yard, tmp_path: Path) -> None:
     go = tmp_path / "go"
     made = run(light, "print_and_die", {"lines": 700, "source": "print", "path": str(go)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from rq import Queue
 from sqlalchemy import text
 
 from tests.chaos.foreign_tasks import work
-from tests.conftest import Auth, open_yard, running_worker, settings_of
+from tests.conftest import ROOT, Auth, open_yard, running_worker, settings_of
 from tests.integration.running import Running
 from tests.support import eventually
 from workers.broker import queues as carriers
@@ -218,6 +219,29 @@ def test_the_tools_of_rq_list_our_queues(light_yard: Yard) -> None:
     command = [Path(sys.executable).with_name("rq"), "info", "--raw", "-u", light_yard.settings.redis_url]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert f"queue {light_yard.redis.names.queue('shelf')} 1" in told
+
+
+def test_rqs_own_prefix_is_obeyed(light_yard: Yard) -> None:
+    code = """
+from workers.settings import Settings; from workers.yard import Yard; from workers.services import delivery, jobs
+from workers.services.enqueueing import NewJob; from workers.broker import queues
+yard = Yard.open(Settings.from_env()); made = jobs.enqueue(yard, NewJob("samples.noop")).job_id
+assert queues.listed(yard.redis, "default") == {f"{made}-1"}
+assert queues.take(yard.redis, queues.ordered_keys(yard.redis.names, ["default"]), "w", [], [])[1] == f"{made}-1"
+assert yard.redis.hget(f"acme:job:{made}-1", "status") == b"started"
+"""
+    environment = {
+        **os.environ,
+        "RQ_KEY_PREFIX": "acme",
+        "REDIS_URL": light_yard.settings.redis_url,
+        "DATABASE_URL": light_yard.settings.database_url,
+        "DATA_DIR": str(light_yard.settings.data_dir),
+    }
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, check=True, timeout=60)
+    assert light_yard.redis.smembers("acme:queues") == {
+        f"acme:queue:{light_yard.redis.names.queue('default')}".encode()
+    }
+    assert list(light_yard.redis.scan_iter("rq:*")) == []
 
 
 def test_neither_pages_nor_the_api_show_the_prefix(light_yard: Yard, auth: Auth) -> None:

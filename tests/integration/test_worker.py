@@ -58,7 +58,7 @@ class TestOneWorker:
         assert "samples.py" in job["traceback"]
         assert "registry.py" not in job["traceback"]
 
-    @pytest.mark.parametrize(("how", "words"), [("exit", "exited with status 3"), ("segfault", "signal 11 (SIGSEGV)")])
+    @pytest.mark.parametrize(("how", "words"), [("exit", "exited with status 3"), ("segfault", "SIGSEGV")])
     def test_a_crash_costs_its_attempt_and_nothing_else(self, yard: Yard, how: str, words: str) -> None:
         crashed = run(yard, "samples.crash", {"how": how})
         after = run(yard, "samples.noop")

@@ -40,12 +40,15 @@ class Listener(Protocol):
 class _Handler(logging.Handler):
     def __init__(self, listener: Listener) -> None:
         super().__init__()
-        self._listener = listener
+        self._listener, self.is_forked = listener, False
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         level = _level_of(record.levelno)
         try:
+            if self.is_forked:
+                sys.stderr.write(f"{self.format(record)}\n")
+                return
             self._listener.log("\n".join(self.format(record).splitlines()), level)
         except Exception:
             self.handleError(record)
@@ -98,7 +101,10 @@ class Capture:
             logging.root.setLevel(logging.INFO)
 
     def _let_go(self) -> None:
-        # A process that the task forks has no pump: what it prints goes through the descriptors to ours.
+        # A process that the task forks has no pump and must not write to our journal: all of it goes through the descriptors.
+        for stream in self._streams:
+            stream.let_go()
+        self._handler.is_forked = True
         sys.stdout, sys.stderr = (open(one, "w", buffering=1, closefd=False, errors="replace") for one in (1, 2))  # noqa: SIM115
         sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]
         logging.root.handlers[:] = [logging.StreamHandler()]

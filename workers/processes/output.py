@@ -33,6 +33,7 @@ class Output:
     def __init__(self) -> None:
         self.journal = Journal()
         self.reading, self.writing = os.pipe()
+        self._rest = b""
 
     def keep_reading_end(self) -> None:
         """Give the writing end up, in the worker: the pipe ends with the last process that writes to it."""
@@ -41,10 +42,10 @@ class Output:
 
     def recover(self, job_id: str, attempt: int, is_stored: Callable[[int], bool]) -> Unstored:
         """Return what an attempt had said when its process died, which must be gone with all that it started."""
-        rest = self._rest()
+        self._read_rest()
         if not self.journal.is_of(job_id, attempt):
             return Unstored(None, {})
-        log = RecoveredLog(self.journal, is_stored, rest)
+        log = RecoveredLog(self.journal, is_stored, self._rest)
         return Unstored(log.take(), self.journal.read_progress())
 
     def close(self) -> None:
@@ -54,12 +55,9 @@ class Output:
                 os.close(descriptor)
         self.reading = self.writing = -1
 
-    def _rest(self) -> bytes:
+    def _read_rest(self) -> None:
+        # Kept, since the database may be away and the call be repeated.
         os.set_blocking(self.reading, False)
-        parts: list[bytes] = []
-        left = _MOST_LEFT
         with contextlib.suppress(BlockingIOError):
-            while left > 0 and (part := os.read(self.reading, min(left, 65_536))):
-                parts.append(part)
-                left -= len(part)
-        return b"".join(parts)
+            while len(self._rest) < _MOST_LEFT and (part := os.read(self.reading, 65_536)):
+                self._rest += part

@@ -88,9 +88,12 @@ def until_available(call: Callable[[], T]) -> T:
 
 
 def _check_redis(yard: Yard) -> None:
-    """Raise SettingsError for what only another setting can help; the rest is one line of the log."""
+    """Raise SettingsError for what only another setting can help; the rest is one line of the log. Raises Unavailable (database)."""
     from workers.broker.checks import check
 
+    log.debug(
+        "names in Redis begin with %s", yard.redis.names.prefix
+    )  # made here, before anything runs in a transaction
     if yard.settings.embedded_redis:
         return  # it may be just starting, and has no setting of the user's
     trouble = check(yard.redis)

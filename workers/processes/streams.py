@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -68,9 +69,16 @@ class JobStream(io.TextIOWrapper):
     def close(self) -> None:
         """Do nothing: the stream stays open."""
 
+    def let_go(self) -> None:
+        """Write to the descriptor from now on: what a process does that the task has forked."""
+        self._sink = self._write_through
+
     def detach(self) -> Any:
         """Return a stream for bytes; this one stays usable."""
         return self.buffer
+
+    def _write_through(self, _source: int, text: str) -> None:
+        os.write(self._descriptor, text.encode(errors="replace"))
 
 
 class ByteStream(io.BufferedWriter):
