@@ -15,7 +15,7 @@ from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.services import jobs, monitoring, statistics, stuck
+from workers.services import clocks, jobs, monitoring, statistics, stuck
 from workers.store import sweeps
 
 bp = Blueprint("stuck", __name__)
@@ -29,7 +29,7 @@ LEAVE_SECONDS = 1800.0
 def page() -> Response:
     """Show what is stuck, what is watched, and the monitor."""
     now, connection, settings = utcnow(), conn(), yard().settings
-    found = stuck.look(connection, settings, now)
+    found = stuck.look(connection, settings, clocks.read(connection, now))
     last = sweeps.last(connection)
     running = presenter.running(connection, {one.row["id"] for one in found})
     return render(

@@ -9,10 +9,12 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import logging
+import mmap
 import os
 import resource
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -20,13 +22,14 @@ from dataclasses import replace
 from typing import IO, Any
 
 from workers.domain import payloads
+from workers.domain.clock import uptime
 from workers.domain.errors import Unavailable
 from workers.processes.capture import Capture
 from workers.processes.endings import ending_of_error, ending_of_result
 from workers.processes.surroundings import Surroundings
 from workers.registry import REGISTRY
 from workers.running import RunningJob, current
-from workers.services import execution
+from workers.services import clocks, execution
 from workers.services.execution import Ending, Refused
 from workers.services.telling import word_of
 from workers.settings import Settings, forget_secrets
@@ -36,13 +39,16 @@ log = logging.getLogger("taskyard.child")
 
 QUIET, ALOUD = "quiet", "aloud"
 BEREFT = 71  # the exit status when the task has closed what the child talks by
+LIMIT = struct.Struct("=dd")  # when an attempt began, by `uptime`, and how many seconds it may run
 _PR_SET_PDEATHSIG = 1
 
 
-def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.socket, faults: IO[bytes]) -> None:
+def serve(
+    settings: Settings, worker: str, worker_pid: int, channel: socket.socket, faults: IO[bytes], limit: mmap.mmap
+) -> None:
     """Run attempts until the worker hangs up or the child is due for renewal. Never returns: the process ends."""
     _settle(faults, worker_pid)
-    child = Child(Yard.open(settings), worker, channel.fileno())
+    child = Child(Yard.open(settings), worker, channel.fileno(), limit=limit)
     with channel, channel.makefile("r", encoding="ascii") as orders:
         for order in orders:
             job_id, attempt, queue, quiet = order.split()
@@ -57,8 +63,8 @@ def serve(settings: Settings, worker: str, worker_pid: int, channel: socket.sock
 class Child:
     """What lives in the child's process between attempts."""
 
-    def __init__(self, yard: Yard, worker: str, *descriptors: int) -> None:
-        self._yard, self._worker, self._pid = yard, worker, os.getpid()
+    def __init__(self, yard: Yard, worker: str, *descriptors: int, limit: mmap.mmap | None = None) -> None:
+        self._yard, self._worker, self._pid, self._limit = yard, worker, os.getpid(), limit
         self._job: RunningJob | None = None
         self.told = b""
         self._wake = threading.Event()
@@ -73,9 +79,15 @@ class Child:
         """Run one attempt from begin to end; the outcome, or why it was refused."""
         self._runs += 1
         self.told = b""
+        _insist(lambda: clocks.synchronize(self._yard))
         row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
+        if self._limit is not None:
+            limit = LIMIT.pack(uptime(), row["timeout_seconds"])
+            # The first half says that the second is there.
+            self._limit[8:] = limit[8:]
+            self._limit[:8] = limit[:8]
         job = self._job = RunningJob(self._yard, row, self._wake.set)
         current.set(job)
         ending = self._attempt(job)

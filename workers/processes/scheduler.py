@@ -17,6 +17,7 @@ from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
 from workers.services import (
     carrying,
+    clocks,
     delivery,
     firing,
     hearing,
@@ -28,6 +29,7 @@ from workers.services import (
 )
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
+from workers.store import sweeps
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.scheduler")
@@ -38,6 +40,7 @@ LONGEST_WAIT_SECONDS = 8.0
 RETAIN_EVERY_SECONDS = 3600.0
 TIDY_EVERY_SECONDS = 1200.0
 SWEEP_TIMER = "monitor-sweep"
+OVERDUE_SWEEPS = 2.5  # intervals without a sweep, after which one is enqueued whatever the timer says
 
 
 @dataclass
@@ -85,8 +88,10 @@ class Scheduler:
         self._stopped = threading.Event()
         # At the start, again when what was on its way then has settled, and from then on every so often.
         self._deliver_at, self._is_settling = 0.0, True
+        self._sweep_seen: tuple[int, float] | None = None  # the last sweep, and since when it has been the last
         self.steps: Sequence[Step] = (
             Step("timers", self._fire_timers, INTERVAL_SECONDS),
+            Step("overdue sweep", self._sweep_overdue, 5.0),
             Step("due jobs", delivery.promote_due, 1.0),
             Step("overdue schedules", firing.fire_overdue, 1.0),
             Step("held fires", firing.release_held, 1.0),
@@ -132,7 +137,7 @@ class Scheduler:
         self._timers.carry(SWEEP_TIMER, self._next_sweep(utcnow()))
         try:
             # All schedulers know the moment by the same name, so it becomes one job.
-            key = f"{monitoring.TASK}:{int(at.timestamp())}"
+            key = f"{monitoring.TASK}:{int(at.timestamp())}{clocks.era(self._yard)}"
             enqueue_system(self._yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
         except BadInput as error:
             log.warning("the sweep waits for a worker that knows it: %s", error)
@@ -141,6 +146,27 @@ class Scheduler:
         interval = self._yard.settings.monitor_interval_seconds
         slot = (now.timestamp() // interval + 1) * interval
         return max(datetime.fromtimestamp(int(slot), UTC), now + timedelta(seconds=1))
+
+    def _sweep_overdue(self, yard: Yard, _now: datetime) -> int:
+        # The timer and its keys go by the wall clock: after that was set back they would wait for it to catch up.
+        clocks.synchronize(yard)
+        with yard.database.read() as connection:
+            last = sweeps.last(connection)
+        number, clock = last["id"] if last is not None else 0, time.monotonic()
+        if self._sweep_seen is None or self._sweep_seen[0] != number:
+            self._sweep_seen = (number, clock)
+        silent = clock - self._sweep_seen[1]
+        if silent < OVERDUE_SWEEPS * yard.settings.monitor_interval_seconds:
+            return 0
+        self._sweep_seen = (number, clock)
+        self._timers.carry(SWEEP_TIMER, self._next_sweep(utcnow()))
+        log.warning("No sweep has run for %.0f s; one is enqueued.", silent)
+        key = f"{monitoring.TASK}:after-{number}"
+        try:
+            enqueue_system(yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
+        except BadInput as error:
+            log.warning("the sweep waits for a worker that knows it: %s", error)
+        return 0
 
     def _size_pool(self, yard: Yard, _now: datetime) -> int:
         with yard.database.read() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import os
 import select
 import signal
@@ -35,6 +36,7 @@ class WarmChild:
         self._faults: IO[bytes] | None = None
         self._process: psutil.Process | None = None
         self._buffer = b""
+        self._limit = mmap.mmap(-1, child.LIMIT.size)  # shared with the child, see `time_limit`
         self.pid = 0
         self.death = ""
         self.told = b""
@@ -47,6 +49,7 @@ class WarmChild:
         """
         order = f"{job_id} {attempt} {queue} {child.QUIET if quiet else child.ALOUD}\n".encode()
         channel = self._ready()
+        self._limit[:] = bytes(child.LIMIT.size)
         try:
             channel.sendall(order)
         except OSError:
@@ -74,16 +77,26 @@ class WarmChild:
         if self.pid:
             self._reap()
 
+    def time_limit(self) -> tuple[float, float] | None:
+        """Return when the present attempt began, by `uptime`, and how many seconds it may run; None before it began.
+
+        The child leaves it in shared memory, so that the limit is known while SQL cannot be asked.
+        """
+        begun_at, seconds = child.LIMIT.unpack(self._limit[:])
+        return (begun_at, seconds) if begun_at else None
+
     def memory_bytes(self) -> int:
         """Tell the child's resident memory."""
+        process = self._process
         with contextlib.suppress(psutil.Error):
-            return int(self._process.memory_info().rss) if self._process else 0
+            return int(process.memory_info().rss) if process else 0
         return 0
 
     def cpu_percent(self) -> float:
         """Tell the child's share of a core since the last call."""
+        process = self._process
         with contextlib.suppress(psutil.Error):
-            return float(self._process.cpu_percent()) if self._process else 0.0
+            return float(process.cpu_percent()) if process else 0.0
         return 0.0
 
     def _ready(self) -> socket.socket:
@@ -104,7 +117,7 @@ class WarmChild:
             try:
                 os.close(self._minder.pipe)
                 ours.close()
-                child.serve(self._settings, self._worker, worker_pid, theirs, faults)
+                child.serve(self._settings, self._worker, worker_pid, theirs, faults, self._limit)
             except BaseException:
                 faults.write(traceback.format_exc().encode(errors="replace"))
                 faults.flush()

@@ -31,6 +31,7 @@ from workers.domain.errors import Unavailable
 from workers.domain.ids import is_id
 from workers.domain.names import split_rq_id
 from workers.processes.backoff import Backoff
+from workers.processes.heartbeat import Heartbeat, hold_for_fork
 from workers.processes.minder import Minder
 from workers.processes.presence import Presence
 from workers.processes.served import ServedQueues
@@ -38,6 +39,7 @@ from workers.processes.warm import WarmChild
 from workers.processes.watching import Watcher, until_done
 from workers.services import private_files
 from workers.services.execution import Refused
+from workers.services.telling import word_of_kind
 from workers.settings import Settings, forget_secrets
 from workers.yard import Yard
 
@@ -61,6 +63,7 @@ class TaskyardWorker(Worker):
         self._words: list[bytes] = []
         self._strangers: set[str] = set()
         self._presence = Presence(yard, name, self._served.wanted, self._child)
+        self._heartbeat = Heartbeat(self._beat, self._report, yard.live.send)
         self._suspend_looked_at = 0.0
         self._waited = True
 
@@ -86,12 +89,10 @@ class TaskyardWorker(Worker):
                 return
             if not suspended:
                 return
-            self._tell()
             time.sleep(1)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Tell SQL and Redis that the worker is alive, at most every few seconds."""
-        self._tell()
+        """Do nothing: the threads of `Heartbeat` tell SQL and Redis that the worker is alive."""
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
         """Note the state; it is told with the next heartbeat."""
@@ -152,10 +153,12 @@ class TaskyardWorker(Worker):
         until_done(self._register)
         until_done(self.subscribe)
         until_done(self._presence.register)
+        self._heartbeat.start()
         self._state = WorkerStatus.STARTED
 
     def teardown(self) -> None:
         """Say goodbye."""
+        self._heartbeat.stop()
         self._child.close()
         self._minder.close()
         with contextlib.suppress(RedisError):
@@ -184,7 +187,6 @@ class TaskyardWorker(Worker):
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):
                 return None
             self.check_for_suspension(burst=False)
-            self._tell()
         return None
 
     def _take(self, *, block: bool) -> tuple[str, str] | None:
@@ -226,7 +228,9 @@ class TaskyardWorker(Worker):
             return
         name, priority = carriers.split_rq_name(queue_name)
         ref = carriers.PushRef(job_id, attempt, name, priority)
-        self._watcher, self._presence.entry = Watcher(self._yard, self._child, job_id, attempt), entry
+        tell_viewers = self._heartbeat.tell_viewers
+        self._watcher = Watcher(self._yard, self._child, job_id, attempt, tell_viewers)
+        self._presence.entry = entry
         self._state = WorkerStatus.BUSY
         try:
             self._settle(ref, self._run(ref, self._watcher))
@@ -240,11 +244,8 @@ class TaskyardWorker(Worker):
             self._watcher = self._presence.entry = None
 
     def _run(self, ref: carriers.PushRef, watcher: Watcher) -> str:
-        def tick() -> None:
-            self._tell(force=watcher.tick())
-
         # In a rush of jobs viewers hear only of those that last.
-        word = self._child.run(ref.job_id, ref.attempt, ref.queue, tick, quiet=not self._waited)
+        word = self._child.run(ref.job_id, ref.attempt, ref.queue, watcher.tick, quiet=not self._waited)
         return watcher.after_death() if word is None else word
 
     def _settle(self, ref: carriers.PushRef, word: str) -> None:
@@ -279,9 +280,18 @@ class TaskyardWorker(Worker):
 
     # Telling of itself.
 
-    def _tell(self, *, force: bool = False) -> None:
+    def _beat(self) -> None:
         self._presence.stopping = self._stop_requested
-        self._presence.tell(self._tell_redis, force=force)
+        watcher = self._watcher
+        seen = False
+        with contextlib.suppress(Unavailable):
+            seen = watcher is not None and watcher.beat()
+        state = self._presence.write(force=seen)
+        if state is not None:
+            self._heartbeat.tell_viewers(word_of_kind(self._yard, "worker", self.name, state))
+
+    def _report(self) -> None:
+        self._presence.report(self._tell_redis)
 
     def _tell_redis(self, fields: dict[str, Any], ttl_seconds: int) -> None:
         if not self.connection.exists(self.key):
@@ -301,6 +311,7 @@ class TaskyardWorker(Worker):
 
     def _before_fork(self) -> None:
         # A SQLite connection must not be open across a fork.
+        hold_for_fork()
         self._yard.database.close()
 
 
