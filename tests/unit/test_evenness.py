@@ -18,12 +18,6 @@ def after(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-@pytest.fixture
-def own_clock() -> object:
-    yield
-    clock._correction = None
-
-
 @pytest.mark.parametrize("jump", JUMPS)
 @pytest.mark.parametrize("passed", [0.0, 1.0, 60.0, 86400.0])
 def test_a_jump_is_found_whatever_time_has_passed(jump: float, passed: float) -> None:
@@ -74,7 +68,6 @@ def test_a_writer_that_is_ahead_lives_as_long_as_it_writes_and_not_longer(ahead:
     assert unchanged.age_seconds(written_at + timedelta(seconds=60)) == 0.0
 
 
-@pytest.mark.usefixtures("own_clock")
 @pytest.mark.parametrize("offset", [-3600.0, -90.0, 0.0, 0.9, 90.0, 3600.0])
 def test_a_process_follows_the_clock_of_the_database(offset: float) -> None:
     clock.follow(offset)
@@ -84,7 +77,6 @@ def test_a_process_follows_the_clock_of_the_database(offset: float) -> None:
     assert clock.followed_offset() == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.usefixtures("own_clock")
 @pytest.mark.parametrize("set_by", [-3600.0, -90.0, 0.5, 90.0, 3600.0])
 def test_a_host_clock_that_was_set_since_the_measurement_is_undone(set_by: float) -> None:
     corrected = clock.Correction(offset_seconds=5.0, host_epoch=clock._host_epoch() - set_by)

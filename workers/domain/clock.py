@@ -56,6 +56,12 @@ def follow(offset_seconds: float) -> None:
     _correction = Correction(added, _host_epoch())
 
 
+def unfollow() -> None:
+    """Have `utcnow` of this process be the host's clock again."""
+    global _correction
+    _correction = None
+
+
 def followed_offset() -> float:
     """Return by how many seconds `utcnow` of this process is ahead of the host's clock."""
     return 0.0 if _correction is None else _correction.seconds_now()

@@ -7,7 +7,7 @@ shows across such a moment is no evidence: after it, every age is counted anew.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 # More than any delay between two readings; less than any threshold that ages are compared with.
@@ -83,11 +83,16 @@ def as_json(thing: Reading | Disturbance) -> dict[str, Any]:
     return {**values, "at": thing.at.isoformat()}
 
 
+def instant_of(text: str) -> datetime:
+    """Return the instant that was kept as text, in UTC. Raises TypeError, ValueError and OverflowError for anything else."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
 def reading_of(values: dict[str, Any]) -> Reading:
-    """Return the reading that was kept as JSON. Raises KeyError, TypeError and ValueError for anything else."""
-    return Reading(str(values["machine"]), datetime.fromisoformat(values["at"]), float(values["uptime"]))
+    """Return the reading that was kept as JSON. Raises KeyError and what `instant_of` raises for anything else."""
+    return Reading(str(values["machine"]), instant_of(values["at"]), float(values["uptime"]))
 
 
 def disturbance_of(values: dict[str, Any]) -> Disturbance:
-    """Return the disturbance that was kept as JSON. Raises KeyError, TypeError and ValueError for anything else."""
-    return Disturbance(datetime.fromisoformat(values["at"]), str(values["kind"]), float(values["seconds"]))
+    """Return the disturbance that was kept as JSON. Raises KeyError and what `instant_of` raises for anything else."""
+    return Disturbance(instant_of(values["at"]), str(values["kind"]), float(values["seconds"]))

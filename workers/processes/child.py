@@ -72,6 +72,7 @@ class Child:
         threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
         signal.signal(signal.SIGUSR1, self._on_cancel)
         self._runs = 0
+        self._begun_at = 0.0  # the present attempt, by `uptime`
         self._memory_bytes = _peak_bytes()
         self._surroundings = Surroundings(1, 2, *descriptors)
 
@@ -83,8 +84,9 @@ class Child:
         row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
+        self._begun_at = uptime()
         if self._limit is not None:
-            limit = LIMIT.pack(uptime(), row["timeout_seconds"])
+            limit = LIMIT.pack(self._begun_at, row["timeout_seconds"])
             # The first half says that the second is there.
             self._limit[8:] = limit[8:]
             self._limit[:8] = limit[:8]
@@ -92,6 +94,9 @@ class Child:
         current.set(job)
         ending = self._attempt(job)
         current.set(None)
+        # What is left to do is not the task's, so its time limit ends here.
+        if self._limit is not None:
+            self._limit[:8] = bytes(8)
         if self._surroundings.descriptors_are_gone():
             os._exit(BEREFT)
         self._capture.finish()
@@ -136,6 +141,7 @@ class Child:
         full = replace(
             ending,
             progress={**job.progress},
+            run_seconds=uptime() - self._begun_at,
             peak_memory_bytes=peak if peak > self._memory_bytes else None,
         )
         after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full, begun=job.row, quiet=True))

@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -65,7 +66,7 @@ class Watcher:
             self._note_limit(self._child.time_limit())
         if self._is_fenced:
             self._kill("fenced")
-        elif self._deadline is not None and now >= self._deadline:
+        elif self._deadline is not None and now >= self._deadline and self._child.time_limit() is not None:
             self._kill("timed_out")
         elif self._cancel_at is not None:
             self._cancel(now)
@@ -84,7 +85,8 @@ class Watcher:
         if self._verdict == "fenced":
             return Refused.LOST.value
         written: list[Row | None] = []
-        until_done(lambda: written.append(execution.end(self._yard, self._job_id, self._attempt, self._ending())))
+        ending = replace(self._ending(), run_seconds=self._run_seconds())
+        until_done(lambda: written.append(execution.end(self._yard, self._job_id, self._attempt, ending)))
         if written[0] is not None:
             return str(written[0]["status"])
         looked: list[Row | None] = []
@@ -152,6 +154,9 @@ class Watcher:
     def _kill(self, verdict: str) -> None:
         self._verdict = self._verdict or verdict
         self._child.kill()
+
+    def _run_seconds(self) -> float | None:
+        return None if self._deadline is None else uptime() - self._deadline + self._timeout_seconds
 
     def _ending(self) -> Ending:
         if self._verdict == "canceled":

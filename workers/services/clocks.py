@@ -22,7 +22,7 @@ from sqlalchemy import Connection, func, select
 
 from workers.domain import clock
 from workers.domain.clock import utcnow
-from workers.domain.evenness import Clocks, Disturbance, Reading, as_json, disturbance_of, reading_of
+from workers.domain.evenness import Clocks, Disturbance, Reading, as_json, disturbance_of, instant_of, reading_of
 from workers.store import settings as values
 from workers.store import sweeps
 from workers.store import workers as worker_rows
@@ -58,6 +58,11 @@ def synchronize(yard: Yard, *, force: bool = False) -> float | None:
     clock.follow(offset)
     _measured["at"] = started
     return offset
+
+
+def forget_measurement() -> None:
+    """Have the next `synchronize` measure."""
+    _measured.clear()
 
 
 @lru_cache(maxsize=1)
@@ -177,9 +182,9 @@ def _with_future(connection: Connection, clocks: Clocks) -> Clocks:
     ahead = max((moment for moment in found if moment is not None and clocks.is_ahead(moment)), default=None)
     if ahead is None:
         return replace(clocks, ahead_until=None, ahead_seen_at=None)
-    seen_at = clocks.ahead_seen_at
+    until, seen_at = clocks.ahead_until, clocks.ahead_seen_at
     # `seen_at` lies in the future itself after a clock that was set back again.
-    if clocks.ahead_until == ahead and seen_at is not None and not clocks.is_ahead(seen_at):
+    if until is not None and ahead <= until and seen_at is not None and not clocks.is_ahead(seen_at):
         return clocks
     return replace(clocks, ahead_until=ahead, ahead_seen_at=clocks.now)
 
@@ -193,25 +198,25 @@ def _record(connection: Connection, clocks: Clocks, reading: Reading, known: Dis
         ahead = {"until": clocks.ahead_until.isoformat(), "seen_at": clocks.ahead_seen_at.isoformat()}
     if ahead != values.get(connection, _AHEAD):
         values.put(connection, _AHEAD, ahead, now)
-    references = values.get(connection, _REFERENCES, {})
-    references.pop(reading.machine, None)
-    kept = dict([*references.items()][1 - _MOST_REFERENCES :])
+    references = values.get(connection, _REFERENCES)
+    others = references.items() if isinstance(references, dict) else ()
+    kept = dict([(name, one) for name, one in others if name != reading.machine][1 - _MOST_REFERENCES :])
     values.put(connection, _REFERENCES, {**kept, reading.machine: as_json(reading)}, now)
 
 
 def _reference(kept: Any, name: str) -> Reading | None:
-    with suppress(KeyError, TypeError, ValueError):
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
         return reading_of(kept[name])
     return None
 
 
 def _disturbance(kept: Any) -> Disturbance | None:
-    with suppress(KeyError, TypeError, ValueError):
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
         return disturbance_of(kept)
     return None
 
 
 def _ahead(kept: Any) -> tuple[datetime | None, datetime | None]:
-    with suppress(KeyError, TypeError, ValueError):
-        return datetime.fromisoformat(kept["until"]), datetime.fromisoformat(kept["seen_at"])
+    with suppress(KeyError, TypeError, ValueError, OverflowError):
+        return instant_of(kept["until"]), instant_of(kept["seen_at"])
     return None, None

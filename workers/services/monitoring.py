@@ -52,7 +52,6 @@ def sweep(yard: Yard, now: datetime | None = None, worker: str | None = None) ->
 
     `worker` is the one that runs this sweep, if one does.
     """
-    clock_service.synchronize(yard, force=True)
     reading, began = clock_service.take_reading(now), time.perf_counter()
     clocks = clock_service.observe(yard, reading, worker)
     moment = reading.at
