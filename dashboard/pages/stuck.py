@@ -41,6 +41,7 @@ def page() -> Response:
         watched=presenter.watched(running, statistics.usual_of(connection, [row["task"] for row in running]), now),
         last=last,
         next_at=_next(last["at"] if last else None, settings.monitor_interval_seconds, now),
+        clock_notes=clocks.notes(connection, now),
         interval=settings.monitor_interval_seconds,
         sweeps=presenter.sweep_bars(sweeps.recent(connection, now - timedelta(hours=1))),
         before=presenter.before(connection, sweeps.findings(connection, now - BEFORE)),

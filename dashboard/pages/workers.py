@@ -47,6 +47,7 @@ def page() -> Response:
         memory=sum(row["memory_bytes"] or 0 for row in rows if not row["lost"]),
         stopped=workers.recently_stopped(conn(), now, 10),
         heartbeat_seconds=yard().settings.heartbeat_seconds,
+        clock_notes=clocks.notes(conn(), now),
         pool_size=pool.size(conn(), yard().settings),
         pool_bounds=pool.bounds(yard().settings),
         now=now,

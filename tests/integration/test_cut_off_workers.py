@@ -79,18 +79,20 @@ def test_a_job_outlives_a_redis_that_hangs_and_runs_once(yard: Yard, proxy: Redi
         eventually(lambda: has_begun(ledger), within=60)
         proxy.hang()
 
-        def swept() -> None:
-            done = monitoring.sweep(yard)
-            assert (done.reset, done.failed, done.workers_lost) == (0, 0, 0), row(yard, made)["heartbeat_at"]
+        heartbeats = set()
 
         def completed() -> None:
-            swept()
+            done = monitoring.sweep(yard)
+            assert (done.reset, done.failed, done.workers_lost) == (0, 0, 0), row(yard, made)["heartbeat_at"]
+            with yard.database.read() as connection:
+                heartbeats.add(worker_rows.present(connection)[0]["heartbeat_at"])
             assert_status(yard, made, "completed")
 
         eventually(completed, within=90, every=0.5)
         proxy.resume()
     assert row(yard, made)["attempt"] == 1
     assert len({pid for pid, _ in ticks(ledger)}) == 1
+    assert len(heartbeats) >= 6  # one a second; one in ten seconds if it waited for Redis
 
 
 def test_an_idle_worker_that_redis_leaves_waiting_is_not_lost(light_yard: Yard, proxy: RedisProxy) -> None:

@@ -246,3 +246,14 @@ def test_the_evidence_never_shows_more_silence_than_ran_evenly(yard: Yard) -> No
     with yard.database.read() as connection:
         (finding,) = connection.exec_driver_sql("SELECT evidence FROM sweep_findings").all()
     assert json.loads(finding[0])["heartbeat_age"] < 60
+
+
+def test_hosts_that_are_off_are_named_and_others_are_not(yard: Yard) -> None:
+    for host, offset in (("behind", 90.4), ("ahead", -3700.0), ("right", 1.9), ("unknown", None)):
+        add_worker(yard, f"w-{host}", host=host, clock_offset_seconds=offset)
+    with yard.database.read() as connection:
+        told = clocks.notes(connection, utcnow())
+    assert [note.partition(". ")[0] for note in told] == [
+        "The clock of ahead is 1 h 1 m ahead of the database's",
+        "The clock of behind is 1 m 30 s behind the database's",
+    ]

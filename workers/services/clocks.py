@@ -23,6 +23,7 @@ from sqlalchemy import Connection, func, select
 from workers.domain import clock
 from workers.domain.clock import utcnow
 from workers.domain.evenness import Clocks, Disturbance, Reading, as_json, disturbance_of, instant_of, reading_of
+from workers.domain.staleness import spoken
 from workers.store import settings as values
 from workers.store import sweeps
 from workers.store import workers as worker_rows
@@ -35,6 +36,7 @@ LONGEST_ANSWER_SECONDS = 2.0  # an answer that took longer says too little about
 SHOWN_OFFSET_SECONDS = 2.0
 _DISTURBANCE, _REFERENCES, _AHEAD = "clock.disturbance", "clock.references", "clock.ahead"
 _MOST_REFERENCES = 50
+_MOST_SHOWN = 20
 _measured: dict[str, float] = {}
 
 
@@ -135,11 +137,26 @@ def sentence(found: Disturbance) -> str:
     """Describe a disturbance in a sentence."""
     if found.kind == "pause":
         return (
-            f"Nothing was heard of any worker for {found.seconds:.0f} s: the machine was paused or the database was away. "
-            "Silence of jobs and workers is counted anew."
+            f"The monitor's worker could write nothing for {spoken(found.seconds)}: the machine was paused or the database was away. "
+            "Silence of jobs and workers is counted from then on."
         )
     way = "forward" if found.seconds > 0 else "back"
-    return f"The clock went {way} by {abs(found.seconds):.0f} s. Silence of jobs and workers is counted anew."
+    return f"The clock went {way} by {spoken(abs(found.seconds))}. Silence of jobs and workers is counted from then on."
+
+
+def notes(connection: Connection, now: datetime) -> list[str]:
+    """Return what people should know of the clocks, in sentences: hosts that are off, and a disturbance within the hour."""
+    found = recent_disturbance(connection, now)
+    told = [] if found is None else [sentence(found)]
+    offsets = {row["host"]: row["clock_offset_seconds"] or 0.0 for row in worker_rows.present(connection)}
+    off = {host: seconds for host, seconds in sorted(offsets.items()) if abs(seconds) > SHOWN_OFFSET_SECONDS}
+    for host, seconds in [*off.items()][:_MOST_SHOWN]:
+        way = "behind" if seconds > 0 else "ahead of"
+        told.append(
+            f"The clock of {host} is {spoken(abs(seconds))} {way} the database's. "
+            "Taskyard corrects its own times; what tasks read is wrong. Synchronize the host's clock."
+        )
+    return told
 
 
 def recent_disturbance(connection: Connection, now: datetime, within_seconds: float = 3600.0) -> Disturbance | None:
