@@ -24,6 +24,7 @@ from typing import IO, Any
 from workers.domain import payloads
 from workers.domain.clock import uptime
 from workers.domain.errors import Unavailable
+from workers.event_loop import keep_loop
 from workers.processes.capture import Capture
 from workers.processes.endings import ending_of_error, ending_of_result
 from workers.processes.surroundings import Surroundings
@@ -69,6 +70,7 @@ class Child:
         self.told = b""
         self._wake = threading.Event()
         self._capture = Capture(self._take_line)
+        keep_loop(lambda text: self._take_line(text, "warning"))
         threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
         signal.signal(signal.SIGUSR1, self._on_cancel)
         self._runs = 0
