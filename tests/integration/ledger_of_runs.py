@@ -9,6 +9,17 @@ from pathlib import Path
 from workers.task import progress, task
 
 
+@task(max_retries=0)
+def count(ledger: str, times: int) -> int:
+    """Write down the process so many times, ten a second of the time in which it may run."""
+    with Path(ledger).open("a") as lines:
+        for _ in range(times):
+            lines.write(f"{os.getpid()} {time.monotonic()}\n")
+            lines.flush()
+            time.sleep(0.1)
+    return times
+
+
 @task
 def tick(ledger: str, seconds: float) -> int:
     """Write down the process and the steady clock ten times a second; how often."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,6 +147,32 @@ def test_the_time_limit_holds_while_sql_hangs(yard: Yard, ledger: Path) -> None:
             assert ticks(ledger)[-1][1] - first <= 8
         eventually(lambda: assert_status(yard, made, "failed"), within=60)
     assert row(yard, made)["error"] == "Task timeout - exceeded 4 second limit"
+
+
+def test_a_machine_that_was_paused_costs_a_job_neither_its_time_nor_its_attempt(
+    light_yard: Yard, tmp_path: Path
+) -> None:
+    registry.load_modules((MODULE,))
+    publishing.publish(light_yard, registry.REGISTRY)
+    ledger = tmp_path / "ledger"
+    with running_worker(light_yard, TASK_MODULES=MODULE) as process:
+        payload = {"ledger": str(ledger), "times": 50}
+        made = jobs.enqueue(light_yard, NewJob("ledger_of_runs.count", payload, timeout_seconds=20)).job_id
+        eventually(lambda: has_begun(ledger), within=60)
+        paused = [psutil.Process(process.pid), psutil.Process(ticks(ledger)[0][0])]
+        for one in paused:
+            one.suspend()
+        time.sleep(25)  # longer than the limit, and than silence may last
+        for one in paused:
+            one.resume()
+
+        def completed() -> None:
+            done = monitoring.sweep(light_yard, worker=f"{socket.gethostname()}-{process.pid}")
+            assert (done.reset, done.failed, done.workers_lost) == (0, 0, 0)
+            assert_status(light_yard, made, "completed")
+
+        eventually(completed, within=60, every=0.2)
+    assert row(light_yard, made)["attempt"] == 1
 
 
 # Read by each Python process that starts: a signal sets its clock, as the clock of its host would be set.

@@ -6,19 +6,25 @@ import json
 import os
 import socket
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import time_machine
+from sqlalchemy import func, select
 
+from tests.support import eventually
+from workers.broker.timers import Timers
 from workers.domain import clock
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict
 from workers.domain.staleness import heartbeat_limit
+from workers.processes.scheduler import SWEEP_TIMER, Scheduler
 from workers.services import clocks, execution, jobs, monitoring, statistics, stuck
 from workers.services.enqueueing import NewJob
+from workers.services.execution import Ending
 from workers.store import jobs as rows
 from workers.store import settings as values
 from workers.store import workers as worker_rows
@@ -246,6 +252,56 @@ def test_the_evidence_never_shows_more_silence_than_ran_evenly(yard: Yard) -> No
     with yard.database.read() as connection:
         (finding,) = connection.exec_driver_sql("SELECT evidence FROM sweep_findings").all()
     assert json.loads(finding[0])["heartbeat_age"] < 60
+
+
+def sweeps_enqueued(yard: Yard) -> int:
+    with yard.database.read() as connection:
+        chosen = select(func.count()).select_from(rows.JOBS).where(rows.JOBS.c.task == monitoring.TASK)
+        return connection.execute(chosen).scalar_one()
+
+
+def test_a_sweep_is_enqueued_once_though_its_timer_lies_an_hour_ahead(yard: Yard) -> None:
+    hasty = replace(yard, settings=replace(yard.settings, monitor_interval_seconds=0.2))
+    scheduler = Scheduler(hasty, "s")
+    timers = Timers(yard.redis, "other")
+    timers.carry(SWEEP_TIMER, utcnow() + timedelta(hours=1))
+    step = next(one for one in scheduler.steps if one.name == "overdue sweep")
+
+    def enqueued() -> None:
+        step.call(hasty, utcnow())
+        assert sweeps_enqueued(yard) == 1
+
+    eventually(enqueued)
+    assert timers.carried()[SWEEP_TIMER] < utcnow() + timedelta(minutes=1)
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        step.call(hasty, utcnow())
+    assert sweeps_enqueued(yard) == 1
+
+
+def test_the_times_that_a_clock_shows_twice_have_a_sweep_each(yard: Yard) -> None:
+    scheduler, at = Scheduler(yard, "s"), utcnow()
+    for _ in range(2):
+        scheduler._fire(SWEEP_TIMER, at)
+    assert sweeps_enqueued(yard) == 1
+    monitoring.sweep(yard)
+    shift(yard, -3600.0)
+    monitoring.sweep(yard)
+    scheduler._fire(SWEEP_TIMER, at)
+    assert sweeps_enqueued(yard) == 2
+
+
+def test_a_clock_set_ahead_by_a_year_deletes_no_history(yard: Yard) -> None:
+    made = begin(yard)
+    execution.end(yard, made, 1, Ending("completed", result="1"))
+    monitoring.sweep(yard)
+    later = utcnow() + timedelta(days=365)
+    with time_machine.travel(later, tick=True):
+        step = next(one for one in Scheduler(yard, "s").steps if one.name == "retention")
+        assert step.call(yard, utcnow()) == 0
+    assert status(yard, made) == ("completed", 1)
+    # A year that has passed is another thing.
+    assert step.call(yard, later) == 1
 
 
 def test_hosts_that_are_off_are_named_and_others_are_not(yard: Yard) -> None:

@@ -98,8 +98,8 @@ class Scheduler:
             Step("events", hearing.hear, 0.5),
             Step("queues that triggers watch", hearing.look_at_queues, 5.0),
             Step("lost jobs", self._deliver, 1.0),
-            Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
-            Step("roll-ups", retention.tidy_step, TIDY_EVERY_SECONDS),
+            Step("retention", _unless_clock_jumped(retention.purge_step), RETAIN_EVERY_SECONDS),
+            Step("roll-ups", _unless_clock_jumped(retention.tidy_step), TIDY_EVERY_SECONDS),
             *([Step("size of the pool", self._size_pool, 1.0)] if tell_size else []),
         )
 
@@ -197,6 +197,19 @@ class Scheduler:
         if missing:
             log.warning("%s waiting jobs had no entry in Redis and were put back on their queues", missing)
         return 0
+
+
+def _unless_clock_jumped(step: Callable[[Yard, datetime], int]) -> Callable[[Yard, datetime], int]:
+    """Return a step that deletes nothing within an hour of a jump: a clock set ahead makes everything look old."""
+
+    def guarded(yard: Yard, now: datetime) -> int:
+        with yard.database.read() as connection:
+            found = clocks.read(connection, now).disturbance
+        if found is not None and abs((now - found.at).total_seconds()) < clocks.RECENT_SECONDS:
+            return 0
+        return step(yard, now)
+
+    return guarded
 
 
 def run_scheduler(settings: Settings, name: str, tell_size: Callable[[int], None] | None = None) -> int:

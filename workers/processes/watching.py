@@ -46,7 +46,7 @@ class Watcher:
         self._started_at = self._ticked_at = uptime()
         self._beaten_at: float | None = None
         self._deadline: float | None = None
-        self._timeout_seconds = 0.0
+        self._begun_at = self._timeout_seconds = 0.0
         self._ended_seen_at: float | None = None
         self._cancel_at: float | None = None
         self._cancel_sent = False
@@ -61,9 +61,9 @@ class Watcher:
     def tick(self) -> None:
         """End the attempt when that is due; called over and over while the child is silent."""
         now = uptime()
-        self._allow_for_pause(now)
         if self._deadline is None:
             self._note_limit(self._child.time_limit())
+        self._allow_for_pause(now)
         if self._is_fenced:
             self._kill("fenced")
         elif self._deadline is not None and now >= self._deadline and self._child.time_limit() is not None:
@@ -126,15 +126,17 @@ class Watcher:
 
     def _note_limit(self, limit: tuple[float, float] | None) -> None:
         if limit is not None:
-            begun_at, self._timeout_seconds = limit
-            self._deadline = begun_at + self._timeout_seconds
+            self._begun_at, self._timeout_seconds = limit
+            self._deadline = self._begun_at + self._timeout_seconds
 
     def _allow_for_pause(self, now: float) -> None:
         # A machine that was paused goes on where it was; so does the time that its jobs have.
-        pause = now - self._ticked_at
-        self._ticked_at = now
-        if pause > PAUSE_SECONDS and self._deadline is not None:
-            self._deadline += pause
+        ticked_at, self._ticked_at = self._ticked_at, now
+        if self._deadline is None or now - ticked_at <= PAUSE_SECONDS:
+            return
+        pause = now - max(ticked_at, self._begun_at)
+        self._deadline += pause
+        if pause > PAUSE_SECONDS:
             log.warning("The worker stood still for %.0f s; the time limit of job %s is extended.", pause, self._job_id)
 
     def _obey(self, row: Row) -> None:
@@ -156,7 +158,7 @@ class Watcher:
         self._child.kill()
 
     def _run_seconds(self) -> float | None:
-        return None if self._deadline is None else uptime() - self._deadline + self._timeout_seconds
+        return None if self._deadline is None else uptime() - self._begun_at
 
     def _ending(self) -> Ending:
         if self._verdict == "canceled":

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 MEASURE_EVERY_SECONDS = 60.0
 LONGEST_ANSWER_SECONDS = 2.0  # an answer that took longer says too little about the clock
 SHOWN_OFFSET_SECONDS = 2.0
+RECENT_SECONDS = 3600.0  # a disturbance is shown for so long
 _DISTURBANCE, _REFERENCES, _AHEAD = "clock.disturbance", "clock.references", "clock.ahead"
 _MOST_REFERENCES = 50
 _MOST_SHOWN = 20
@@ -136,8 +137,9 @@ def pause_limit(heartbeat_seconds: float) -> float:
 def sentence(found: Disturbance) -> str:
     """Describe a disturbance in a sentence."""
     if found.kind == "pause":
+        how_long = spoken(found.seconds) if found.seconds else "a while"
         return (
-            f"The monitor's worker could write nothing for {spoken(found.seconds)}: the machine was paused or the database was away. "
+            f"The monitor's worker could write nothing for {how_long}: the machine was paused or the database was away. "
             "Silence of jobs and workers is counted from then on."
         )
     way = "forward" if found.seconds > 0 else "back"
@@ -159,10 +161,10 @@ def notes(connection: Connection, now: datetime) -> list[str]:
     return told
 
 
-def recent_disturbance(connection: Connection, now: datetime, within_seconds: float = 3600.0) -> Disturbance | None:
+def recent_disturbance(connection: Connection, now: datetime) -> Disturbance | None:
     """Return the disturbance of the clock within the last hour, if there was one."""
     found = _disturbance(values.get(connection, _DISTURBANCE))
-    if found is None or abs((now - found.at).total_seconds()) > within_seconds:
+    if found is None or abs((now - found.at).total_seconds()) > RECENT_SECONDS:
         return None
     return found
 
@@ -189,9 +191,12 @@ def _with_pause(connection: Connection, clocks: Clocks, worker: str | None, hear
     if silent > pause_limit(heartbeat_seconds):
         return clocks.disturbed_at(clocks.now, "pause", silent)
     resumed_at, known = row["resumed_at"], clocks.disturbance
-    if resumed_at is None or resumed_at > clocks.now or (known is not None and known.at >= resumed_at):
+    if resumed_at is None or resumed_at > clocks.now:
         return clocks
-    return clocks.disturbed_at(resumed_at, "pause", pause_limit(heartbeat_seconds))
+    # The sweep that saw the worker silent was a moment earlier than the worker's own heartbeat.
+    if known is not None and (resumed_at - known.at).total_seconds() < pause_limit(heartbeat_seconds):
+        return clocks
+    return clocks.disturbed_at(resumed_at, "pause", 0.0)
 
 
 def _with_future(connection: Connection, clocks: Clocks) -> Clocks:
