@@ -66,6 +66,7 @@ class Presence:
 
     def register(self) -> None:
         """Write the row of a worker that starts. Raises Unavailable."""
+        clocks.synchronize(self._yard, force=True)
         self._register("starting")
 
     def unregister(self) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -109,6 +110,8 @@ class Scheduler:
 
     def run(self) -> None:
         """Work until stopped."""
+        with suppress(Unavailable):
+            clocks.synchronize(self._yard)
         while not self._stopped.is_set():
             clock = time.monotonic()
             for step in self.steps:
