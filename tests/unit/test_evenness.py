@@ -73,7 +73,7 @@ def test_a_process_follows_the_clock_of_the_database(offset: float) -> None:
     clock.follow(offset)
     expected = offset if abs(offset) > clock.TOLERANCE_SECONDS else 0.0
     ahead = (utcnow() - datetime.now(UTC)).total_seconds()
-    assert ahead == pytest.approx(expected, abs=0.5)
+    assert ahead == pytest.approx(expected, abs=5)
     assert clock.followed_offset() == pytest.approx(expected, abs=0.01)
 
 
