@@ -22,15 +22,24 @@ from tests.postgres import PostgresServer
 from tests.support import eventually, sign_in
 from workers import loading, registry
 from workers.broker.embedded import EmbeddedValkey
+from workers.domain import clock
 from workers.domain.actors import Actor
 from workers.processes import home
-from workers.services import callbacks, publishing, rules, tokens, users
+from workers.services import callbacks, clocks, publishing, rules, tokens, users
 from workers.settings import Settings
 from workers.store.migrate import migrate
 from workers.yard import Yard
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def own_clock() -> Iterator[None]:
+    """Have no test follow the clock that another one has measured."""
+    yield
+    clock.unfollow()
+    clocks.forget_measurement()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from workers.domain.errors import BadInput, SettingsError
 from workers.domain.names import check_priority, check_queue, check_task, is_reserved_queue
 from workers.domain.task_options import check_options
 from workers.domain.texts import safe_repr
+from workers.event_loop import run_coroutine
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TaskDefinition:
             raise _bad_input(self.name, error) from error
         arguments = {name: getattr(model, name) for name in self._names}
         result = self.function(**arguments)
-        return asyncio.run(result) if inspect.iscoroutine(result) else result
+        return run_coroutine(self.name, result) if inspect.iscoroutine(result) else result
 
 
 _OWN_MODULES = "workers.tasks."

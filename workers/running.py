@@ -157,13 +157,15 @@ class RunningJob:
         self._is_woken = False
         now = time.monotonic()
         with self._lock:
-            if self._unpublished and (force or now - self._published_at >= PUBLISH_SECONDS):
-                self._publish(now)
+            message = self._due_message(now, force)
             values = self._due_values(now, force)
+        # Outside of the lock: the task goes on while SQL or Redis lets this thread wait.
         if self.has_log and (force or now - self._logged_at >= (TAIL_SECONDS if self.log.is_cut else LOG_SECONDS)):
             self._store_lines(now)
         if values and not force:
             self._save(values)
+        if message:
+            self.yard.live.publish(message)
         waits = self._unpublished or self._unsaved or (self.has_log and self.log.is_waiting)
         return PUBLISH_SECONDS if waits else None
 
@@ -206,28 +208,25 @@ class RunningJob:
 
     def _changed(self) -> None:
         self._unpublished = self._unsaved = True
-        now = time.monotonic()
-        if now - self._published_at >= PUBLISH_SECONDS:
-            self._publish(now)
         self._wake_once()
 
-    def _publish(self, now: float) -> None:
+    def _due_message(self, now: float, force: bool) -> dict[str, Any]:
+        if not self._unpublished or not (force or now - self._published_at >= PUBLISH_SECONDS):
+            return {}
         self._published_at, self._unpublished = now, False
         self._version += 1
         rate = self._rate.per_second()
         done, total = self.progress.get("done"), self.progress.get("total")
         eta = (total - done) / rate if rate and total is not None and done is not None and total >= done else None
         told = {name: self.progress.get(name) for name in ("progress", "done", "total", "message", "step")}
-        self.yard.live.publish(
-            {
-                "type": "progress",
-                "job_id": self.job_id,
-                "version": self._version,
-                **told,
-                "rate": round(rate, 3) if rate else None,
-                "eta_seconds": round(eta, 1) if eta is not None else None,
-            }
-        )
+        return {
+            "type": "progress",
+            "job_id": self.job_id,
+            "version": self._version,
+            **told,
+            "rate": round(rate, 3) if rate else None,
+            "eta_seconds": round(eta, 1) if eta is not None else None,
+        }
 
     def _due_values(self, now: float, force: bool) -> dict[str, Any]:
         if not self._unsaved or not (force or now - self._saved_at >= SAVE_SECONDS):

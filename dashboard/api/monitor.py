@@ -17,7 +17,7 @@ from dashboard.security import requires
 from dashboard.slices import json_answer
 from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import BadInput
-from workers.services import history, monitoring, stuck
+from workers.services import clocks, history, monitoring, stuck
 from workers.services.history import Span
 from workers.store import sweeps
 
@@ -46,7 +46,7 @@ class Since(Strict):
 @operation("List stuck jobs with the evidence and what the monitor will do", tag="monitor", answer="StuckJobs")
 def stuck_jobs() -> ResponseReturnValue:
     """Answer what is stuck now."""
-    found = stuck.look(conn(), yard().settings, utcnow())[:200]
+    found = stuck.look(conn(), yard().settings, clocks.read(conn()))[:200]
     told = [
         {
             "job": as_json(one.row, declared()),

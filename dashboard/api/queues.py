@@ -15,7 +15,7 @@ from dashboard.presenters.plain import plain
 from dashboard.security import requires
 from dashboard.slices import json_answer
 from workers.domain.clock import utcnow
-from workers.services import catalogue, pool, queues, statistics
+from workers.services import catalogue, clocks, pool, queues, statistics
 from workers.services import workers as worker_service
 from workers.store import workers as worker_rows
 from workers.store.types import Row
@@ -81,9 +81,9 @@ def tasks() -> ResponseReturnValue:
 @operation("The workers and what they do", tag="workers", answer="Workers")
 def workers() -> ResponseReturnValue:
     """Answer the workers that have not stopped."""
-    now, beat = utcnow(), yard().settings.heartbeat_seconds
+    moment, beat = clocks.read(conn()), yard().settings.heartbeat_seconds
     told = [
-        {**plain(row), "queues": json.loads(row["queues"]), "is_lost": worker_rows.is_lost(row, now, beat)}
+        {**plain(row), "queues": json.loads(row["queues"]), "is_lost": worker_rows.is_lost(row, moment, beat)}
         for row in worker_rows.present(conn())
     ]
     return json_answer(workers=told, next_cursor=None)

@@ -10,7 +10,7 @@ from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
-from workers.services import history
+from workers.services import clocks, history
 from workers.services.history import PERIODS, Span
 from workers.store import task_modules
 
@@ -44,6 +44,7 @@ def page() -> Response:
         jobs=presenter.jobs(span, ended, history.percentiles(connection, span, queue, task)),
         machine=presenter.machine(span, numbers),
         rows=[row for row in history.by_task(connection, span, queue) if not task or row.task == task],
+        clock_notes=clocks.notes(connection, now),
         bucket=presenter.bucket_words(span),
         failed_modules=task_modules.list_failed(connection),
         now=now,

@@ -15,7 +15,7 @@ from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.services import jobs, monitoring, statistics, stuck
+from workers.services import clocks, jobs, monitoring, statistics, stuck
 from workers.store import sweeps
 
 bp = Blueprint("stuck", __name__)
@@ -29,7 +29,7 @@ LEAVE_SECONDS = 1800.0
 def page() -> Response:
     """Show what is stuck, what is watched, and the monitor."""
     now, connection, settings = utcnow(), conn(), yard().settings
-    found = stuck.look(connection, settings, now)
+    found = stuck.look(connection, settings, clocks.read(connection, now))
     last = sweeps.last(connection)
     running = presenter.running(connection, {one.row["id"] for one in found})
     return render(
@@ -41,6 +41,7 @@ def page() -> Response:
         watched=presenter.watched(running, statistics.usual_of(connection, [row["task"] for row in running]), now),
         last=last,
         next_at=_next(last["at"] if last else None, settings.monitor_interval_seconds, now),
+        clock_notes=clocks.notes(connection, now),
         interval=settings.monitor_interval_seconds,
         sweeps=presenter.sweep_bars(sweeps.recent(connection, now - timedelta(hours=1))),
         before=presenter.before(connection, sweeps.findings(connection, now - BEFORE)),

@@ -15,8 +15,9 @@ from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
+from workers.domain.evenness import Clocks
 from workers.domain.names import SYSTEM_QUEUES
-from workers.services import pool
+from workers.services import clocks, pool
 from workers.services import workers as service
 from workers.store import jobs, workers
 
@@ -28,10 +29,11 @@ bp = Blueprint("workers", __name__)
 def page() -> Response:
     """List the workers by host."""
     now = utcnow()
+    moment = clocks.read(conn(), now)
     rows = [dict(row) for row in workers.present(conn())]
     running = jobs.get_many(conn(), [row["job_id"] for row in rows if row["job_id"]][:1000])
     for row in rows:
-        _dress(row, running, now)
+        _dress(row, running, moment)
     rows.sort(key=lambda row: (row["host"], not row["lost"], row["name"]))
     hosts = [(host, list(group)) for host, group in groupby(rows, key=lambda row: row["host"])]
     return render(
@@ -45,6 +47,7 @@ def page() -> Response:
         memory=sum(row["memory_bytes"] or 0 for row in rows if not row["lost"]),
         stopped=workers.recently_stopped(conn(), now, 10),
         heartbeat_seconds=yard().settings.heartbeat_seconds,
+        clock_notes=clocks.notes(conn(), now),
         pool_size=pool.size(conn(), yard().settings),
         pool_bounds=pool.bounds(yard().settings),
         now=now,
@@ -70,8 +73,8 @@ def stop(name: str) -> ResponseReturnValue:
     return done(f"{name} ends after its present job.", "/workers", stay=True)
 
 
-def _dress(row: dict[str, Any], running: dict[str, Any], now: Any) -> None:
-    row["lost"] = workers.is_lost(row, now, yard().settings.heartbeat_seconds)
+def _dress(row: dict[str, Any], running: dict[str, Any], moment: Clocks) -> None:
+    row["lost"] = workers.is_lost(row, moment, yard().settings.heartbeat_seconds)
     row["listens"] = ["every queue" if name == "*" else name for name in json.loads(row["queues"])]
     row["is_system"] = any(name in SYSTEM_QUEUES for name in json.loads(row["queues"]))
     job = running.get(row["job_id"] or "")

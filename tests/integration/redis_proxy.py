@@ -20,7 +20,7 @@ class RedisProxy:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._generation = 0
-        self._is_closed = False
+        self._is_closed = self._is_hanging = False
         self._lock = threading.Lock()
         self._open: Counter[int] = Counter()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -40,6 +40,15 @@ class RedisProxy:
 
         eventually(is_silent)
 
+    def hang(self) -> None:
+        """Let nobody through any more: connections that are open fall silent, new ones are accepted and stay silent."""
+        self._is_hanging = True
+        self.stall()
+
+    def resume(self) -> None:
+        """Forward new connections again; those that were silent are closed."""
+        self._is_hanging = False
+
     def close(self) -> None:
         """Stop accepting and forwarding."""
         self._is_closed = True
@@ -56,6 +65,9 @@ class RedisProxy:
 
     def _forward(self, client: socket.socket, generation: int) -> None:
         with client:
+            if self._is_hanging:
+                self._stay_silent()
+                return
             with self._lock:
                 self._open[generation] += 1
             with socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):
@@ -65,6 +77,10 @@ class RedisProxy:
                 self._open[generation] -= 1
             while generation != self._generation and not self._is_closed:
                 time.sleep(0.1)
+
+    def _stay_silent(self) -> None:
+        while self._is_hanging and not self._is_closed:
+            time.sleep(0.1)
 
     def _copy(self, client: socket.socket, server: socket.socket, generation: int) -> None:
         other = {client: server, server: client}

@@ -22,6 +22,7 @@ from workers.broker.live import LivePublisher
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict
+from workers.domain.evenness import Clocks
 from workers.domain.states import FINAL, TRANSITIONS, Status
 from workers.services import delivery, execution, jobs, queues, statistics, stuck
 from workers.services.enqueueing import NewJob
@@ -159,7 +160,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def the_monitor_finds_every_worker_gone(self) -> None:
-        done = stuck.resolve(self.hand, utcnow() + timedelta(hours=1))
+        done = stuck.resolve(self.hand, Clocks(utcnow() + timedelta(hours=1)))
         running = [one for one in self.model.values() if one["status"] == "processing"]
         assert len(done) == len(running)
         for one in running:

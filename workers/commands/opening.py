@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import suppress
 
 from workers.domain.actors import Actor
-from workers.domain.errors import SettingsError
-from workers.services import own_changes
+from workers.domain.errors import SettingsError, Unavailable
+from workers.services import clocks, own_changes
 from workers.settings import Settings
 from workers.store.database import sqlite_file
 from workers.yard import Yard
@@ -32,4 +33,6 @@ def opened(settings: Settings) -> Yard:
         )
     yard = Yard.open(settings)
     own_changes.watch(yard.database)
+    with suppress(Unavailable):  # the command itself says what is wrong
+        clocks.synchronize(yard)
     return yard

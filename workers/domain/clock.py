@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 # Wide enough for any job, and far enough from the ends of the calendar that no zone or sum overflows.
@@ -17,9 +19,66 @@ _INSTANT = re.compile(_DATE_AND_TIME + _OFFSET)
 _LOCAL_TIME = re.compile(_DATE_AND_TIME)
 
 
+# A difference up to this many seconds is delay and adjustment; a larger one is a clock that is off or was set.
+TOLERANCE_SECONDS = 1.0
+# Counts the time that the machine sleeps, so that a sleep is not taken for a clock that was set.
+_CLOCK_WITH_SLEEP = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """By how many seconds the database's clock is ahead of this host's, and the host's clock when that was measured."""
+
+    offset_seconds: float
+    host_epoch: float  # what `_host_epoch` was then
+
+    def seconds_now(self) -> float:
+        """Return what to add to the host's clock; a host's clock that was set since the measurement is undone."""
+        set_by = _host_epoch() - self.host_epoch
+        return self.offset_seconds - (set_by if abs(set_by) > TOLERANCE_SECONDS else 0.0)
+
+
+_correction: Correction | None = None
+
+
 def utcnow() -> datetime:
-    """Tell the time now, aware, in UTC."""
-    return datetime.now(UTC)
+    """Return the time now, aware, in UTC: the database's where a host's clock differs from it, see `follow`."""
+    now = datetime.now(UTC)
+    return now if _correction is None else now + timedelta(seconds=_correction.seconds_now())
+
+
+def follow(offset_seconds: float) -> None:
+    """Have `utcnow` of this process follow a clock that is this many seconds ahead of the host's.
+
+    Up to a second nothing is added: that is within the accuracy of a measurement and of NTP.
+    """
+    global _correction
+    added = offset_seconds if abs(offset_seconds) > TOLERANCE_SECONDS else 0.0
+    _correction = Correction(added, _host_epoch())
+
+
+def unfollow() -> None:
+    """Have `utcnow` of this process be the host's clock again."""
+    global _correction
+    _correction = None
+
+
+def followed_offset() -> float:
+    """Return by how many seconds `utcnow` of this process is ahead of the host's clock."""
+    return 0.0 if _correction is None else _correction.seconds_now()
+
+
+def uptime() -> float:
+    """Return the machine's steady clock in seconds, the same for all its processes.
+
+    Nobody can set it, and it stands still while the machine sleeps.
+    """
+    return time.monotonic()
+
+
+def _host_epoch() -> float:
+    steady = time.monotonic() if _CLOCK_WITH_SLEEP is None else time.clock_gettime(_CLOCK_WITH_SLEEP)
+    return time.time() - steady
 
 
 def moment_of(microseconds: int) -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 
 MISSED_BEATS = 4
@@ -114,8 +113,3 @@ def spoken(seconds: float) -> str:
 def limit_words(seconds: float) -> str:
     """Say a limit as errors do: 30 minute, 90 second."""
     return f"{int(seconds // 60)} minute" if seconds >= 60 and seconds % 60 == 0 else f"{seconds:g} second"
-
-
-def running_seconds(started_at: datetime | None, now: datetime) -> float:
-    """Tell how long an attempt has run."""
-    return max((now - started_at).total_seconds(), 0.0) if started_at else 0.0

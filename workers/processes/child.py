@@ -1,18 +1,10 @@
-"""The child process of a worker: it imports the task modules and runs one attempt after another.
-
-It talks with the worker over a socket, a line each way: `<job> <attempt> <queue> <quiet|aloud>` in, `<word> <stay|leave>
-<live message>` out; the first line out says that it is ready. Whatever a task does to this process stays here: the
-worker kills it or lets it go, and forks another.
-"""
+"""The child process of a worker, between and during attempts. Whatever a task does to this process stays in it."""
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-import ctypes
 import faulthandler
 import logging
-import mmap
 import os
 import resource
 import signal
@@ -24,18 +16,20 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
-from workers import hooks, loading
+from workers import loading
 from workers.domain import payloads
+from workers.domain.clock import uptime
 from workers.domain.errors import Unavailable
 from workers.domain.staleness import limit_words
+from workers.event_loop import keep_loop
 from workers.processes.capture import Capture
-from workers.processes.descendants import adopt_orphans
 from workers.processes.endings import ending_of_error, ending_of_result
 from workers.processes.output import Output
+from workers.processes.shared_page import CANCEL, INTERRUPT, STOPPING, TIME_LIMIT, SharedPage
 from workers.processes.surroundings import Surroundings
-from workers.registry import REGISTRY, find_task
+from workers.registry import find_task
 from workers.running import RunningJob, current
-from workers.services import execution, publishing
+from workers.services import clocks, execution
 from workers.services.execution import Ending, Refused
 from workers.services.telling import word_of
 from workers.settings import Settings, forget_secrets
@@ -44,13 +38,9 @@ from workers.yard import Yard
 
 log = logging.getLogger("taskyard.child")
 
-QUIET, ALOUD = "quiet", "aloud"
-READY, HAS_STOP_HOOKS = b"ready ", b"with-stop-hooks"
 BEREFT = 71  # the exit status when the task has closed what the child talks by
 NOTICE_SIGNAL = signal.SIGUSR1
 STACK_SIGNAL = signal.SIGUSR2  # has the stacks of all threads written to `Line.faults`
-CANCEL, STOPPING, INTERRUPT, TIME_LIMIT = 1, 2, 4, 8  # notices: bits of a byte that the worker shares with the child
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +49,8 @@ class Line:
 
     channel: socket.socket
     faults: IO[bytes]  # where a fatal error is written
-    notices: mmap.mmap  # a byte of notices for the job that runs
+    page: SharedPage
     output: Output
-
-
-def serve(settings: Settings, worker: str, worker_pid: int, line: Line, *, is_first: bool) -> None:
-    """Run attempts until the worker hangs up or the child is due for renewal. Never returns: the process ends."""
-    _settle(line.faults, worker_pid)
-    yard = Yard.open(settings)
-    if not settings.preload:
-        _load_tasks(yard)
-    if is_first:
-        hooks.on_worker_start.run()
-    hooks.on_child_start.run()
-    child = Child(yard, worker, line)
-    with line.channel as channel, channel.makefile("r", encoding="ascii") as orders:
-        channel.sendall(READY + (HAS_STOP_HOOKS if hooks.on_child_stop else b"") + b"\n")
-        for order in orders:
-            job_id, attempt, queue, quiet = order.split()
-            word = child.run(job_id, int(attempt), queue, quiet=quiet == QUIET)
-            stays = not child.is_worn()
-            channel.sendall(f"{word} {'stay' if stays else 'leave'} ".encode() + child.told + b"\n")
-            if not stays:
-                break
-        hooks.on_child_stop.run_each()
-    os._exit(0)
-
-
-def _load_tasks(yard: Yard) -> None:
-    """Import the task modules; publish what differs from what was published when the worker started."""
-    modules = loading.load_modules(yard.settings.task_modules)
-    if modules:
-        with contextlib.suppress(Unavailable):
-            publishing.publish(yard, REGISTRY, modules, unless_known=True)
 
 
 class Child:
@@ -99,16 +58,18 @@ class Child:
 
     def __init__(self, yard: Yard, worker: str, line: Line | None = None) -> None:
         self._yard, self._worker, self._pid, self._line = yard, worker, os.getpid(), line
-        self._notices = line.notices if line is not None else None
+        self._page = line.page if line is not None else SharedPage()
         self._job: RunningJob | None = None
         self._is_in_task = self._is_worn = False
         self.told = b""
         self._wake = threading.Event()
         self._output = line.output if line is not None else Output()
         self._capture = Capture(self, self._output)
+        keep_loop(lambda text: self.log(text, "warning"))
         threading.Thread(target=self._flush_forever, name="taskyard-flush", daemon=True).start()
         signal.signal(NOTICE_SIGNAL, self._on_notice)
         self._runs = 0
+        self._begun_at = 0.0  # the present attempt, by `uptime`
         self._memory_bytes = _peak_bytes()
         own = (line.channel.fileno(), line.faults.fileno()) if line is not None else ()
         self._surroundings = Surroundings(1, 2, *own)
@@ -117,15 +78,19 @@ class Child:
         """Run one attempt from begin to end; the outcome, or why it was refused."""
         self._runs += 1
         self.told = b""
+        _insist(lambda: clocks.synchronize(self._yard))
         row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
+        self._begun_at = uptime()
+        self._page.write_limit(self._begun_at, row["timeout_seconds"])
         job = self._job = RunningJob(self._yard, row, self._wake.set, self._output.journal)
         current.set(job)
         if self._line is not None:
             faulthandler.register(STACK_SIGNAL, self._line.faults, all_threads=True)
         ending = self._run_task(job)
         current.set(None)
+        self._page.clear_limit()  # what is left to do is not the task's
         self._surroundings.restore()
         if self._surroundings.descriptors_are_gone():
             os._exit(BEREFT)
@@ -195,6 +160,7 @@ class Child:
         full = replace(
             ending,
             progress={**job.progress},
+            run_seconds=uptime() - self._begun_at,
             peak_memory_bytes=peak if peak > self._memory_bytes else None,
         )
         after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full, begun=job.row, quiet=True))
@@ -224,7 +190,7 @@ class Child:
             os.read(descriptor, 65_536)
 
     def _on_notice(self, _signal: int = 0, _frame: Any = None) -> None:
-        job, notices = self._job, self._notices[0] if self._notices is not None else 0
+        job, notices = self._job, self._page.notices()
         if job is None:
             return
         job.cancel_requested = job.cancel_requested or bool(notices & CANCEL)
@@ -269,22 +235,6 @@ def _unknown(task: str) -> str:
     return (
         f"Unknown task type: this worker has no task {task}. The Tasks page shows which modules could not be imported."
     )
-
-
-def _settle(faults: IO[bytes], worker_pid: int) -> None:
-    os.setsid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != worker_pid:
-            os._exit(0)
-    adopt_orphans()
-    for one in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(one, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    faulthandler.enable(file=faults)
 
 
 def _insist(call: Any) -> Any:

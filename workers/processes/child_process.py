@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import mmap
 import os
 import select
 import signal
@@ -17,10 +16,11 @@ from dataclasses import dataclass
 
 import psutil
 
-from workers.processes import child
+from workers.processes import child, child_loop
 from workers.processes.deaths import MemoryWatch, death_words, peak_bytes
 from workers.processes.descendants import end_adopted, forget_own, kill_all, note_own, unadoptable
 from workers.processes.output import Output
+from workers.processes.shared_page import SharedPage
 from workers.settings import Settings
 
 _LONGEST_FAULT = 64_000
@@ -47,7 +47,7 @@ class ChildProcess:
         """Fork. `unshared` are descriptors of the worker that the child must not hold open."""
         self.channel, theirs = socket.socketpair()
         self._faults = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
-        self._notices = mmap.mmap(-1, 1)
+        self.page = SharedPage()
         self.output = Output()
         self._buffer = b""
         self.started_at = time.monotonic()
@@ -61,8 +61,8 @@ class ChildProcess:
                 for descriptor in unshared:
                     os.close(descriptor)
                 self.channel.close()
-                line = child.Line(theirs, self._faults, self._notices, self.output)
-                child.serve(settings, worker, worker_pid, line, is_first=is_first)
+                line = child.Line(theirs, self._faults, self.page, self.output)
+                child_loop.serve(settings, worker, worker_pid, line, is_first=is_first)
             except BaseException:
                 self._faults.write(traceback.format_exc().encode(errors="replace"))
                 self._faults.flush()
@@ -91,20 +91,16 @@ class ChildProcess:
 
     def note_ready(self, line: bytes) -> bool:
         """Take note when this line says that the child is ready; False when it says something else."""
-        if not line.startswith(child.READY):
+        if not line.startswith(child_loop.READY):
             return False
         self.is_ready = True
-        self.has_stop_hooks = line.endswith(child.HAS_STOP_HOOKS)
+        self.has_stop_hooks = line.endswith(child_loop.HAS_STOP_HOOKS)
         return True
 
     def notify(self, notice: int) -> None:
-        """Send the child a notice, one of those of `child`: its task is told to stop, or interrupted."""
-        self._notices[0] |= notice
+        """Send the child a notice, one of those of `shared_page`: its task is asked to stop, or interrupted."""
+        self.page.add_notice(notice)
         self.signal(child.NOTICE_SIGNAL)
-
-    def forget_notices(self) -> None:
-        """Take back what the last job was notified of."""
-        self._notices[0] = 0
 
     def signal(self, sig: signal.Signals) -> None:
         """Send the child a signal; harmless when it is gone."""
@@ -154,7 +150,7 @@ class ChildProcess:
         self._faults.seek(0)
         fault = self._faults.read(_LONGEST_FAULT).decode(errors="replace") or None
         self._faults.close()
-        self._notices.close()
+        self.page.close()
         self.channel.close()
         peak = peak_bytes(used.ru_maxrss)
         return Death(_BEREFT if is_bereft else _words(status, peak, memory), fault, peak)

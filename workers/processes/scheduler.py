@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,7 @@ from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
 from workers.services import (
     carrying,
+    clocks,
     delivery,
     firing,
     former_names,
@@ -29,7 +31,7 @@ from workers.services import (
 )
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
-from workers.store import installation
+from workers.store import installation, sweeps
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.scheduler")
@@ -40,6 +42,7 @@ LONGEST_WAIT_SECONDS = 8.0
 RETAIN_EVERY_SECONDS = 3600.0
 TIDY_EVERY_SECONDS = 1200.0
 SWEEP_TIMER = "monitor-sweep"
+OVERDUE_SWEEPS = 2.5  # intervals without a sweep, after which one is enqueued whatever the timer says
 
 
 @dataclass
@@ -90,16 +93,18 @@ class Scheduler:
         self._deliver_at, self._is_settling = 0.0, True
         self._has_left_former_names = False
         self._database: str | None = None
+        self._sweep_seen: tuple[int, float] | None = None  # the last sweep, and since when it has been the last
         self.steps: Sequence[Step] = (
             Step("timers", self._fire_timers, INTERVAL_SECONDS),
+            Step("overdue sweep", self._sweep_overdue, 5.0),
             Step("due jobs", delivery.promote_due, 1.0),
             Step("overdue schedules", firing.fire_overdue, 1.0),
             Step("held fires", firing.release_held, 1.0),
             Step("events", hearing.hear, 0.5),
             Step("queues that triggers watch", hearing.look_at_queues, 5.0),
             Step("lost jobs", self._deliver, 1.0),
-            Step("retention", retention.purge_step, RETAIN_EVERY_SECONDS),
-            Step("roll-ups", retention.tidy_step, TIDY_EVERY_SECONDS),
+            Step("retention", _unless_clock_jumped(retention.purge_step), RETAIN_EVERY_SECONDS),
+            Step("roll-ups", _unless_clock_jumped(retention.tidy_step), TIDY_EVERY_SECONDS),
             *([Step("size of the pool", self._size_pool, 1.0)] if tell_size else []),
         )
 
@@ -109,6 +114,8 @@ class Scheduler:
 
     def run(self) -> None:
         """Work until stopped."""
+        with suppress(Unavailable):
+            clocks.synchronize(self._yard)
         while not self._stopped.is_set():
             clock = time.monotonic()
             for step in self.steps:
@@ -139,7 +146,7 @@ class Scheduler:
         self._timers.carry(SWEEP_TIMER, self._next_sweep(utcnow()))
         try:
             # All schedulers know the moment by the same name, so it becomes one job.
-            key = f"{monitoring.TASK}:{int(at.timestamp())}"
+            key = f"{monitoring.TASK}:{int(at.timestamp())}{clocks.era(self._yard)}"
             enqueue_system(self._yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
         except BadInput as error:
             log.warning("the sweep waits for a worker that knows it: %s", error)
@@ -148,6 +155,27 @@ class Scheduler:
         interval = self._yard.settings.monitor_interval_seconds
         slot = (now.timestamp() // interval + 1) * interval
         return max(datetime.fromtimestamp(int(slot), UTC), now + timedelta(seconds=1))
+
+    def _sweep_overdue(self, yard: Yard, _now: datetime) -> int:
+        # The timer and its keys go by the wall clock: after that was set back they would wait for it to catch up.
+        clocks.synchronize(yard)
+        with yard.database.read() as connection:
+            last = sweeps.last(connection)
+        number, clock = last["id"] if last is not None else 0, time.monotonic()
+        if self._sweep_seen is None or self._sweep_seen[0] != number:
+            self._sweep_seen = (number, clock)
+        silent = clock - self._sweep_seen[1]
+        if silent < OVERDUE_SWEEPS * yard.settings.monitor_interval_seconds:
+            return 0
+        self._sweep_seen = (number, clock)
+        self._timers.carry(SWEEP_TIMER, self._next_sweep(utcnow()))
+        log.warning("No sweep has run for %.0f s; one is enqueued.", silent)
+        key = f"{monitoring.TASK}:after-{number}"
+        try:
+            enqueue_system(yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
+        except BadInput as error:
+            log.warning("the sweep waits for a worker that knows it: %s", error)
+        return 0
 
     def _size_pool(self, yard: Yard, _now: datetime) -> int:
         with yard.database.read() as connection:
@@ -184,6 +212,19 @@ class Scheduler:
         if missing:
             log.warning("%s waiting jobs had no entry in Redis and were put back on their queues", missing)
         return 0
+
+
+def _unless_clock_jumped(step: Callable[[Yard, datetime], int]) -> Callable[[Yard, datetime], int]:
+    """Return a step that deletes nothing within an hour of a jump: a clock set ahead makes everything look old."""
+
+    def guarded(yard: Yard, now: datetime) -> int:
+        with yard.database.read() as connection:
+            found = clocks.read(connection, now).disturbance
+        if found is not None and abs((now - found.at).total_seconds()) < clocks.RECENT_SECONDS:
+            return 0
+        return step(yard, now)
+
+    return guarded
 
 
 def run_scheduler(settings: Settings, name: str, tell_size: Callable[[int], None] | None = None) -> int:

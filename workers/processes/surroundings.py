@@ -97,7 +97,7 @@ class Surroundings:
     def _read_fixed(self) -> tuple[Any, ...]:
         return (
             self._read_files(),
-            threading.active_count(),
+            _count_threads(),
             [resource.getrlimit(one) for one in _LIMITS],
             faulthandler.is_enabled(),
             os.getpgid(0),
@@ -269,6 +269,11 @@ _PARTS = (
     Part(csv.field_size_limit, csv.field_size_limit),
     Part(threading.stack_size, threading.stack_size),
 )
+
+
+def _count_threads() -> int:
+    # Those of the event loop stay, as the loop does: it uses them to look up host names, for one.
+    return sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate())
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:

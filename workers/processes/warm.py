@@ -10,9 +10,10 @@ import signal
 import time
 from collections.abc import Callable
 
-from workers.processes import child
+from workers.processes import child_loop
 from workers.processes.child_process import ChildProcess
 from workers.processes.deaths import MemoryWatch
+from workers.processes.heartbeat import release_hold
 from workers.processes.minder import Minder
 from workers.processes.output import Output, Unstored
 from workers.settings import Settings
@@ -24,7 +25,7 @@ STOP_HOOK_SECONDS = 5.0
 class WarmChild:
     """Has attempts run; `death` and `fault` say how the last child died, `told` is the live message of the last job."""
 
-    def __init__(self, settings: Settings, worker: str, minder: Minder, before_fork: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, worker: str, minder: Minder, before_fork: Callable[[bool], bool]) -> None:
         self._settings, self._worker, self._minder, self._before_fork = settings, worker, minder, before_fork
         self._current: ChildProcess | None = None
         self._spare: ChildProcess | None = None
@@ -48,7 +49,7 @@ class WarmChild:
 
         `quiet` leaves it to the caller to notify viewers that it runs, should it last.
         """
-        order = f"{job_id} {attempt} {queue} {child.QUIET if quiet else child.ALOUD}\n".encode()
+        order = f"{job_id} {attempt} {queue} {child_loop.QUIET if quiet else child_loop.ALOUD}\n".encode()
         current = self._ready()
         self._memory.look()
         try:
@@ -71,7 +72,7 @@ class WarmChild:
             self._discard(self._spare)
             self._spare = None
         if self._keeps_spare and self._spare is None and self._current is not None and self._current.is_ready:
-            self._spare = self._fork()
+            self._spare = self._fork() if self._before_fork(False) else None
         self._collect_ended()
 
     def notify(self, notice: int) -> None:
@@ -116,8 +117,15 @@ class WarmChild:
         self._minder.mind(0)
         self.close_output()
 
+    def time_limit(self) -> tuple[float, float] | None:
+        """Return when the present attempt began, by `uptime`, and how many seconds it may run; None before it began.
+
+        The child leaves it in shared memory, so that the limit is known while SQL cannot be asked.
+        """
+        return self._current.page.limit() if self._current is not None else None
+
     def memory_bytes(self) -> int:
-        """Return the resident memory of the children."""
+        """Return the resident memory of the children. May be called from another thread."""
         return sum(one.memory_bytes() for one in (self._current, self._spare) if one is not None)
 
     def cpu_percent(self) -> float:
@@ -128,7 +136,7 @@ class WarmChild:
         if self._current is None:
             self._start_current()
         assert self._current is not None
-        self._current.forget_notices()
+        self._current.page.begin_job()
         return self._current
 
     def _start_current(self) -> None:
@@ -137,15 +145,21 @@ class WarmChild:
             self._discard(spare)
             spare = None
         self.close_output()
-        self._current = spare if spare is not None else self._fork()
+        if spare is None:
+            self._before_fork(True)
+            spare = self._fork()
+        self._current = spare
         self._minder.mind(self._current.pid)
 
     def _fork(self) -> ChildProcess:
-        self._before_fork()
         self._forks += 1
         others = [one for one in (self._current, self._spare, *(pair[0] for pair in self._ending)) if one is not None]
         unshared = [self._minder.pipe, *(number for one in others for number in one.descriptors())]
-        return ChildProcess(self._settings, self._worker, unshared, is_first=self._forks == 1)
+        try:
+            return ChildProcess(self._settings, self._worker, unshared, is_first=self._forks == 1)
+        except OSError:
+            release_hold()
+            raise
 
     def _listen(self, current: ChildProcess, tick: Callable[[], object]) -> str | None:
         while True:

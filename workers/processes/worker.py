@@ -31,16 +31,18 @@ from workers.domain.errors import Unavailable
 from workers.domain.ids import is_id
 from workers.domain.names import split_rq_id
 from workers.loading import load_own_tasks
-from workers.processes import child
 from workers.processes.backoff import Backoff
 from workers.processes.descendants import adopt_orphans
+from workers.processes.heartbeat import Heartbeat, hold_for_fork
 from workers.processes.minder import Minder
 from workers.processes.presence import Presence
 from workers.processes.served import ServedQueues
+from workers.processes.shared_page import INTERRUPT, STOPPING
 from workers.processes.warm import WarmChild
 from workers.processes.watching import Watcher, until_done
 from workers.services import private_files
 from workers.services.execution import Refused
+from workers.services.telling import word_of_kind
 from workers.settings import Settings, forget_secrets
 from workers.yard import Yard
 
@@ -66,6 +68,7 @@ class TaskyardWorker(Worker):
         self._words: list[bytes] = []
         self._strangers: set[str] = set()
         self._presence = Presence(yard, name, self._served.wanted, self._child)
+        self._heartbeat = Heartbeat(self._beat, self._report, yard.live.send)
         self._suspend_looked_at = 0.0
         self._waited = True
         self._kill_at: float | None = None  # monotonic
@@ -92,12 +95,10 @@ class TaskyardWorker(Worker):
                 return
             if not suspended:
                 return
-            self._tell()
             time.sleep(1)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Tell SQL and Redis that the worker is alive, at most every few seconds."""
-        self._tell()
+        """Do nothing: the threads of `Heartbeat` tell SQL and Redis that the worker is alive."""
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
         """Note the state; it is told with the next heartbeat."""
@@ -140,7 +141,7 @@ class TaskyardWorker(Worker):
         # Raising here, as RQ does, could throw away an entry that was just taken.
         self._stop_requested = True
         if self._presence.entry:
-            self._child.notify(child.STOPPING)
+            self._child.notify(STOPPING)
         log.info("%s stops%s", self._label, " after its job" if self._presence.entry else "")
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
@@ -153,7 +154,7 @@ class TaskyardWorker(Worker):
         log.warning("%s stops at once", self._label)
         if not self._presence.entry:
             raise SystemExit(1)
-        self._child.notify(child.INTERRUPT)
+        self._child.notify(INTERRUPT)
         self._kill_at = self._kill_at or time.monotonic() + INTERRUPT_SECONDS
 
     def _end_when_hurried(self) -> None:
@@ -169,10 +170,12 @@ class TaskyardWorker(Worker):
         until_done(self.subscribe)
         until_done(self._presence.register)
         self._child.tend()
+        self._heartbeat.start()
         self._state = WorkerStatus.STARTED
 
     def teardown(self) -> None:
         """Say goodbye."""
+        self._heartbeat.stop()
         self._child.close()
         self._minder.close()
         with contextlib.suppress(RedisError):
@@ -204,7 +207,6 @@ class TaskyardWorker(Worker):
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):
                 return None
             self.check_for_suspension(burst=False)
-            self._tell()
             self._child.tend()
         return None
 
@@ -247,7 +249,9 @@ class TaskyardWorker(Worker):
             return
         name, priority = self._yard.redis.names.split_queue(queue_name)
         ref = carriers.PushRef(job_id, attempt, name, priority)
-        self._watcher, self._presence.entry = Watcher(self._yard, self._child, job_id, attempt), entry
+        tell_viewers = self._heartbeat.tell_viewers
+        self._watcher = Watcher(self._yard, self._child, job_id, attempt, tell_viewers)
+        self._presence.entry = entry
         self._state = WorkerStatus.BUSY
         try:
             self._settle(ref, self._run(ref, self._watcher))
@@ -263,7 +267,7 @@ class TaskyardWorker(Worker):
     def _run(self, ref: carriers.PushRef, watcher: Watcher) -> str:
         def tick() -> None:
             self._end_when_hurried()
-            self._tell(force=watcher.tick())
+            watcher.tick()
 
         # In a rush of jobs viewers hear only of those that last.
         word = self._child.run(ref.job_id, ref.attempt, ref.queue, tick, quiet=not self._waited)
@@ -301,9 +305,18 @@ class TaskyardWorker(Worker):
 
     # Telling of itself.
 
-    def _tell(self, *, force: bool = False) -> None:
+    def _beat(self) -> None:
         self._presence.stopping = self._stop_requested
-        self._presence.tell(self._tell_redis, force=force)
+        watcher = self._watcher
+        seen = False
+        with contextlib.suppress(Unavailable):
+            seen = watcher is not None and watcher.beat()
+        state = self._presence.write(force=seen)
+        if state is not None:
+            self._heartbeat.tell_viewers(word_of_kind(self._yard, "worker", self.name, state))
+
+    def _report(self) -> None:
+        self._presence.report(self._tell_redis)
 
     def _tell_redis(self, fields: dict[str, Any], ttl_seconds: int) -> None:
         if not self.connection.exists(self.key):
@@ -325,9 +338,12 @@ class TaskyardWorker(Worker):
         # A worker of this name that was killed on this machine has left its registration behind.
         return host == socket.gethostname() and (pid == os.getpid() or not psutil.pid_exists(pid))
 
-    def _before_fork(self) -> None:
+    def _before_fork(self, may_wait: bool) -> bool:
         # A SQLite connection must not be open across a fork.
-        self._yard.database.close()
+        is_held = hold_for_fork(may_wait=may_wait)
+        if is_held:
+            self._yard.database.close()
+        return is_held
 
 
 def run_worker(settings: Settings, queues: Sequence[str] | None = None, name: str | None = None) -> int:

@@ -55,6 +55,7 @@ class Ending:
     progress: Mapping[str, Any] = field(default_factory=dict)  # the last progress told
     peak_memory_bytes: int | None = None
     unstored: Waiting | None = None  # lines of its log that its process could not store
+    run_seconds: float | None = None  # by the steady clock; without it the wall clock is asked
 
 
 def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str, *, quiet: bool = False) -> Row | Refused:
@@ -155,6 +156,8 @@ def save_progress(yard: Yard, job_id: str, attempt: int, values: Mapping[str, An
 def _end(connection: Connection, row: Row, ending: Ending, now: datetime) -> Row | None:
     status, event, values = _consequence(row, ending, now)
     run_ms = _milliseconds(row["started_at"], now)
+    if ending.run_seconds is not None:
+        run_ms = max(0, int(ending.run_seconds * 1000))
     wait_ms = _milliseconds(row["pending_at"] or row["created_at"], row["started_at"])
     values = {**ending.progress, **values, "run_ms": run_ms, "wait_ms": wait_ms, "heartbeat_at": now}
     values |= _shown(connection, row, values)

@@ -10,11 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from workers.domain.clock import rfc3339
+from workers.domain.evenness import Clocks
 from workers.domain.explain import WaitFacts, sentence
 from workers.domain.masking import mask_text
 from workers.domain.names import SYSTEM_QUEUES
 from workers.domain.states import Status
 from workers.domain.untrusted import visible
+from workers.services import clocks as clock_service
 from workers.services import statistics
 from workers.store import queues, workers
 from workers.store.jobs import JOBS
@@ -50,7 +52,8 @@ def _facts(connection: Connection, job: Row, now: datetime, heartbeat_seconds: f
     if status != Status.PENDING:
         return WaitFacts(**basic)
     row = queues.get(connection, job["queue"])
-    listening = [one for one in workers.present(connection) if _listens(one, job["queue"], now, heartbeat_seconds)]
+    clocks = clock_service.read(connection, now)
+    listening = [one for one in workers.present(connection) if _listens(one, job["queue"], clocks, heartbeat_seconds)]
     ahead = _ahead(connection, job)
     history = statistics.minutes(connection, now - timedelta(minutes=10), now, queue=job["queue"])
     return WaitFacts(
@@ -65,10 +68,10 @@ def _facts(connection: Connection, job: Row, now: datetime, heartbeat_seconds: f
     )
 
 
-def _listens(row: Row, queue: str, now: datetime, heartbeat_seconds: float) -> bool:
+def _listens(row: Row, queue: str, clocks: Clocks, heartbeat_seconds: float) -> bool:
     names = json.loads(row["queues"])
     return (queue in names or ("*" in names and queue not in SYSTEM_QUEUES)) and not workers.is_lost(
-        row, now, heartbeat_seconds
+        row, clocks, heartbeat_seconds
     )
 
 

@@ -11,10 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from workers.broker import checks
-from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError
 from workers.domain.masking import mask_text
 from workers.domain.names import SYSTEM_QUEUES
+from workers.services import clocks as clock_service
 from workers.store import workers as worker_rows
 from workers.store.migrate import current_revision, newest_revision
 from workers.yard import Yard
@@ -53,10 +53,9 @@ def _redis(yard: Yard) -> str | None:
 
 
 def _workers(yard: Yard) -> str | None:
-    now = utcnow()
     with yard.database.read() as connection:
-        rows = worker_rows.present(connection)
-    lost = [row["name"] for row in rows if worker_rows.is_lost(row, now, yard.settings.heartbeat_seconds)]
+        rows, clocks = worker_rows.present(connection), clock_service.read(connection)
+    lost = [row["name"] for row in rows if worker_rows.is_lost(row, clocks, yard.settings.heartbeat_seconds)]
     if len(lost) == len(rows):
         return "no worker runs" + (f"; {len(lost)} went silent" if lost else "")
     return None
@@ -64,10 +63,9 @@ def _workers(yard: Yard) -> str | None:
 
 def unserved_system_queues(yard: Yard) -> list[str]:
     """List the queues of Taskyard's own work that no worker serves now. Raises Unavailable."""
-    now = utcnow()
     with yard.database.read() as connection:
-        rows = worker_rows.present(connection)
-    alive = [row for row in rows if not worker_rows.is_lost(row, now, yard.settings.heartbeat_seconds)]
+        rows, clocks = worker_rows.present(connection), clock_service.read(connection)
+    alive = [row for row in rows if not worker_rows.is_lost(row, clocks, yard.settings.heartbeat_seconds)]
     served = {queue for row in alive for queue in json.loads(row["queues"])}
     return [queue for queue in SYSTEM_QUEUES if queue not in served]
 

@@ -18,9 +18,11 @@ from sqlalchemy import Connection
 from workers.domain.actors import SYSTEM, Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Unavailable
+from workers.domain.evenness import Clocks
 from workers.domain.masking import mask_text
 from workers.domain.untrusted import visible_line
 from workers.services import alerting, audit, carrying, delivery, events, measuring, stuck
+from workers.services import clocks as clock_service
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.telling import tell_kind
 from workers.settings import Settings
@@ -45,9 +47,14 @@ class Sweep:
     error: str | None = None
 
 
-def sweep(yard: Yard, now: datetime | None = None) -> Sweep:
-    """Look once over everything and put right what is wrong. Raises Unavailable when nothing at all can be written."""
-    moment, began = now or utcnow(), time.perf_counter()
+def sweep(yard: Yard, now: datetime | None = None, worker: str | None = None) -> Sweep:
+    """Look once over everything and put right what is wrong. Raises Unavailable when nothing at all can be written.
+
+    `worker` is the one that runs this sweep, if one does.
+    """
+    reading, began = clock_service.take_reading(now), time.perf_counter()
+    clocks = clock_service.observe(yard, reading, worker)
+    moment = reading.at
     done = Sweep()
     numbers: dict[str, Any] = {}
     faults: list[str] = []
@@ -60,12 +67,12 @@ def sweep(yard: Yard, now: datetime | None = None) -> Sweep:
                 log.exception("the sweep's step %s failed", name)
             faults.append(f"{name}: {error}")
 
-    step("stuck jobs", lambda: _end_stuck(yard, moment, done))
+    step("stuck jobs", lambda: _end_stuck(yard, clocks, done))
     step("lost jobs", lambda: _requeue(yard, moment, done))
     step("due jobs", lambda: _promote(yard, moment, done))
     step("schedules", lambda: _carry(yard))
     step("deadlines", lambda: _record_completed_runs(yard))
-    step("workers", lambda: _mark_workers(yard, moment, done))
+    step("workers", lambda: _mark_workers(yard, clocks, done))
     step("numbers", lambda: numbers.update(measuring.measure(yard, moment, done.reset + done.failed)))
     step("alerts", lambda: alerting.evaluate(yard, numbers, done, moment))
     done.error = visible_line(mask_text("; ".join(faults))) or None
@@ -86,21 +93,24 @@ def sweep_soon(yard: Yard, actor: Actor) -> str:
 def would_do(yard: Yard, now: datetime | None = None) -> list[stuck.Stuck]:
     """Tell which stuck jobs a sweep would put back or fail now; it changes nothing. Raises Unavailable."""
     with yard.database.read() as connection:
-        return stuck.look(connection, yard.settings, now or utcnow())
+        return stuck.look(connection, yard.settings, clock_service.read(connection, now))
 
 
 def silent_seconds(connection: Connection, settings: Settings, since: datetime, now: datetime) -> float | None:
-    """Tell for how long no sweep has run, when that is longer than three intervals; None while all is well.
+    """Return for how long no sweep has run, when that is longer than three intervals; None while all is well.
 
     What lies before `since`, when somebody began to watch, does not count.
     """
     last = sweeps.last(connection)
-    silent = (now - (max(last["at"], since) if last is not None else since)).total_seconds()
+    # A sweep from the future was before the clock was set back, so before somebody watched.
+    if last is not None and last["at"] <= now:
+        since = max(since, last["at"])
+    silent = (now - since).total_seconds()
     return silent if silent > MISSED_INTERVALS * settings.monitor_interval_seconds else None
 
 
-def _end_stuck(yard: Yard, now: datetime, done: Sweep) -> None:
-    for one in stuck.resolve(yard, now):
+def _end_stuck(yard: Yard, clocks: Clocks, done: Sweep) -> None:
+    for one in stuck.resolve(yard, clocks):
         if one.will == "reset":
             done.reset += 1
         else:
@@ -133,13 +143,13 @@ def _record_completed_runs(yard: Yard) -> None:
                 schedules.set_completed(connection, schedule_id, fire_at)
 
 
-def _mark_workers(yard: Yard, now: datetime, done: Sweep) -> None:
-    beat = yard.settings.heartbeat_seconds
+def _mark_workers(yard: Yard, clocks: Clocks, done: Sweep) -> None:
+    beat, now = yard.settings.heartbeat_seconds, clocks.now
     with yard.database.read() as connection:
         rows = worker_rows.present(connection)
-    silent = [row["name"] for row in rows if worker_rows.is_lost(row, now, beat) and row["state"] != "lost"]
+    silent = [row for row in rows if worker_rows.is_lost(row, clocks, beat) and row["state"] != "lost"]
     with yard.database.write() as connection:
-        marked = worker_rows.mark_lost(connection, silent, now, beat) if silent else []
+        marked = worker_rows.mark_lost(connection, silent, now)
         for row in marked:
             seen = {"state": row["state"], "heartbeat_at": row["heartbeat_at"], "job_id": row["job_id"]}
             audit.record(connection, SYSTEM, "worker.lost", "worker", row["name"], now, None, seen)
@@ -149,7 +159,7 @@ def _mark_workers(yard: Yard, now: datetime, done: Sweep) -> None:
             if stuck.process_of(row) == "gone":
                 # It will not come back, and whoever keeps it has started another: it needs nobody.
                 worker_rows.mark_stopped(connection, row["name"], now)
-        worker_rows.forget(connection, now)
+        worker_rows.forget(connection, clocks)
     done.workers_lost = len(marked)
     for row in marked:
         tell_kind(yard, "worker", row["name"], "lost")

@@ -10,11 +10,12 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Table, func, select, union_all
 
-from workers.domain.clock import rfc3339
+from workers.domain.clock import EARLIEST, rfc3339
 from workers.domain.filters import JobFilter
 from workers.domain.names import SYSTEM_QUEUES
 from workers.domain.staleness import heartbeat_limit
 from workers.domain.states import FINAL, Status
+from workers.services import clocks as clock_service
 from workers.settings import Settings
 from workers.store import job_lists
 from workers.store import queues as queue_rows
@@ -67,7 +68,11 @@ def nav_counts(connection: Connection, now: datetime, settings: Settings) -> dic
 
 def silent_jobs(connection: Connection, now: datetime, settings: Settings) -> int:
     """Tell how many running jobs have given no sign for too long; counted up to 1,000."""
-    limit = now - timedelta(seconds=heartbeat_limit(settings.heartbeat_seconds))
+    seconds = heartbeat_limit(settings.heartbeat_seconds)
+    clocks = clock_service.read(connection, now)
+    if clocks.age_seconds(EARLIEST) <= seconds:
+        return 0  # the clock has not run evenly for that long
+    limit = now - timedelta(seconds=seconds)
     silent = select(JOBS.c.id).where(JOBS.c.status == str(Status.PROCESSING), JOBS.c.heartbeat_at < limit)
     counted = select(func.count()).select_from(silent.limit(_MOST_SILENT).subquery())
     return int(connection.execute(counted).scalar_one())
@@ -81,7 +86,7 @@ def pending_by_queue(connection: Connection) -> dict[str, int]:
 
 
 def snapshot(connection: Connection, now: datetime, heartbeat_seconds: float = 15.0) -> dict[str, Any]:
-    """Tell the state of everything in four statements: states, queues, workers, at which moment."""
+    """Tell the state of everything in five statements: states, queues, workers, at which moment."""
     queues: dict[str, dict[str, Any]] = {
         row["name"]: {
             **dict.fromkeys(map(str, Status), 0),
@@ -244,8 +249,9 @@ def _workers_into(
     connection: Connection, queues: dict[str, dict[str, Any]], now: datetime, heartbeat_seconds: float
 ) -> dict[str, int]:
     numbers = {"total": 0, "busy": 0, "idle": 0, "lost": 0}
+    clocks = clock_service.read(connection, now)
     for row in worker_rows.present(connection):
-        if worker_rows.is_lost(row, now, heartbeat_seconds):
+        if worker_rows.is_lost(row, clocks, heartbeat_seconds):
             numbers["lost"] += 1
             continue
         listens = json.loads(row["queues"])

@@ -18,12 +18,14 @@ from workers.broker import queues
 from workers.domain.actors import SYSTEM, Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
+from workers.domain.evenness import Clocks
 from workers.domain.names import rq_id
 from workers.domain.numbers import check_number
 from workers.domain.retrying import tries_left
-from workers.domain.staleness import OVER_LIMIT, Evidence, Verdict, heartbeat_limit, judge, running_seconds
+from workers.domain.staleness import OVER_LIMIT, Evidence, Verdict, heartbeat_limit, judge
 from workers.domain.states import Status
 from workers.services import audit
+from workers.services import clocks as clock_service
 from workers.services import jobs as job_service
 from workers.services.callbacks import job_ended
 from workers.services.telling import push, tell
@@ -40,7 +42,8 @@ LONGEST_LEAVE_SECONDS = 24 * 3600.0
 # All but what can be a megabyte each.
 _LIGHT = [column for column in JOBS.columns if column.name not in {"payload", "result", "traceback"}]
 # Whoever has given a sign since it was looked at is not stuck.
-_BEATEN = and_(JOBS.c.heartbeat_at.is_not(None), JOBS.c.heartbeat_at > bindparam("b_beat"))
+# Compared for a change, since a clock that was set back gives the newer heartbeat the earlier time.
+_BEATEN = and_(JOBS.c.heartbeat_at.is_not(None), JOBS.c.heartbeat_at != bindparam("b_beat"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +63,20 @@ class Stuck:
         return "reset" if left else "failed"
 
 
-def look(connection: Connection, settings: Settings, now: datetime) -> list[Stuck]:
+def look(connection: Connection, settings: Settings, clocks: Clocks) -> list[Stuck]:
     """Find every job that is stuck at this moment, the longest silent first. It changes nothing."""
     chosen = select(*_LIGHT).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.heartbeat_at)
     running = connection.execute(chosen).mappings().all()
-    return list(_judged(running, _workers_of(connection, running), settings, now))
+    return list(_judged(running, _workers_of(connection, running), settings, clocks))
 
 
-def resolve(yard: Yard, now: datetime) -> list[Stuck]:
+def resolve(yard: Yard, clocks: Clocks) -> list[Stuck]:
     """Put back or fail every stuck job, 500 in a transaction; tells those that were. Raises Unavailable."""
     with yard.database.read() as connection:
-        found = look(connection, yard.settings, now)
+        found = look(connection, yard.settings, clocks)
     done: list[Stuck] = []
     for start in range(0, len(found), STEP):
-        done += _resolve(yard, found[start : start + STEP], now, SYSTEM)
+        done += _resolve(yard, found[start : start + STEP], clocks.now, SYSTEM)
     return done
 
 
@@ -126,12 +129,12 @@ def _workers_of(connection: Connection, rows: Sequence[Row]) -> dict[str, Row]:
     return worker_rows.named(connection, {row["worker"] for row in rows if row["worker"]})
 
 
-def _judged(rows: Sequence[Row], workers: Mapping[str, Row], settings: Settings, now: datetime) -> Iterator[Stuck]:
+def _judged(rows: Sequence[Row], workers: Mapping[str, Row], settings: Settings, clocks: Clocks) -> Iterator[Stuck]:
     for row in rows:
-        if row["leave_until"] is not None and row["leave_until"] > now:
+        if row["leave_until"] is not None and row["leave_until"] > clocks.now:
             continue
         try:
-            evidence = evidence_of(row, workers, settings, now)
+            evidence = evidence_of(row, workers, settings, clocks)
             verdict = judge(evidence, settings.stuck_after_seconds)
         except Exception:
             # One row that cannot be judged must not keep the others from it.
@@ -141,8 +144,8 @@ def _judged(rows: Sequence[Row], workers: Mapping[str, Row], settings: Settings,
             yield Stuck(row, evidence, verdict)
 
 
-def evidence_of(row: Row, workers: Mapping[str, Row], settings: Settings, now: datetime) -> Evidence:
-    """Gather what is known of a running job."""
+def evidence_of(row: Row, workers: Mapping[str, Row], settings: Settings, clocks: Clocks) -> Evidence:
+    """Gather what is known of a running job. Ages count only the time in which the clock ran evenly."""
     worker = workers.get(row["worker"] or "")
     beat = row["heartbeat_at"] or row["started_at"] or row["created_at"]
     process = process_of(worker)
@@ -151,13 +154,13 @@ def evidence_of(row: Row, workers: Mapping[str, Row], settings: Settings, now: d
         # There is nobody left who could be slow: one missed beat is enough.
         limit = min(limit, max(1.5 * settings.heartbeat_seconds, 1.0))
     return Evidence(
-        heartbeat_age=max((now - beat).total_seconds(), 0.0),
+        heartbeat_age=clocks.age_seconds(beat),
         heartbeat_limit=limit,
         worker=row["worker"] or "",
-        worker_state=_worker_state(worker, row, settings, now),
-        worker_silent=(now - worker["heartbeat_at"]).total_seconds() if worker is not None else None,
+        worker_state=_worker_state(worker, row, settings, clocks),
+        worker_silent=clocks.age_seconds(worker["heartbeat_at"]) if worker is not None else None,
         process=process,
-        running=running_seconds(row["started_at"], now),
+        running=clocks.age_seconds(row["started_at"]) if row["started_at"] is not None else 0.0,
         time_limit=row["timeout_seconds"],
         progress=row["progress"],
         done=row["done"],
@@ -166,12 +169,12 @@ def evidence_of(row: Row, workers: Mapping[str, Row], settings: Settings, now: d
     )
 
 
-def _worker_state(worker: Row | None, row: Row, settings: Settings, now: datetime) -> str:
+def _worker_state(worker: Row | None, row: Row, settings: Settings, clocks: Clocks) -> str:
     if worker is None:
         return "unknown"
     if worker["stopped_at"] is not None:
         return "stopped"
-    if worker_rows.is_lost(worker, now, settings.heartbeat_seconds):
+    if worker_rows.is_lost(worker, clocks, settings.heartbeat_seconds):
         return "silent"
     if worker["job_id"] not in (None, row["id"]) or worker["state"] == "idle":
         return "elsewhere"
@@ -186,13 +189,13 @@ def process_of(worker: Row | None) -> str:
 
 
 def _stuck(yard: Yard, job_id: str) -> Stuck:
-    now = utcnow()
     with yard.database.read() as connection:
         row = job_service.get(connection, job_id)
         workers = _workers_of(connection, [row])
+        clocks = clock_service.read(connection)
     if row["status"] != Status.PROCESSING:
         raise Conflict(f"It is not stuck: it is {row['status'].replace('_', ' ')}.", state=row["status"])
-    evidence = evidence_of(row, workers, yard.settings, now)
+    evidence = evidence_of(row, workers, yard.settings, clocks)
     verdict = judge(evidence, yard.settings.stuck_after_seconds)
     if verdict is None:
         raise Conflict("It is not stuck: it has just given a sign of life. Cancel it if it is to end.", "processing")

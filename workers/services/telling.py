@@ -36,7 +36,16 @@ def push(yard: Yard, rows: Sequence[Row]) -> int:
 
 def tell_kind(yard: Yard, kind: str, name: str, status: str, version: int = 0) -> None:
     """Tell that a queue, worker, bulk action or task changed."""
-    yard.live.publish({"type": "changed", "kind": kind, "id": name, "status": status, "version": version})
+    yard.live.publish(_changed_kind(kind, name, status, version))
+
+
+def word_of_kind(yard: Yard, kind: str, name: str, status: str) -> bytes | None:
+    """Write what `tell_kind` would say, for those who send it later."""
+    return yard.live.written(_changed_kind(kind, name, status, 0))
+
+
+def _changed_kind(kind: str, name: str, status: str, version: int) -> dict[str, Any]:
+    return {"type": "changed", "kind": kind, "id": name, "status": status, "version": version}
 
 
 def _changed(row: Row, status: str | None = None) -> dict[str, Any]:

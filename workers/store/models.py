@@ -256,6 +256,8 @@ class Worker(Base):
     jobs_failed: Mapped[int] = mapped_column(BigInteger, default=0)
     cpu_percent: Mapped[float | None] = mapped_column(Float)
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    clock_offset_seconds: Mapped[float | None] = mapped_column(Float)  # the database's clock ahead of the host's
+    resumed_at: Mapped[datetime | None]  # its first heartbeat after a pause in which it could write none
 
     __table_args__ = (Index("ix_workers_stopped", "stopped_at"),)
 

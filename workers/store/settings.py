@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, cast
 
@@ -20,6 +21,12 @@ def get(connection: Connection, key: str, default: Any = None) -> Any:
     found = select(SETTINGS.c.value).where(SETTINGS.c.key == key)
     text = connection.execute(found).scalar_one_or_none()
     return default if text is None else json.loads(text)
+
+
+def get_many(connection: Connection, keys: Collection[str]) -> dict[str, Any]:
+    """Read the values of these keys; those that are not there are left out."""
+    found = select(SETTINGS.c.key, SETTINGS.c.value).where(SETTINGS.c.key.in_(sorted(keys)))
+    return {key: json.loads(text) for key, text in connection.execute(found)}
 
 
 def put_if_absent(connection: Connection, key: str, value: Any, now: datetime) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
+from workers.domain.states import Status
+from workers.store.jobs import JOBS
 from workers.store.monitor_models import Sweep, SweepFinding
 from workers.store.types import Row
 
@@ -21,8 +23,14 @@ def add(connection: Connection, row: Mapping[str, Any]) -> None:
 
 
 def last(connection: Connection) -> Row | None:
-    """Fetch the newest sweep."""
-    return connection.execute(select(SWEEPS).order_by(SWEEPS.c.at.desc()).limit(1)).mappings().one_or_none()
+    """Fetch the newest sweep: by its number, since a clock that was set back gives it an earlier time."""
+    return connection.execute(select(SWEEPS).order_by(SWEEPS.c.id.desc()).limit(1)).mappings().one_or_none()
+
+
+def latest_job_heartbeat(connection: Connection) -> datetime | None:
+    """Return the latest heartbeat of the jobs that run."""
+    running = select(func.max(JOBS.c.heartbeat_at)).where(JOBS.c.status == str(Status.PROCESSING))
+    return cast("datetime | None", connection.execute(running).scalar_one())
 
 
 def recent(connection: Connection, since: datetime, limit: int = 60) -> Sequence[Row]:

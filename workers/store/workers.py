@@ -7,14 +7,16 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, Update, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, Update, bindparam, delete, func, select, tuple_, update
 
+from workers.domain.evenness import Clocks
 from workers.store.dialects import upsert
 from workers.store.models import Worker
 from workers.store.types import Row
 
 WORKERS = cast(Table, Worker.__table__)
 _KEPT = timedelta(hours=24)
+_ENDED = ("lost", "stopped")
 _COLUMNS = tuple(column.name for column in WORKERS.columns if column.name != "name")
 
 
@@ -61,26 +63,42 @@ def get(connection: Connection, name: str) -> Row | None:
     return connection.execute(select(WORKERS).where(WORKERS.c.name == name)).mappings().one_or_none()
 
 
-def is_lost(row: Row, now: datetime, heartbeat_seconds: float) -> bool:
-    """Tell whether a worker that has not stopped has been silent for too long."""
-    silence = (now - row["heartbeat_at"]).total_seconds()
-    return row["stopped_at"] is None and silence > lost_after_seconds(heartbeat_seconds)
+def latest_heartbeat(connection: Connection) -> datetime | None:
+    """Return the latest heartbeat of the workers that have not stopped."""
+    chosen = select(func.max(WORKERS.c.heartbeat_at)).where(WORKERS.c.stopped_at.is_(None))
+    return cast("datetime | None", connection.execute(chosen).scalar_one())
 
 
-def mark_lost(connection: Connection, names: Sequence[str], now: datetime, heartbeat_seconds: float) -> Sequence[Row]:
-    """Mark those of these workers that are still silent, once; the rows of those that were."""
-    silent = now - timedelta(seconds=lost_after_seconds(heartbeat_seconds))
-    marked = (
-        update(WORKERS)
-        .where(WORKERS.c.name.in_(names), WORKERS.c.state.not_in(["lost", "stopped"]), WORKERS.c.heartbeat_at < silent)
-        .values(state="lost")
-        .returning(*WORKERS.columns)
-    )
-    return connection.execute(marked).mappings().all()
+def is_lost(row: Row, clocks: Clocks, heartbeat_seconds: float) -> bool:
+    """Return whether a worker that has not stopped has been silent for too long."""
+    return row["stopped_at"] is None and clocks.age_seconds(row["heartbeat_at"]) > lost_after_seconds(heartbeat_seconds)
 
 
-def forget(connection: Connection, now: datetime) -> None:
-    """Take workers that have been silent for a day as stopped, and delete those that stopped a week ago."""
+def mark_lost(connection: Connection, silent: Sequence[Row], now: datetime) -> Sequence[Row]:
+    """Mark those of these workers that have given no heartbeat since the rows were read, once; the rows of those marked.
+
+    A heartbeat from the future, which a clock that was ahead has left, becomes one of now.
+    """
+    marked: list[Row] = []
+    for start in range(0, len(silent), 500):
+        seen = [(row["name"], row["heartbeat_at"]) for row in silent[start : start + 500]]
+        unchanged = (tuple_(WORKERS.c.name, WORKERS.c.heartbeat_at).in_(seen), WORKERS.c.state.not_in(_ENDED))
+        changed = update(WORKERS).where(*unchanged).values(state="lost").returning(*WORKERS.columns)
+        marked += connection.execute(changed).mappings().all()
+    ahead = [row["name"] for row in marked if row["heartbeat_at"] > now]
+    if ahead:
+        connection.execute(update(WORKERS).where(WORKERS.c.name.in_(ahead)).values(heartbeat_at=now))
+    return marked
+
+
+def forget(connection: Connection, clocks: Clocks) -> None:
+    """Take workers that have been silent for a day as stopped, and delete those that stopped a week ago.
+
+    Does nothing within a day of a disturbance of the clock: no age of a day is known then.
+    """
+    now = clocks.now
+    if clocks.disturbance is not None and abs(now - clocks.disturbance.at) < _KEPT:
+        return
     silent = update(WORKERS).where(WORKERS.c.stopped_at.is_(None), WORKERS.c.heartbeat_at < now - _KEPT)
     connection.execute(silent.values(state="stopped", stopped_at=WORKERS.c.heartbeat_at, job_id=None))
     connection.execute(delete(WORKERS).where(WORKERS.c.stopped_at < now - 7 * _KEPT))

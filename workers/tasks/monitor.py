@@ -6,14 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 from workers.domain.names import SYSTEM_QUEUE
-from workers.services import measuring, monitoring
-from workers.task import Reject, current_settings, log, task, the_yard
+from workers.services import clocks, measuring, monitoring
+from workers.task import Reject, current_job, current_settings, log, task, the_yard
 
 
 @task(queue=SYSTEM_QUEUE, priority="high", max_retries=0, timeout_seconds=300)
 def sweep() -> dict[str, Any]:
     """Look for stuck jobs, for jobs that Redis lost and for dead workers; measure how things stand and judge the alert rules."""
-    done = monitoring.sweep(the_yard())
+    clocks.synchronize(the_yard(), force=True)
+    job = current_job()
+    done = monitoring.sweep(the_yard(), worker=job.row["worker"] if job is not None else None)
     if done.reset or done.failed or done.requeued:
         log(f"{done.reset} stuck jobs reset, {done.failed} failed; {done.requeued} were missing in Redis", "warning")
     if done.error:

@@ -1,0 +1,178 @@
+"""One event loop for all async tasks of a process: what is made at import works, what a job leaves behind is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from workers import event_loop
+from workers.event_loop import KeptLoop, run_coroutine
+from workers.running import Canceled
+
+variable = contextvars.ContextVar("variable", default="untouched")
+
+
+@pytest.fixture
+def reports() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def kept(reports: list[str]) -> Iterator[KeptLoop]:
+    loop = KeptLoop(reports.append)
+    yield loop
+    if loop._runner is not None:
+        loop._runner.close()
+
+
+async def running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+def test_what_was_made_on_the_loop_works_for_the_hundredth_job(kept: KeptLoop) -> None:
+    queue: asyncio.Queue[int] = asyncio.Queue()
+    lock = asyncio.Lock()
+
+    async def job(number: int) -> int:
+        async with lock:
+            waiter = asyncio.ensure_future(queue.get())
+            await asyncio.sleep(0)
+            await queue.put(number)
+            return await waiter
+
+    assert [kept.run(job(number)) for number in range(100)] == list(range(100))
+
+
+def test_a_task_that_is_left_running_is_canceled_and_reported(kept: KeptLoop, reports: list[str]) -> None:
+    ended: list[str] = []
+
+    async def background() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("canceled")
+
+    async def job() -> str:
+        task = asyncio.create_task(background())
+        await asyncio.sleep(0)
+        return task.get_name()
+
+    kept.run(job())
+    assert ended == ["canceled"]
+    assert len(reports) == 1
+    assert "1 asyncio task was still running" in reports[0]
+    assert "background" in reports[0]
+    assert kept.run(_other_tasks()) == 0
+
+
+async def _other_tasks() -> int:
+    return len(asyncio.all_tasks()) - 1
+
+
+def test_generators_that_are_left_open_are_closed_for_each_job(kept: KeptLoop) -> None:
+    closed: list[int] = []
+    kept_open: list[AsyncIterator[int]] = []
+
+    async def numbers(job: int) -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            closed.append(job)
+
+    async def job(number: int) -> None:
+        generator = numbers(number)
+        kept_open.append(generator)
+        await anext(generator)
+
+    for number in range(3):
+        kept.run(job(number))
+        assert closed == list(range(number + 1))
+
+
+def test_a_context_variable_does_not_reach_the_next_job(kept: KeptLoop) -> None:
+    async def job() -> str:
+        found = variable.get()
+        variable.set("touched")
+        return found
+
+    assert [kept.run(job()) for _ in range(2)] == ["untouched", "untouched"]
+    assert variable.get() == "untouched"
+
+
+@pytest.mark.parametrize("how", ["close", "executor", "generators", "stop", "unset"])
+def test_a_loop_that_a_job_broke_does_not_break_the_next(kept: KeptLoop, how: str) -> None:
+    first = kept.run(running_loop())
+
+    async def job() -> None:
+        loop = asyncio.get_running_loop()
+        if how == "executor":
+            await loop.shutdown_default_executor()
+        elif how == "generators":
+            await loop.shutdown_asyncgens()
+        elif how == "stop":
+            loop.stop()
+            await asyncio.sleep(3600)
+        elif how == "unset":
+            asyncio.set_event_loop(None)
+
+    if how == "stop":
+        with pytest.raises(RuntimeError, match="stopped"):
+            kept.run(job())
+    else:
+        kept.run(job())
+    if how == "close":
+        first.close()
+    assert kept.run(asyncio.to_thread(lambda: "works")) == "works"
+
+
+def test_what_a_job_sets_on_the_loop_is_taken_back(kept: KeptLoop) -> None:
+    async def job() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        loop.set_exception_handler(lambda _loop, _context: None)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: None)
+
+    kept.run(job())
+    loop = kept.run(running_loop())
+    assert not loop.get_debug()
+    assert loop.get_exception_handler() is None
+    assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("error", [ValueError, Canceled, KeyboardInterrupt, SystemExit])
+def test_what_a_task_raises_comes_out_and_the_next_job_runs(kept: KeptLoop, error: type[BaseException]) -> None:
+    async def job() -> None:
+        asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+        raise error("out")
+
+    with pytest.raises(error):
+        kept.run(job())
+    assert kept.run(asyncio.sleep(0, "next")) == "next"
+
+
+def test_the_hooks_of_generators_are_restored(kept: KeptLoop) -> None:
+    before = sys.get_asyncgen_hooks()
+    kept.run(asyncio.sleep(0))
+    assert sys.get_asyncgen_hooks() == before
+
+
+def test_outside_of_a_worker_each_call_has_a_loop_of_its_own() -> None:
+    assert event_loop._kept is None
+    first, second = run_coroutine("t", running_loop()), run_coroutine("t", running_loop())
+    assert first.is_closed()
+    assert first is not second
+
+
+def test_a_loop_that_runs_already_is_named() -> None:
+    async def outer() -> None:
+        run_coroutine("orders.send", running_loop())
+
+    with pytest.raises(RuntimeError, match=r"orders\.send is async .* Await its function"):
+        asyncio.run(outer())

@@ -1,0 +1,52 @@
+"""A page of memory that a worker shares with one of its children: notices go in, the time limit comes out.
+
+Neither side waits for the other, and no database or socket is involved.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+
+CANCEL, STOPPING, INTERRUPT, TIME_LIMIT = 1, 2, 4, 8  # notices: bits of a byte
+_LIMIT = struct.Struct("=dd")  # when an attempt began, by `uptime`, and how many seconds it may run
+_LIMIT_AT = 8
+
+
+class SharedPage:
+    """Made before the fork; closed by the worker when the child is gone."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, _LIMIT_AT + _LIMIT.size)
+
+    def add_notice(self, notice: int) -> None:
+        """Leave a notice for the child; a signal has it looked at."""
+        self._page[0] |= notice
+
+    def notices(self) -> int:
+        """Return the notices for the job that runs, as a sum."""
+        return self._page[0]
+
+    def begin_job(self) -> None:
+        """Forget what the last job left."""
+        self._page[:] = bytes(len(self._page))
+
+    def write_limit(self, begun_at: float, seconds: float) -> None:
+        """Say when the attempt began, by `uptime`, and how many seconds it may run."""
+        limit = _LIMIT.pack(begun_at, seconds)
+        # The first half says that the second is there.
+        self._page[_LIMIT_AT + 8 :] = limit[8:]
+        self._page[_LIMIT_AT : _LIMIT_AT + 8] = limit[:8]
+
+    def clear_limit(self) -> None:
+        """Say that the task has ended: what is left to do has no limit."""
+        self._page[_LIMIT_AT : _LIMIT_AT + 8] = bytes(8)
+
+    def limit(self) -> tuple[float, float] | None:
+        """Return when the attempt began, by `uptime`, and how many seconds it may run; None while no task runs."""
+        begun_at, seconds = _LIMIT.unpack(self._page[_LIMIT_AT:])
+        return (begun_at, seconds) if begun_at else None
+
+    def close(self) -> None:
+        """Give the page up."""
+        self._page.close()
