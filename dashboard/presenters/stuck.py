@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from dashboard.presenters.words import duration
-from workers.domain.states import Status
+from workers.domain.states import WAITING, Status
 from workers.services.statistics import Usual
 from workers.services.stuck import Stuck
 from workers.settings import Settings
@@ -141,10 +141,17 @@ def before(connection: Connection, findings: Sequence[Row]) -> list[dict[str, An
     for one in findings:
         job = now_rows.get(one["job_id"])
         state = job["status"] if job is not None else None
-        # Once another attempt runs or has ended it is too late to call the first one's reset off.
-        late = state in {None, "completed", "canceled"} if one["done"] == "reset" else state != "failed"
-        shown.append({**one, "status": state, "can_undo": one["undone_at"] is None and not late})
+        shown.append({**one, "status": state, "can_undo": one["undone_at"] is None and _can_undo(one, job)})
     return shown
+
+
+def _can_undo(finding: Row, job: Row | None) -> bool:
+    # Once another attempt has started it is too late: see stuck.undo.
+    if job is None or finding["done"] == "canceled":
+        return False
+    if finding["done"] == "reset":
+        return job["attempt"] == finding["attempt"] + 1 and Status(job["status"]) in WAITING
+    return job["attempt"] == finding["attempt"] and job["status"] == Status.FAILED
 
 
 def _gauge(value: float, limit: float) -> Gauge:

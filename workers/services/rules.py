@@ -22,6 +22,7 @@ from workers.store.types import Row
 from workers.yard import Yard
 
 LONGEST_SECONDS = 7 * 86400.0
+MOST_CHANNELS = 100
 _CHANGEABLE = ("name", "threshold", "window_seconds", "severity", "cooldown_seconds", "scope", "channels", "is_enabled")
 
 
@@ -36,7 +37,7 @@ def ensure(yard: Yard) -> None:
 
 def defaults(kind: str) -> dict[str, Any]:
     """Tell what a rule of this kind starts with. Raises BadInput for a kind that there is not."""
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise BadInput(f"There is no kind of rule {kind!r}; there are {', '.join(KINDS)}.", field="kind")
     about = KINDS[kind]
     return {
@@ -130,8 +131,15 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     if "is_enabled" in checked:
         check_flag("is_enabled", checked["is_enabled"])
     if "channels" in checked:
-        checked["channels"] = json.dumps(list(dict.fromkeys(map(str, checked["channels"]))))
+        checked["channels"] = json.dumps(_channel_ids(checked["channels"]))
     return checked
+
+
+def _channel_ids(value: Any) -> list[str]:
+    is_list = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    if not is_list or len(value) > MOST_CHANNELS:
+        raise BadInput(f"Channels are a list of up to {MOST_CHANNELS} ids.", field="channels")
+    return list(dict.fromkeys(value))
 
 
 def _most(name: str) -> float:
