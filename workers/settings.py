@@ -12,6 +12,7 @@ from typing import Any
 from workers.domain import mails
 from workers.domain.errors import BadInput, SettingsError
 from workers.domain.mail_servers import read_mail_server
+from workers.domain.site import site_fault
 
 # What `forget_secrets` took out of the environment of this process.
 _HIDDEN: dict[str, str] = {}
@@ -39,6 +40,9 @@ class Settings:
     smtp_url: str = field(default="", repr=False)
     mail_from: str = "taskyard@localhost"
     mail_to: str = ""
+    site_name: str = ""
+    public_url: str = ""
+    timezone: str = "UTC"
     stuck_after_seconds: float = 1800
     heartbeat_seconds: float = 15
     monitor_interval_seconds: float = 60
@@ -129,6 +133,8 @@ class Settings:
                 shown = "what it is" if is_secret else repr(getattr(self, name.lower()))
                 raise SettingsError(f"{name} cannot be {shown}: it is {may_be}.")
         self._check_mail()
+        if fault := site_fault(self.site_name, self.public_url, self.timezone):
+            raise SettingsError(f"{fault[0]} cannot be used: it is {fault[1]}.")
         database_url = _database_url(self.database_url, data_dir)
         settings = replace(self, data_dir=data_dir, database_url=database_url)
         return replace(settings, inbox_dir=checked_inbox(settings))
@@ -270,6 +276,9 @@ _READERS: dict[str, Callable[[_Environment, str], Any]] = {
     "smtp_url": _text,
     "mail_from": _text,
     "mail_to": _text,
+    "site_name": _text,
+    "public_url": _text,
+    "timezone": _text,
     "stuck_after_seconds": _seconds,
     "heartbeat_seconds": _seconds,
     "monitor_interval_seconds": _seconds,

@@ -150,8 +150,8 @@ def _can_undo(finding: Row, job: Row | None) -> bool:
     if job is None or finding["done"] == "canceled":
         return False
     if finding["done"] == "reset":
-        return job["attempt"] == finding["attempt"] + 1 and Status(job["status"]) in WAITING
-    return job["attempt"] == finding["attempt"] and job["status"] == Status.FAILED
+        return bool(job["attempt"] == finding["attempt"] + 1) and Status(job["status"]) in WAITING
+    return bool(job["attempt"] == finding["attempt"] and job["status"] == Status.FAILED)
 
 
 def _gauge(value: float, limit: float) -> Gauge:

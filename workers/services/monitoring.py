@@ -101,10 +101,8 @@ def silent_seconds(connection: Connection, settings: Settings, since: datetime, 
 
 def _end_stuck(yard: Yard, now: datetime, done: Sweep) -> None:
     for one in stuck.resolve(yard, now):
-        if one.will == "reset":
-            done.reset += 1
-        else:
-            done.failed += 1
+        done.reset += one.will == "reset"
+        done.failed += one.will == "failed"
 
 
 def _requeue(yard: Yard, now: datetime, done: Sweep) -> None:

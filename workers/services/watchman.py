@@ -10,7 +10,7 @@ from datetime import datetime
 from workers.domain.names import DELIVERY_QUEUE
 from workers.domain.staleness import spoken
 from workers.services import alerting, deliveries, health, monitoring
-from workers.services.conditions import Found
+from workers.services.facts import Found
 from workers.store import alerts, sweeps
 from workers.yard import Yard
 
