@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from dashboard.presenters.words import duration
+from workers.domain.plurals import counted
 from workers.domain.states import WAITING, Status
 from workers.services.statistics import Usual
 from workers.services.stuck import Stuck
@@ -61,7 +62,9 @@ def card(one: Stuck, settings: Settings) -> Card:
     alive = told.worker_state == "alive" and told.process != "gone"
     state = "its process is gone" if told.process == "gone" else _STATES.get(told.worker_state, "alive")
     seen = f"heard of {duration(told.worker_silent)} ago" if told.worker_silent is not None else "never heard of"
-    moved = f"{told.done:,} records, {told.progress:.0f} %" if told.done is not None else f"{told.progress:.0f} %"
+    moved = (
+        f"{counted(told.done, 'record')}, {told.progress:.0f} %" if told.done is not None else f"{told.progress:.0f} %"
+    )
     return Card(
         one,
         duration(told.heartbeat_age),

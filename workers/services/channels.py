@@ -20,6 +20,7 @@ from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
 from workers.domain.mails import header_text
 from workers.domain.masking import mask_text
+from workers.domain.plurals import plural
 from workers.domain.texts import check_text
 from workers.domain.untrusted import check_label, visible_line
 from workers.services import alert_messages, audit
@@ -199,5 +200,5 @@ def _hosts_in(url: str) -> list[str]:
 
 def _names(rules: list[str]) -> str:
     shown = ", ".join(repr(name) for name in rules[:3])
-    noun = "the rule" if len(rules) == 1 else "the rules"
+    noun = plural(len(rules), "the rule", "the rules")
     return f"{noun} {shown}" if len(rules) <= 3 else f"{noun} {shown} and {len(rules) - 3} more"

@@ -89,14 +89,15 @@ def would_do(yard: Yard, now: datetime | None = None) -> list[stuck.Stuck]:
         return stuck.look(connection, yard.settings, now or utcnow())
 
 
-def silent_seconds(connection: Connection, settings: Settings, since: datetime, now: datetime) -> float | None:
-    """Tell for how long no sweep has run, when that is longer than three intervals; None while all is well.
-
-    What lies before `since`, when somebody began to watch, does not count.
-    """
+def seconds_since_sweep(connection: Connection, since: datetime, now: datetime) -> float:
+    """Return for how long no sweep has run; what lies before `since`, when somebody began to watch, does not count."""
     last = sweeps.last(connection)
-    silent = (now - (max(last["at"], since) if last is not None else since)).total_seconds()
-    return silent if silent > MISSED_INTERVALS * settings.monitor_interval_seconds else None
+    return (now - (max(last["at"], since) if last is not None else since)).total_seconds()
+
+
+def too_long(settings: Settings, seconds: float) -> float | None:
+    """Return how long the monitor has been silent, when that is longer than three intervals; else None."""
+    return seconds if seconds > MISSED_INTERVALS * settings.monitor_interval_seconds else None
 
 
 def _end_stuck(yard: Yard, now: datetime, done: Sweep) -> None:

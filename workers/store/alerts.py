@@ -28,6 +28,12 @@ def rule(connection: Connection, rule_id: str) -> Row | None:
     return connection.execute(select(RULES).where(RULES.c.id == rule_id)).mappings().one_or_none()
 
 
+def rules_of(connection: Connection, kind: str) -> Sequence[Row]:
+    """List the rules of a kind, the oldest first."""
+    chosen = select(RULES).where(RULES.c.kind == kind).order_by(RULES.c.created_at, RULES.c.id)
+    return connection.execute(chosen).mappings().all()
+
+
 def add_rule(connection: Connection, row: Mapping[str, Any]) -> bool:
     """Put a rule in; False when there is one with this id."""
     return _put(connection, RULES, row)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workers.domain.names import SYSTEM_QUEUE
+from workers.domain.plurals import counted
 from workers.services import measuring, monitoring
 from workers.task import Reject, current_settings, log, task, the_yard
 
@@ -15,7 +16,8 @@ def sweep() -> dict[str, Any]:
     """Look for stuck jobs, for jobs that Redis lost and for dead workers; measure how things stand and judge the alert rules."""
     done = monitoring.sweep(the_yard())
     if done.reset or done.failed or done.requeued:
-        log(f"{done.reset} stuck jobs reset, {done.failed} failed; {done.requeued} were missing in Redis", "warning")
+        stuck = counted(done.reset + done.failed, "stuck job")
+        log(f"{stuck}: {done.reset} reset, {done.failed} failed; {done.requeued} missing in Redis", "warning")
     if done.error:
         log(done.error, "error")
     return asdict(done)
