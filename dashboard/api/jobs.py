@@ -204,7 +204,8 @@ def logs_of(job_id: str) -> ResponseReturnValue:
 def explanation(job_id: str) -> ResponseReturnValue:
     """Answer the sentence and the facts behind it."""
     row = jobs.get(conn(), job_id)
-    return jsonify(explanations.explain(conn(), row, utcnow(), yard().settings.heartbeat_seconds))
+    trouble = explanations.redis_trouble(yard()) if row["status"] == "pending" else None
+    return jsonify(explanations.explain(conn(), row, utcnow(), yard().settings.heartbeat_seconds, trouble))
 
 
 @bp.post("/jobs/<id:job_id>/retries")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -56,7 +57,7 @@ def page(job_id: str) -> Response:
         path=timeline.stops(job, events, now),
         usual=statistics.usual(conn(), job["task"]),
         runs=statistics.recent_runs(conn(), job["task"], 30),
-        explanation=explanations.explain(conn(), job, now, yard().settings.heartbeat_seconds) if waiting else None,
+        explanation=_explanation(job, now) if waiting else None,
         is_system_job=job["task"] in SYSTEM_TASKS,
         is_system_queue=is_reserved_queue(job["queue"]),
         children=rows.children(conn(), job_id, 20),
@@ -65,6 +66,11 @@ def page(job_id: str) -> Response:
         now=now,
         **_of_tab(opened, job, events),
     )
+
+
+def _explanation(job: Row, now: datetime) -> dict[str, Any]:
+    trouble = explanations.redis_trouble(yard()) if job["status"] == Status.PENDING else None
+    return explanations.explain(conn(), job, now, yard().settings.heartbeat_seconds, trouble)
 
 
 @bp.get("/jobs/<id:job_id>/logs.txt")

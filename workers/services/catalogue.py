@@ -97,6 +97,11 @@ def get_task(yard: Yard, name: str, newer_than: float = math.inf) -> CataloguedT
     return task
 
 
+def is_published(connection: Connection, name: str) -> bool:
+    """Return whether some worker has published a task."""
+    return connection.execute(select(_TASKS.c.name).where(_TASKS.c.name == name)).first() is not None
+
+
 def list_tasks(connection: Connection) -> Sequence[Row]:
     """List the catalogue by name."""
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()
