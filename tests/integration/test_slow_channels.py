@@ -186,7 +186,7 @@ def test_a_call_that_is_ended_from_outside_after_the_message_left_is_not_repeate
 ) -> None:
     from workers.broker import channel_calls
 
-    monkeypatch.setattr(channel_calls, "SECONDS", 12.0)
+    monkeypatch.setattr(channel_calls, "SECONDS", 20.0)
     message = raise_alert(open_yard, http.url)
     send_whenever_due(open_yard, message)
     assert (len(http.bodies), delivery(open_yard)["status"]) == (1, "unconfirmed")
@@ -251,7 +251,7 @@ def test_a_mail_is_sent_again_only_if_the_server_does_not_have_it(
     open_yard: Yard, mail: SlowMail, silent_from: str, status: str, mails: int
 ) -> None:
     mail.silent_from = silent_from
-    message = raise_alert(open_yard, mail_url(mail.port, "&cto=1"))
+    message = raise_alert(open_yard, mail_url(mail.port, "&cto=4"))
     send_whenever_due(open_yard, message)
     row = delivery(open_yard)
     assert (row["status"], len(mail.mails)) == (status, mails), row["answer"]

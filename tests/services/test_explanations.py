@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from redis import Redis
 from sqlalchemy import event
 
@@ -61,12 +62,13 @@ def test_workers_that_are_busy_elsewhere_are_busy(yard: Yard) -> None:
 
 
 def test_what_ended_in_this_very_minute_counts(yard: Yard) -> None:
-    work(yard, "w", ["reports"])
-    for _ in range(5):
-        made = run(yard, "reports", "w")
-        execution.end(yard, made, 1, Ending("completed", result="1"))
-    waiting = [enqueue(yard, "reports") for _ in range(4)]
-    told = explain(yard, waiting[-1])
+    with time_machine.travel(utcnow().replace(second=2), tick=True):
+        work(yard, "w", ["reports"])
+        for _ in range(5):
+            made = run(yard, "reports", "w")
+            execution.end(yard, made, 1, Ending("completed", result="1"))
+        waiting = [enqueue(yard, "reports") for _ in range(4)]
+        told = explain(yard, waiting[-1])
     assert told["facts"]["rate_per_minute"] == pytest.approx(5, abs=0.01)
     assert "less than a minute at the rate of the last minute (5 jobs)" in told["sentence"]
 

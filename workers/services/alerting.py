@@ -258,7 +258,7 @@ def _seen(before: Mapping[str, Any], rule: Row, one: Found, now: datetime) -> di
         "title": visible_line(mask_text(one.title)),
         "detail": visible_line(mask_text(one.detail)),
         "link": one.link,
-        "host": one.host[:255],
+        "host": visible_line(one.host)[:255],
         "value": one.value,
         "threshold": rule["threshold"],
         "severity": rule["severity"],
