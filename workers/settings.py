@@ -115,11 +115,7 @@ class Settings:
             (1 <= self.workers_min <= self.workers_max <= 256, "WORKERS_MIN", "from 1 up to WORKERS_MAX (256 at most)"),
             (0.1 <= self.heartbeat_seconds <= 3600, "HEARTBEAT_SECONDS", "from 0.1 to 3600"),
             (self.stuck_after_seconds >= 1, "STUCK_AFTER_SECONDS", "at least 1"),
-            (
-                1 <= self.monitor_interval_seconds <= 3600,
-                "MONITOR_INTERVAL_SECONDS",
-                "from 1 to 3600, the window of rules",
-            ),
+            (1 <= self.monitor_interval_seconds <= 3600, "MONITOR_INTERVAL_SECONDS", "from 1 to 3600"),
             (not self.probe_url or self.probe_url.startswith(("http://", "https://")), "PROBE_URL", "an http(s) URL"),
             (self.database_limit_mb >= 0, "DATABASE_LIMIT_MB", "0 (none) or more"),
             (1 <= self.retention_days <= 36500, "RETENTION_DAYS", "from 1 to 36500"),
