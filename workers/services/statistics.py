@@ -203,12 +203,6 @@ def minute_of(moment: datetime) -> int:
     return int(moment.timestamp() // 60)
 
 
-def rate_per_minute(history: Sequence[Minute], window: int = 10) -> float:
-    """Tell how many jobs ended a minute over the last whole minutes."""
-    whole = history[-window - 1 : -1] or history[-1:]
-    return sum(one.completed + one.failed for one in whole) / max(len(whole), 1)
-
-
 def rate_of_last_minute(history: Sequence[Minute], now: datetime) -> float:
     """Return how many attempts ended within the last 60 s; `history` ends with the minute of now.
 
