@@ -15,7 +15,7 @@ from workers.services.facts import Facts, Found
 from workers.store.types import Row
 
 FEWEST_ENDED = 10
-SHORTEST_LONG_SECONDS = 60.0
+SHORTEST_LONG_SECONDS, SHORTEST_P95_SECONDS = 60.0, 0.001
 MOST_ALONE = 5  # more schedules in trouble at once are one alert
 
 
@@ -112,7 +112,7 @@ def _long_running(rule: Row, facts: Facts) -> Iterator[Found]:
         if usual is None or not in_scope(rule["scope"], row["task"]):
             continue
         ran = (facts.now - row["started_at"]).total_seconds()
-        times = ran / max(usual.p95, 0.001)
+        times = ran / max(usual.p95, SHORTEST_P95_SECONDS)
         if times > rule["threshold"] and ran > SHORTEST_LONG_SECONDS:
             detail = f"{said(times, 'times')} its p95 of {said(usual.p95, 'seconds')}"
             title = f"{row['task']} has run for {said(ran, 'seconds')}"

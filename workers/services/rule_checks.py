@@ -13,6 +13,7 @@ from workers.domain.alarms import KINDS, Kind
 from workers.domain.errors import BadInput
 from workers.domain.names import MAX_TIMEOUT_SECONDS
 from workers.domain.staleness import spoken
+from workers.services.conditions import SHORTEST_P95_SECONDS
 from workers.services.measuring import PROBE_TIMEOUT_SECONDS
 from workers.settings import Settings
 
@@ -21,6 +22,7 @@ LONGEST_COUNTED_SECONDS = 7 * 86400.0
 SHORTEST_WINDOW_SECONDS = 60.0  # what ends is counted by the minute
 SHORTEST_REPEAT_SECONDS = 60.0
 LONGEST_THRESHOLD_SECONDS = 365 * 86400.0
+MOST_COUNTED = 1e9
 _NEVER_ABOVE_100 = {"failure_rate", "disk", "cpu", "memory"}
 _NEEDS = {"probe": ("probe_url", "PROBE_URL"), "database": ("database_limit_mb", "DATABASE_LIMIT_MB")}
 # Queues and tasks have no other characters in their names; the rest are wildcards.
@@ -59,6 +61,10 @@ def _check_threshold(kind: Kind, value: float) -> None:
         _refuse("threshold", f"no job runs for longer than {spoken(MAX_TIMEOUT_SECONDS)}")
     if kind.unit == "seconds" and value > LONGEST_THRESHOLD_SECONDS:
         _refuse("threshold", "nothing waits for longer than a year")
+    if kind.unit == "times" and value >= MAX_TIMEOUT_SECONDS / SHORTEST_P95_SECONDS:
+        _refuse("threshold", f"no job runs for longer than {spoken(MAX_TIMEOUT_SECONDS)}")
+    if kind.unit in {"jobs", "fires", "sweeps"} and value > MOST_COUNTED:
+        _refuse("threshold", f"nothing is counted above {MOST_COUNTED:,.0f}")
     if kind.unit == "sweeps" and value < 1:
         raise BadInput("At least 1 sweep must be missed: between two sweeps the monitor is always silent.", "threshold")
 
