@@ -13,6 +13,17 @@ from workers.domain import mails
 from workers.domain.errors import BadInput, SettingsError
 from workers.domain.mail_servers import read_mail_server
 from workers.domain.redis_url import check_redis_url
+from workers.domain.site import site_fault
+from workers.environment import (
+    Environment,
+    read_absolute_path,
+    read_names,
+    read_path,
+    read_seconds,
+    read_switch,
+    read_text,
+    read_whole,
+)
 
 # What `forget_secrets` took out of the environment of this process.
 _HIDDEN: dict[str, str] = {}
@@ -43,6 +54,9 @@ class Settings:
     smtp_url: str = field(default="", repr=False)
     mail_from: str = "taskyard@localhost"
     mail_to: str = ""
+    site_name: str = ""
+    public_url: str = ""
+    timezone: str = "UTC"
     stuck_after_seconds: float = 1800
     heartbeat_seconds: float = 15
     monitor_interval_seconds: float = 60
@@ -61,7 +75,7 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
         """Read and check the settings; SettingsError says which one is wrong and what it may be."""
-        env = _Environment({**_HIDDEN, **os.environ} if environ is None else environ)
+        env = Environment({**_HIDDEN, **os.environ} if environ is None else environ)
         settings = cls(**{name: read(env, name.upper()) for name, read in _READERS.items() if env.has(name.upper())})
         return replace(settings, **overrides)._checked()
 
@@ -115,7 +129,7 @@ class Settings:
             (1 <= self.workers_min <= self.workers_max <= 256, "WORKERS_MIN", "from 1 up to WORKERS_MAX (256 at most)"),
             (0.1 <= self.heartbeat_seconds <= 3600, "HEARTBEAT_SECONDS", "from 0.1 to 3600"),
             (self.stuck_after_seconds >= 1, "STUCK_AFTER_SECONDS", "at least 1"),
-            (self.monitor_interval_seconds >= 1, "MONITOR_INTERVAL_SECONDS", "at least 1"),
+            (1 <= self.monitor_interval_seconds <= 3600, "MONITOR_INTERVAL_SECONDS", "from 1 to 3600"),
             (not self.probe_url or self.probe_url.startswith(("http://", "https://")), "PROBE_URL", "an http(s) URL"),
             (self.database_limit_mb >= 0, "DATABASE_LIMIT_MB", "0 (none) or more"),
             (1 <= self.retention_days <= 36500, "RETENTION_DAYS", "from 1 to 36500"),
@@ -137,6 +151,8 @@ class Settings:
         self._check_mail()
         if self.redis_url:
             check_redis_url(self.redis_url)
+        if fault := site_fault(self.site_name, self.public_url, self.timezone):
+            raise SettingsError(f"{fault[0]} cannot be used: it is {fault[1]}.")
         database_url = _database_url(self.database_url, data_dir)
         settings = replace(self, data_dir=data_dir, database_url=database_url)
         return replace(settings, inbox_dir=checked_inbox(settings))
@@ -175,62 +191,6 @@ def forget_secrets() -> None:
                 _HIDDEN[name] = value
 
 
-class _Environment:
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
-
-    def has(self, name: str) -> bool:
-        return bool(self._values.get(name) or self._values.get(f"{name}_FILE"))
-
-    def text(self, name: str) -> str:
-        value = self._values.get(name)
-        if value:
-            return value.strip()
-        path = self._values[f"{name}_FILE"]
-        try:
-            return Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise SettingsError(f"{name}_FILE names {path}, which cannot be read: {error.strerror}.") from error
-
-
-def _text(env: _Environment, name: str) -> str:
-    return env.text(name)
-
-
-def _whole(env: _Environment, name: str) -> int:
-    try:
-        return int(env.text(name))
-    except ValueError:
-        raise SettingsError(f"{name} is {env.text(name)!r}: it must be a whole number.") from None
-
-
-def _seconds(env: _Environment, name: str) -> float:
-    try:
-        return float(env.text(name))
-    except ValueError:
-        raise SettingsError(f"{name} is {env.text(name)!r}: it must be a number.") from None
-
-
-def _switch(env: _Environment, name: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    try:
-        return words[env.text(name).lower()]
-    except KeyError:
-        raise SettingsError(f"{name} is {env.text(name)!r}: it must be 1 or 0.") from None
-
-
-def _names(env: _Environment, name: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in env.text(name).split(",") if part.strip())
-
-
-def _path(env: _Environment, name: str) -> Path:
-    return Path(env.text(name))
-
-
-def _absolute_path(env: _Environment, name: str) -> Path:
-    return Path(os.path.abspath(_path(env, name).expanduser()))
-
-
 def checked_inbox(settings: Settings) -> Path:
     """Return the absolute INBOX_DIR; SettingsError when jobs could read what is Taskyard's own in it."""
     default = settings.data_dir / "inbox"
@@ -261,39 +221,42 @@ def _database_url(given: str, data_dir: Path) -> str:
     raise SettingsError("DATABASE_URL must start with postgresql:// or sqlite:///.")
 
 
-_READERS: dict[str, Callable[[_Environment, str], Any]] = {
-    "host": _text,
-    "port": _whole,
-    "database_url": _text,
-    "redis_url": _text,
-    "secret_key": _text,
-    "admin_password": _text,
-    "data_dir": _path,
-    "inbox_dir": _absolute_path,
-    "workers": _whole,
-    "workers_min": _whole,
-    "workers_max": _whole,
-    "task_modules": _names,
-    "preload": _switch,
-    "import_seconds": _seconds,
-    "shutdown_seconds": _seconds,
-    "alert_urls": _names,
-    "smtp_url": _text,
-    "mail_from": _text,
-    "mail_to": _text,
-    "stuck_after_seconds": _seconds,
-    "heartbeat_seconds": _seconds,
-    "monitor_interval_seconds": _seconds,
-    "retention_days": _whole,
-    "probe_url": _text,
-    "database_limit_mb": _whole,
-    "allow_private_http": _switch,
-    "trusted_proxies": _whole,
-    "session_idle_minutes": _whole,
-    "max_connections_per_address": _whole,
-    "recycle_jobs": _whole,
-    "recycle_memory_mb": _whole,
-    "log_format": _text,
-    "log_level": _text,
+_READERS: dict[str, Callable[[Environment, str], Any]] = {
+    "host": read_text,
+    "port": read_whole,
+    "database_url": read_text,
+    "redis_url": read_text,
+    "secret_key": read_text,
+    "admin_password": read_text,
+    "data_dir": read_path,
+    "inbox_dir": read_absolute_path,
+    "workers": read_whole,
+    "workers_min": read_whole,
+    "workers_max": read_whole,
+    "task_modules": read_names,
+    "preload": read_switch,
+    "import_seconds": read_seconds,
+    "shutdown_seconds": read_seconds,
+    "alert_urls": read_names,
+    "smtp_url": read_text,
+    "mail_from": read_text,
+    "mail_to": read_text,
+    "site_name": read_text,
+    "public_url": read_text,
+    "timezone": read_text,
+    "stuck_after_seconds": read_seconds,
+    "heartbeat_seconds": read_seconds,
+    "monitor_interval_seconds": read_seconds,
+    "retention_days": read_whole,
+    "probe_url": read_text,
+    "database_limit_mb": read_whole,
+    "allow_private_http": read_switch,
+    "trusted_proxies": read_whole,
+    "session_idle_minutes": read_whole,
+    "max_connections_per_address": read_whole,
+    "recycle_jobs": read_whole,
+    "recycle_memory_mb": read_whole,
+    "log_format": read_text,
+    "log_level": read_text,
 }
 _SECRETS = tuple(name for name, part in Settings.__dataclass_fields__.items() if not part.repr)

@@ -56,6 +56,7 @@ class RuleChange(Strict):
     window_seconds: float | None = Field(None, ge=0, le=rules.LONGEST_SECONDS)
     severity: Severity | None = None
     cooldown_seconds: float | None = Field(None, ge=0, le=rules.LONGEST_SECONDS)
+    repeat_seconds: float | None = Field(None, ge=0, le=rules.LONGEST_SECONDS)  # while it is open; 0 = never
     scope: str | None = Field(None, max_length=200)
     channels: list[str] | None = Field(None, max_length=100)
     is_enabled: bool | None = None
@@ -72,6 +73,7 @@ class NewChannel(Strict):
 
     name: str = Field(min_length=1, max_length=100)
     url: str = Field(min_length=1, max_length=2000, examples=["slack://TokenA/TokenB/TokenC/#ops"])
+    timezone: str = Field("", max_length=64, examples=["Europe/Berlin"])  # empty = the installation's
 
 
 @bp.get("/alerts")
@@ -191,7 +193,8 @@ def channel_page() -> ResponseReturnValue:
 def create_channel() -> ResponseReturnValue:
     """Make a channel."""
     given = read_body(NewChannel)
-    return jsonify(channels.create(yard(), given.name, given.url, actor()).shown()), 201
+    made = channels.create(yard(), given.name, given.url, actor(), given.timezone)
+    return jsonify(made.shown()), 201
 
 
 @bp.delete("/alert-channels/<channel:channel_id>")

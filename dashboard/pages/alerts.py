@@ -50,8 +50,9 @@ def page() -> Response:
         tab=tab,
         alerts=presenter.alert_rows(shown, {row["id"]: row for row in rule_rows}, sent, known, now),
         older=shown[-1]["id"] if len(found) > PAGE else None,
-        rules=[presenter.rule_shown(row, known) for row in rule_rows],
+        rules=[presenter.rule_shown(row, known, yard().settings) for row in rule_rows],
         channels=known,
+        timezone=yard().settings.timezone,
         silences=SILENCES,
         severity_icons=presenter.SEVERITY_ICONS,
         now=now,
@@ -145,7 +146,9 @@ def test_rule(rule_id: str) -> ResponseReturnValue:
 @requires("admin")
 def create_channel() -> ResponseReturnValue:
     """Make a channel."""
-    made = channels.create(yard(), request.form.get("name", ""), request.form.get("url", "").strip(), actor())
+    form = request.form
+    zone = form.get("timezone", "").strip()
+    made = channels.create(yard(), form.get("name", ""), form.get("url", "").strip(), actor(), zone)
     return done(f"Alerts go to {made.name} too.", "/alerts#channels")
 
 
@@ -185,7 +188,7 @@ def _rule_form(rule_id: str, values: dict[str, Any] | None = None, error: BadInp
     else:
         base = dict(rules.get(connection, rule_id))
     known = channels.every(connection, yard().settings)
-    shown = presenter.rule_shown(base, known) | (values or {}) if base else None
+    shown = presenter.rule_shown(base, known, yard().settings) | (values or {}) if base else None
     return render_template(
         "alerts/rule.html",
         active_page="alerts",
@@ -205,13 +208,12 @@ def _rule_values() -> dict[str, Any]:
         "threshold": _number("threshold"),
         "severity": form.get("severity", ""),
         "cooldown_seconds": _number("cooldown_seconds"),
+        **{name: _number(name) for name in ("repeat_seconds", "window_seconds") if name in form},
         "is_enabled": "is_enabled" in form,
         "channels": form.getlist("channels"),
     }
     if "scope" in form:
         values["scope"] = form["scope"].strip()
-    if "window_seconds" in form:
-        values["window_seconds"] = _number("window_seconds")
     return values
 
 

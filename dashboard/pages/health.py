@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from dashboard.context import conn
+from dashboard.context import conn, yard
 from dashboard.presenters import health as presenter
+from dashboard.presenters.limits import machine_limits, success_limits
 from dashboard.rendering import render
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.services import clocks, history
 from workers.services.history import PERIODS, Span
-from workers.store import task_modules
+from workers.store import alerts, task_modules
 
 bp = Blueprint("health_page", __name__)
 
@@ -30,6 +31,7 @@ def page() -> Response:
     ended = history.throughput(connection, span, queue, task)
     numbers = history.numbers(connection, span)
     queues, tasks = history.names(connection, span)
+    rules = alerts.rules(connection)
     return render(
         "health/page.html",
         {"health": "health/_health.html"},
@@ -41,8 +43,10 @@ def page() -> Response:
         queues=queues,
         tasks=tasks,
         summary=presenter.summary(ended),
-        jobs=presenter.jobs(span, ended, history.percentiles(connection, span, queue, task)),
-        machine=presenter.machine(span, numbers),
+        jobs=presenter.jobs(
+            span, ended, history.percentiles(connection, span, queue, task), success_limits(rules, task)
+        ),
+        machine=presenter.machine(span, numbers, machine_limits(rules, yard().settings)),
         rows=[row for row in history.by_task(connection, span, queue) if not task or row.task == task],
         clock_notes=clocks.notes(connection, now),
         bucket=presenter.bucket_words(span),

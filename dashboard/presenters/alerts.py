@@ -13,6 +13,8 @@ from dashboard.presenters.plain import plain
 from workers.domain.alarms import KINDS, said
 from workers.domain.masking import mask_text
 from workers.services.channels import Channel
+from workers.services.rule_checks import missing_setting
+from workers.settings import Settings
 from workers.store.types import Row
 
 SEVERITY_ICONS = {"critical": "cross", "warning": "warning", "info": "info"}
@@ -87,9 +89,10 @@ def _row(row: Row, rule: Row | None, sent: Sequence[Row], names: Mapping[str, st
     )
 
 
-def rule_shown(row: Row, channels: Sequence[Channel]) -> dict[str, Any]:
-    """Make a rule ready for the page: its limit in words, the names of its channels."""
+def rule_shown(row: Row, channels: Sequence[Channel], settings: Settings) -> dict[str, Any]:
+    """Make a rule ready for the page: its limit in words, the names of its channels, why it cannot raise an alert."""
     kind = KINDS[row["kind"]]
     wanted = json.loads(row["channels"])
     names = [one.name for one in channels if not wanted or one.id in wanted]
-    return {**row, "kind_of": kind, "limit": said(row["threshold"], kind.unit), "to": names, "wanted": wanted}
+    shown = {"kind_of": kind, "limit": said(row["threshold"], kind.unit), "to": names, "wanted": wanted}
+    return {**row, **shown, "missing": missing_setting(settings, kind.name)}

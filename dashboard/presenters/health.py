@@ -36,9 +36,21 @@ class Chart:
     long: bool = False  # whether its times are days
 
     @property
+    def limits(self) -> str:
+        """The limits that are drawn, in words; empty without any."""
+        values = [float(value) for value in self.options.get("limits", "").split()]
+        unit = self.options.get("unit", "")
+        shown = ", ".join(words.span(value) if unit == "s" else f"{value:,g}{_unit(unit)}" for value in values)
+        return f"limit{'s' if len(values) > 1 else ''} {shown}" if values else ""
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to draw."""
         return not any(value not in {"", "0"} for _, values in self.rows for value in values)
+
+
+def _unit(unit: str) -> str:
+    return "" if unit == "n" else f" {unit}"
 
 
 def summary(ended: Sequence[Mapping[str, int]]) -> tuple[int, float | None]:
@@ -49,9 +61,12 @@ def summary(ended: Sequence[Mapping[str, int]]) -> tuple[int, float | None]:
 
 
 def jobs(
-    span: Span, ended: Sequence[Mapping[str, int]], measured: Mapping[str, Sequence[Sequence[Value]]]
+    span: Span,
+    ended: Sequence[Mapping[str, int]],
+    measured: Mapping[str, Sequence[Sequence[Value]]],
+    success_limits: Sequence[float] = (),
 ) -> dict[str, Chart]:
-    """Make the four charts of jobs."""
+    """Make the four charts of jobs; the limits are shares of completed jobs in percent."""
     shares = [
         100 * one["completed"] / (one["completed"] + one["failed"]) if one["completed"] + one["failed"] else None
         for one in ended
@@ -79,15 +94,17 @@ def jobs(
             "lines",
             [Column("Success", "completed")],
             [[share] for share in shares],
-            {"unit": "%", "min": "0", "max": "101"},
+            {"unit": "%", "min": "0", "max": "101", **_limits(success_limits)},
         ),
         "wait": _durations(span.measured, "wait", "Wait", "from due to start", "pending", measured["wait"]),
         "run": _durations(span.measured, "run", "Run time", "of one try", "processing", measured["run"]),
     }
 
 
-def machine(span: Span, numbers: Sequence[Mapping[str, Value]]) -> list[Chart]:
-    """Make the charts of what the monitor measures; those that it never measured are left out."""
+def machine(
+    span: Span, numbers: Sequence[Mapping[str, Value]], limits: Mapping[str, Sequence[float]] | None = None
+) -> list[Chart]:
+    """Make the charts of what the monitor measures, with the limits of rules; what it never measured is left out."""
 
     def one(name: str, title: str, unit: str, factor: float = 1.0, **options: str) -> Chart:
         values: list[list[Value]] = [[None if row[name] is None else float(row[name] or 0) * factor] for row in numbers]
@@ -101,7 +118,7 @@ def machine(span: Span, numbers: Sequence[Mapping[str, Value]]) -> list[Chart]:
             "lines",
             [Column(title, "", {"weight": "1.5"})],
             values,
-            {"unit": unit, **options},
+            {"unit": unit, **options, **_limits((limits or {}).get(name, ()))},
             shown,
         )
 
@@ -109,13 +126,18 @@ def machine(span: Span, numbers: Sequence[Mapping[str, Value]]) -> list[Chart]:
         one("queue_length", "Waiting jobs", "n"),
         one("oldest_wait_seconds", "Oldest wait", "s"),
         one("workers_busy", "Workers busy", "n"),
-        one("cpu_percent", "CPU", "%", min="0", max="100", limit="95"),
-        one("memory_percent", "Memory", "%", min="0", max="100", limit="90"),
-        one("disk_percent", "Disk", "%", min="0", max="100", limit="90"),
+        one("cpu_percent", "CPU", "%", min="0", max="100"),
+        one("memory_percent", "Memory", "%", min="0", max="100"),
+        one("disk_percent", "Disk", "%", min="0", max="100"),
         one("database_bytes", "Database", "MB", 1e-6),
-        one("probe_ms", "Probe", "ms", limit="2000"),
+        one("probe_ms", "Probe", "ms"),
     ]
     return [chart for chart in charts if chart.now]
+
+
+def _limits(values: Sequence[float]) -> dict[str, str]:
+    """Return the option that draws limits; none without any."""
+    return {"limits": " ".join(f"{value:g}" for value in values)} if values else {}
 
 
 def bucket_words(span: Span) -> str:

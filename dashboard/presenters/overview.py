@@ -10,6 +10,7 @@ from dashboard.presenters import charts
 from dashboard.presenters.alerts import SEVERITY_ICONS
 from dashboard.presenters.queues import QueueRow
 from workers.domain.alarms import FIRING, SEVERITIES
+from workers.domain.plurals import counted, plural
 from workers.services.statistics import Minute
 from workers.store.types import Row
 
@@ -62,22 +63,22 @@ def _of_alert(row: Row) -> Need:
 
 
 def _of_lone_queue(row: QueueRow) -> Need:
-    what, why = f"No worker listens to {row.name}", f"{row.waiting:,} jobs wait"
+    what, why = f"No worker listens to {row.name}", f"{counted(row.waiting, 'job')} waiting"
     return Need("critical", "unplug", what, why, f"/queues/{row.name}", "Open the queue")
 
 
 def _of_paused_queue(row: QueueRow) -> Need:
-    why = f"by {row.paused_by}, {row.waiting:,} jobs wait"
+    why = f"by {row.paused_by}, {counted(row.waiting, 'job')} waiting"
     return Need("info", "pause", f"{row.name} is paused", why, f"/queues/{row.name}", "Open the queue")
 
 
 def _of_silence(jobs: int, workers: int) -> list[Need]:
     found = []
     if jobs:
-        what = f"{jobs:,} job{'s are' if jobs > 1 else ' is'} silent"
+        what = f"{counted(jobs, 'job')} {plural(jobs, 'is', 'are')} silent"
         found.append(Need("warning", "warning", what, "the next sweep puts them right", "/stuck", "See why"))
     if workers:
-        what = f"{workers} worker{'s are' if workers > 1 else ' is'} lost"
+        what = f"{counted(workers, 'worker')} {plural(workers, 'is', 'are')} lost"
         why = "no heartbeat; jobs go back to their queue"
         found.append(Need("warning", "warning", what, why, "/workers", "See workers"))
     return found
@@ -88,10 +89,11 @@ def sentence(found: Sequence[Need], hour: Sequence[Minute]) -> tuple[str, str]:
     ended = sum(one.completed + one.failed for one in hour)
     failed = sum(one.failed for one in hour)
     share = f"{100 * failed / ended:.1f} % failed" if ended else "none has ended yet"
-    rest = f"{ended:,} jobs in the last hour, {share}." if ended else "No job has ended in the last hour."
+    rest = f"{counted(ended, 'job')} in the last hour, {share}." if ended else "No job has ended in the last hour."
     if not found:
         return "All clear.", rest
-    return ("1 thing needs you." if len(found) == 1 else f"{len(found)} things need you."), f"The rest moves: {rest}"
+    what = f"{counted(len(found), 'thing')} {plural(len(found), 'needs', 'need')} you."
+    return what, f"The rest moves: {rest}"
 
 
 def tiles(
@@ -118,7 +120,7 @@ def _waiting(statuses: Mapping[str, int], rows: Sequence[QueueRow], chart: chart
 
 
 def _processing(statuses: Mapping[str, int], workers: Mapping[str, int], chart: charts.Line) -> Tile:
-    note = f"of {workers['total']} workers; {statuses['retry_scheduled']:,} wait to be tried again"
+    note = f"of {counted(workers['total'], 'worker')}; {statuses['retry_scheduled']:,} waiting to be retried"
     return Tile("Processing", "spinner", "processing", statuses["processing"], "", note, chart, "processing")
 
 

@@ -11,7 +11,7 @@ from dashboard.presenters import charts
 from dashboard.slices import in_slices
 from workers.domain.clock import parse_instant
 from workers.domain.names import is_reserved_queue
-from workers.services.statistics import Minute, rate_per_minute
+from workers.services.statistics import Minute, rate_of_last_minute
 from workers.store.types import Row
 
 
@@ -71,6 +71,6 @@ def _row(name: str, told: Row, history: Sequence[Minute], now: datetime) -> Queu
         busy=busy,
         slots=charts.slots(busy, told["workers"]),
         bars=charts.bars(history),
-        per_minute=rate_per_minute(history) if history else 0.0,
+        per_minute=rate_of_last_minute(history, now),
         counts=told,
     )

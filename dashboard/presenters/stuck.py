@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from dashboard.presenters.words import duration
-from workers.domain.states import Status
+from workers.domain.plurals import counted
+from workers.domain.states import WAITING, Status
 from workers.services.statistics import Usual
 from workers.services.stuck import Stuck
 from workers.settings import Settings
@@ -61,7 +62,9 @@ def card(one: Stuck, settings: Settings) -> Card:
     alive = told.worker_state == "alive" and told.process != "gone"
     state = "its process is gone" if told.process == "gone" else _STATES.get(told.worker_state, "alive")
     seen = f"heard of {duration(told.worker_silent)} ago" if told.worker_silent is not None else "never heard of"
-    moved = f"{told.done:,} records, {told.progress:.0f} %" if told.done is not None else f"{told.progress:.0f} %"
+    moved = (
+        f"{counted(told.done, 'record')}, {told.progress:.0f} %" if told.done is not None else f"{told.progress:.0f} %"
+    )
     return Card(
         one,
         duration(told.heartbeat_age),
@@ -141,10 +144,17 @@ def before(connection: Connection, findings: Sequence[Row]) -> list[dict[str, An
     for one in findings:
         job = now_rows.get(one["job_id"])
         state = job["status"] if job is not None else None
-        # Once another attempt runs or has ended it is too late to call the first one's reset off.
-        late = state in {None, "completed", "canceled"} if one["done"] == "reset" else state != "failed"
-        shown.append({**one, "status": state, "can_undo": one["undone_at"] is None and not late})
+        shown.append({**one, "status": state, "can_undo": one["undone_at"] is None and _can_undo(one, job)})
     return shown
+
+
+def _can_undo(finding: Row, job: Row | None) -> bool:
+    # Once another attempt has started it is too late: see stuck.undo.
+    if job is None or finding["done"] == "canceled":
+        return False
+    if finding["done"] == "reset":
+        return bool(job["attempt"] == finding["attempt"] + 1) and Status(job["status"]) in WAITING
+    return bool(job["attempt"] == finding["attempt"] and job["status"] == Status.FAILED)
 
 
 def _gauge(value: float, limit: float) -> Gauge:

@@ -10,6 +10,7 @@ from jinja2 import Environment
 
 from dashboard.presenters.browsers import browser
 from workers.domain.clock import rfc3339, utcnow
+from workers.domain.plurals import counted, plural
 from workers.domain.untrusted import visible
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
@@ -132,5 +133,7 @@ def init(environment: Environment) -> None:
     """Make them known to the templates."""
     for one in (duration, span, relative, exact, clock, number, compact, size, state, pretty, instant, browser):
         environment.filters[one.__name__] = one
+    environment.filters["counted"] = counted
+    environment.filters["plural"] = plural
     environment.globals["state_icons"] = ICONS
     environment.globals["utcnow"] = utcnow

@@ -92,12 +92,12 @@ function lines(paint, { heads, columns }) {
 }
 const forms = { stack, lines };
 
-function overlay(u, { ink, warn, word, ground }, { limit, marks, times, open, hollow, form }) {
+function overlay(u, { ink, warn, word, ground }, { limits, marks, times, open, hollow, form }) {
   const pen = u.ctx;
   const { left, top, width, height } = u.bbox;
   pen.save();
   if (form === "stack") { pen.fillStyle = ink; pen.fillRect(left, Math.round(u.valToPos(0, "y", true)), width, scale); }
-  if (limit) {
+  for (const limit of limits) {
     const y = Math.round(u.valToPos(limit, "y", true)) + .5;
     pen.strokeStyle = warn; pen.lineWidth = scale; pen.setLineDash([2 * scale, 3 * scale]);
     pen.beginPath(); pen.moveTo(left, y); pen.lineTo(left + width, y); pen.stroke(); pen.setLineDash([]);
@@ -134,7 +134,7 @@ function axes(paint, unit, days, height, splits) {
 }
 
 function draw(host) {
-  const { chart: form, unit = "n", min = "", max = "", limit = "", scale: kind, splits, days } = host.dataset;
+  const { chart: form, unit = "n", min = "", max = "", limits: given = "", scale: kind, splits, days } = host.dataset;
   const source = read(host.closest("figure").querySelector("table"));
   const probe = host.appendChild(document.createElement("i"));
   const paint = tokens(probe);
@@ -143,11 +143,12 @@ function draw(host) {
   const step = (times[1] - times[0]) * .7;
   const colours = { ink: paint.colour("ink-3"), warn: paint.colour("ink-2"), word: paint.colour("ink-2"), ground: paint.colour("surface") };
   const height = host.clientHeight;
+  const limits = given.split(" ").filter(Boolean).map(Number);
   const options = {
     width: host.clientWidth, height, padding: [marks.length ? 16 : 8, 6, 0, 0], cursor: { y: false, points: { show: false } }, legend: { show: false },
-    scales: { x: { range: (_, from, to) => (form === "stack" ? [from - step, to + step] : [from, to]) }, y: { distr: kind === "log" ? 3 : 1, range: (_, low, high) => [min === "" ? Math.min(0, low * 1.12) : Number(min), max === "" ? Math.max(high * 1.12, -low * .3, .1) : Number(max)] } },
+    scales: { x: { range: (_, from, to) => (form === "stack" ? [from - step, to + step] : [from, to]) }, y: { distr: kind === "log" ? 3 : 1, range: (_, low, high) => [min === "" ? Math.min(0, low * 1.12) : Number(min), max === "" ? Math.max(high * 1.12, -low * .3, .1, ...limits.map((limit) => limit * 1.06)) : Number(max)] } },
     axes: axes(paint, unit, days !== undefined, height, splits?.split(" ").map(Number)), series: [{}, ...series],
-    hooks: { draw: [(u) => overlay(u, colours, { limit: Number(limit), marks, times, open, hollow, form })] },
+    hooks: { draw: [(u) => overlay(u, colours, { limits, marks, times, open, hollow, form })] },
   };
   probe.remove();
   host.replaceChildren();

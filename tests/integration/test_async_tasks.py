@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import running_worker
 from tests.support import eventually
-from workers import registry
+from workers import loading, registry
 from workers.domain.actors import Actor
 from workers.services import jobs, publishing
 from workers.services.enqueueing import NewJob
@@ -57,7 +57,7 @@ def server() -> Iterator[_Server]:
 
 @pytest.fixture
 def async_yard(light_yard: Yard) -> Iterator[Yard]:
-    registry.load_modules((MODULE,))
+    loading.load_modules((MODULE,))
     publishing.publish(light_yard, registry.REGISTRY)
     with running_worker(light_yard, TASK_MODULES=MODULE):
         yield light_yard

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from tests.conftest import running_worker
 from tests.integration.redis_proxy import RedisProxy, redis_proxy
 from tests.support import eventually
-from workers import registry
+from workers import loading, registry
 from workers.broker.embedded import EmbeddedValkey
 from workers.services import jobs, monitoring, publishing
 from workers.services.enqueueing import NewJob
@@ -39,7 +39,7 @@ def proxy(valkey: Settings) -> Iterator[RedisProxy]:
 
 @pytest.fixture
 def ledger(yard: Yard, tmp_path: Path) -> Path:
-    registry.load_modules((MODULE,))
+    loading.load_modules((MODULE,))
     publishing.publish(yard, registry.REGISTRY)
     return tmp_path / "ledger"
 
@@ -152,7 +152,7 @@ def test_the_time_limit_holds_while_sql_hangs(yard: Yard, ledger: Path) -> None:
 def test_a_machine_that_was_paused_costs_a_job_neither_its_time_nor_its_attempt(
     light_yard: Yard, tmp_path: Path
 ) -> None:
-    registry.load_modules((MODULE,))
+    loading.load_modules((MODULE,))
     publishing.publish(light_yard, registry.REGISTRY)
     ledger = tmp_path / "ledger"
     with running_worker(light_yard, TASK_MODULES=MODULE) as process:

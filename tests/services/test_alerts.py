@@ -361,12 +361,32 @@ def test_an_address_that_apprise_does_not_know_is_refused(yard: Yard, admin: Act
         channels.create(yard, "ops", "json://example.org/", admin)
 
 
-def test_stuck_jobs_raise_the_alert_of_the_seeds(yard: Yard) -> None:
-    for _ in range(2):
-        made = jobs.enqueue(yard, NewJob("samples.noop")).job_id
+@pytest.mark.parametrize(
+    ("reset", "failed", "title"),
+    [
+        (1, 0, "⚠️ Alert: 1 stuck task was reset"),
+        (2, 0, "⚠️ Alert: 2 stuck tasks were reset"),
+        (0, 1, "1 stuck job failed"),
+        (0, 2, "2 stuck jobs failed"),
+        (1, 1, "2 stuck jobs: 1 reset, 1 failed"),
+        (2, 1, "3 stuck jobs: 2 reset, 1 failed"),
+    ],
+    ids=lambda one: str(one)[:12],
+)
+def test_stuck_jobs_raise_an_alert_that_counts_what_was_done(yard: Yard, reset: int, failed: int, title: str) -> None:
+    for retries in [1] * reset + [0] * failed:
+        made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=retries)).job_id
         execution.begin(yard, made, 1, "gone", "default")
     sweep(yard, utcnow() + 20 * MINUTE)
-    assert open_alerts(yard)["stuck_reset"]["title"].endswith("Alert: 2 stuck tasks were reset")
+    assert open_alerts(yard)["stuck_reset"]["title"] == title
+
+
+def test_a_stuck_job_that_was_to_be_canceled_raises_no_alert(yard: Yard, operator: Actor) -> None:
+    made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=0)).job_id
+    execution.begin(yard, made, 1, "gone", "default")
+    jobs.cancel(yard, made, operator)
+    sweep(yard, utcnow() + 20 * MINUTE)
+    assert "stuck_reset" not in open_alerts(yard)
 
 
 def test_a_probe_that_is_slow_or_fails_raises_an_alert(yard: Yard, admin: Actor, httpserver: HTTPServer) -> None:

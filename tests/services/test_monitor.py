@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -173,6 +174,53 @@ def test_what_a_sweep_did_can_be_undone_once(yard: Yard, operator: Actor) -> Non
     assert stuck.undo(yard, found[out], operator)["status"] == "pending"
     with pytest.raises(Conflict, match="olga has already undone it"):
         stuck.undo(yard, found[back], operator)
+
+
+def begin_next(yard: Yard, job_id: str, attempt: int) -> None:
+    execution.begin(yard, job_id, attempt, "w", "default")
+
+
+def end_next(yard: Yard, job_id: str, attempt: int) -> None:
+    begin_next(yard, job_id, attempt)
+    execution.end(yard, job_id, attempt, Ending("failed", error="boom", permanent=True))
+
+
+def retry_next(yard: Yard, job_id: str, attempt: int) -> None:
+    end_next(yard, job_id, attempt)
+    jobs.retry(yard, job_id, Actor("user", "ada", "admin"))
+
+
+def run_retry(yard: Yard, job_id: str, attempt: int) -> None:
+    retry_next(yard, job_id, attempt)
+    begin_next(yard, job_id, attempt + 1)
+
+
+@pytest.mark.parametrize("move_on", [begin_next, end_next, retry_next, run_retry], ids=lambda one: one.__name__)
+def test_undoing_an_old_reset_leaves_the_attempts_alone_that_started_since(
+    yard: Yard, operator: Actor, move_on: Callable[[Yard, str, int], None]
+) -> None:
+    made = running(yard, max_retries=3)
+    monitoring.sweep(yard, utcnow() + HOUR / 4)
+    with yard.database.read() as connection:
+        (found,) = sweeps.findings(connection, utcnow() - HOUR)
+    move_on(yard, made, 2)
+    before = get(yard, made)
+    with pytest.raises(Conflict):
+        stuck.undo(yard, found["id"], operator)
+    after = get(yard, made)
+    kept = ("status", "attempt", "cancel_requested_at", "version")
+    assert [after[name] for name in kept] == [before[name] for name in kept]
+
+
+def test_undoing_an_old_failure_leaves_a_later_one_alone(yard: Yard, operator: Actor) -> None:
+    made = running(yard, max_retries=0)
+    monitoring.sweep(yard, utcnow() + HOUR / 4)
+    with yard.database.read() as connection:
+        (found,) = sweeps.findings(connection, utcnow() - HOUR)
+    jobs.retry(yard, made, operator)
+    end_next(yard, made, 2)
+    with pytest.raises(Conflict, match="attempt 2 now, not at attempt 1"):
+        stuck.undo(yard, found["id"], operator)
 
 
 @pytest.mark.parametrize("loss", ["everything", "the list", "the bodies"])

@@ -149,14 +149,66 @@ def test_filters_that_cannot_be_used_name_their_field(args: dict[str, str]) -> N
     ("facts", "said"),
     [
         ({"paused_at": NOW, "paused_by": "ada", "workers": 1}, "was paused by ada at 2026-01-31 08:00:00 UTC"),
-        ({"workers": 0}, "No worker listens to reports"),
-        ({"workers": 2, "busy": 2}, "every worker of reports is busy (2 of 2)"),
+        ({"workers": 0}, "No worker listens to reports. Start one"),
+        ({"workers": 0, "lost_workers": 1}, "No worker listens to reports. 1 worker that did is lost."),
+        ({"workers": 0, "lost_workers": 2}, "2 workers that did are lost."),
+        ({"workers": 2, "busy": 1}, "It is next; a worker is about to take it."),
+        ({"workers": 2, "busy": 2}, "It is next: every worker of reports is busy (2 of 2)."),
         ({"workers": 2, "ahead": 412, "rate_per_minute": 45.0}, "412 jobs are ahead of it on reports, about 9 min"),
-        ({"workers": 2, "ahead": 1}, "1 job is ahead of it"),
+        ({"workers": 2, "ahead": 1}, "1 job is ahead of it on reports; none ended there in the last minute."),
+        (
+            {"workers": 4, "busy": 4, "busy_elsewhere": 4, "ahead": 28, "longest_run_seconds": 360.0},
+            "28 jobs are ahead of it on reports; none ended there in the last minute. "
+            "Every worker of reports is busy (4 of 4), 4 with jobs of other queues, the longest for 6 m.",
+        ),
+        ({"workers": 1, "ahead": 30, "rate_per_minute": 1435.0}, ", less than a minute at the rate of the last minute"),
+        ({"workers": 1, "ahead": 10_000, "rate_per_minute": 0.2}, ", more than a day at the rate"),
+        (
+            {"workers": 1, "ahead": 125, "rate_per_minute": 1.0},
+            ", about 2 h 5 min at the rate of the last minute (1 job)",
+        ),
+        (
+            {"workers": 1, "ahead": 10_000, "ahead_is_capped": True, "rate_per_minute": 100.0},
+            "10,000+ jobs are ahead of it",
+        ),
+        ({"workers": 1, "ahead": 10_000, "ahead_is_capped": True, "rate_per_minute": 100.0}, "at least 1 h 40 min"),
+        ({"workers": 3, "busy": 1, "ahead": 2, "rate_per_minute": 1.0}, "1 of 3 workers is busy."),
+        ({"workers": 1, "busy": 1, "waiting_elsewhere": 1}, "1 job waiting on other queues that they serve"),
+        (
+            {"workers": 1, "redis_trouble": "Redis cannot be reached (no route)"},
+            "No worker can take jobs: Redis cannot be",
+        ),
+        ({"workers": 1, "task": "a.b", "task_is_known": False}, "No worker has published the task a.b."),
     ],
 )
 def test_a_waiting_job_says_why(facts: dict[str, Any], said: str) -> None:
     assert said in explain.sentence(WaitFacts(Status.PENDING, "reports", NOW, **facts))
+
+
+def test_every_cause_that_holds_a_job_is_named() -> None:
+    facts = WaitFacts(
+        Status.PENDING, "reports", NOW, "a.b", False, redis_trouble="Redis is full.", paused_at=NOW, ahead=9
+    )
+    words = explain.sentence(facts)
+    assert len(explain.causes(facts)) == 4
+    for cause in ("Redis is full.", "the task a.b", "was paused", "No worker listens"):
+        assert cause in words
+    assert "ahead" not in words
+
+
+@pytest.mark.parametrize(
+    ("status", "late", "said"),
+    [
+        (Status.SCHEDULED, -60, "It is scheduled for 2026-01-31 08:01:00 UTC; it goes onto reports then."),
+        (Status.SCHEDULED, 60, "It was due at 2026-01-31 07:59:00 UTC, 1 m ago, and no scheduler has moved it"),
+        (Status.RETRY_SCHEDULED, -60, "Attempt 1 failed; the next attempt is due at 2026-01-31 08:01:00 UTC."),
+        (Status.RETRY_SCHEDULED, 3600, "1 h ago, and no scheduler has moved it"),
+    ],
+    ids=["scheduled", "overdue", "retry", "overdue retry"],
+)
+def test_a_job_that_waits_for_its_time_says_when_it_is_due(status: Status, late: int, said: str) -> None:
+    facts = WaitFacts(status, "reports", NOW, due_at=NOW - timedelta(seconds=late))
+    assert said in explain.sentence(facts)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def test_the_folder_is_absolute_wherever_a_process_stands(monkeypatch: pytest.Mo
         ("HEARTBEAT_SECONDS", "0"),
         ("STUCK_AFTER_SECONDS", "0"),
         ("MONITOR_INTERVAL_SECONDS", "0"),
+        ("MONITOR_INTERVAL_SECONDS", "3601"),
         ("RETENTION_DAYS", "0"),
         ("RETENTION_DAYS", "9999999"),
         ("TRUSTED_PROXIES", "-1"),

@@ -13,8 +13,10 @@ from workers.domain.errors import Unavailable
 from workers.settings import environment, is_setting
 
 SECONDS = 45.0
+UNANSWERED = "It has received the message, so it is not sent again."
 _AT_ONCE = 3
 _WAIT_SECONDS = 20.0
+LONGEST_SECONDS = _WAIT_SECONDS + SECONDS  # that a call may take
 _ROOT = Path(__file__).resolve().parents[2]
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 # Of the environment a confined process gets what Python and TLS need: no proxy, which would connect in its place.
@@ -30,7 +32,10 @@ def check(url: str, *, is_confined: bool) -> dict[str, Any]:
 
 
 def send(url: str, title: str, body: str, kind: str, *, is_confined: bool) -> dict[str, Any]:
-    """Send a message: `is_taken`, `answer`, and in `refused` what the confinement has refused. Raises Unavailable."""
+    """Send a message: `is_taken`, `answer`, in `refused` what the confinement has refused, and `is_unanswered`.
+
+    The last is whether the message has left and no answer has come: it may have arrived. Raises Unavailable.
+    """
     return _ask({"action": "send", "url": url, "title": title, "body": body, "type": kind}, is_confined)
 
 
@@ -47,14 +52,26 @@ def _ask(question: dict[str, Any], is_confined: bool) -> dict[str, Any]:
             timeout=SECONDS,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"The channel did not answer within {SECONDS:.0f} seconds.") from None
+    except subprocess.TimeoutExpired as late:
+        return _without_answer(late.stdout, f"The channel did not answer within {SECONDS:.0f} seconds.")
     finally:
         _slots.release()
     if done.returncode != 0:
-        raise Unavailable("The process that calls the channel ended early: it took too long or too much memory.")
-    answer: dict[str, Any] = json.loads(done.stdout)
+        return _without_answer(
+            done.stdout, "The process that calls the channel ended early: it took too long or too much memory."
+        )
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if answer.get("is_unanswered") and not answer.get("is_taken"):
+        answer["answer"] = f"{answer['answer']} {UNANSWERED}".strip()
     return answer
+
+
+def _without_answer(written: bytes | None, reason: str) -> dict[str, Any]:
+    """Return what is known of a call whose process was ended. Raises Unavailable when no message has left it."""
+    lines = [line for line in (written or b"").splitlines() if line.endswith(b"}")]
+    if lines and json.loads(lines[-1]).get("is_awaiting"):
+        return {"is_taken": False, "answer": f"{reason} {UNANSWERED}", "refused": [], "is_unanswered": True}
+    raise Unavailable(reason)
 
 
 def _environment(is_confined: bool) -> dict[str, str]:

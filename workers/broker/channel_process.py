@@ -1,7 +1,7 @@
 """The process that talks to one channel through Apprise, started by `channel_calls` for one message and ended after it.
 
 What users give runs here confined, without Taskyard's secrets, with bounded time and memory. It reads one JSON object and
-writes one.
+writes one a line: `{"is_awaiting": …}` whenever a message has left or was answered, and the answer at the end.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import signal
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urljoin, urlsplit
 
 import apprise
 import requests
+from apprise.plugins.email.base import NotifyEmail
 
 from workers.broker.confinement import confine, stay_on_host
+from workers.broker.handover import Handover
 from workers.domain.addresses import is_public
 
 SECONDS = 40
+ANSWER_SECONDS = 25.0  # that a channel has for each answer
 _LOOKUP_SECONDS = 5.0
 _MEMORY = 1 << 30
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -35,20 +38,29 @@ def main() -> None:
     os.dup2(2, 1)  # a plug-in that prints does not disturb the answer
     signal.alarm(SECONDS)
     question = json.load(sys.stdin)
+    handover = Handover(lambda is_awaiting: _write(answers, {"is_awaiting": is_awaiting}))
+    handover.watch()
+    apprise.URLBase.socket_read_timeout = ANSWER_SECONDS
     refused: list[str] = []
     _load_plugins()
     if question["is_confined"]:
         refused = _confine()
     act = _check if question["action"] == "check" else _send
     answer = act(question, refused)
-    answers.write(json.dumps(answer))
-    answers.flush()
+    _write(answers, {**answer, "is_unanswered": handover.is_awaiting})
     os._exit(0)  # a thread that a plug-in has started cannot hold it up
+
+
+def _write(answers: TextIO, line: dict[str, Any]) -> None:
+    answers.write(json.dumps(line) + "\n")
+    answers.flush()
 
 
 def _load_plugins() -> None:
     # All of them, while this process may still read their files.
     apprise.Apprise.instantiate("json://localhost", suppress_exceptions=True)
+    # Mail servers scan a mail before they take it; Apprise knows one limit for connecting and for every answer.
+    NotifyEmail.socket_connect_timeout = int(ANSWER_SECONDS)
     "".encode("idna")  # a codec that is loaded at its first use
 
 
@@ -109,6 +121,7 @@ def _send(question: dict[str, Any], refused: list[str]) -> dict[str, Any]:
     if not recipient.add(question["url"]):
         return {"is_taken": False, "answer": "Apprise does not understand this address.", "refused": refused}
     message = {"body": question["body"], "title": question["title"], "notify_type": question["type"]}
+    message["body_format"] = apprise.NotifyFormat.TEXT  # line ends stay, and nothing in it is markup
     with apprise.LogCapture(level=logging.INFO, fmt="%(message)s") as captured:  # type: ignore[no-untyped-call]
         try:
             is_taken = bool(recipient.notify(**message))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from workers.domain.actors import Actor
-from workers.domain.alarms import ACKNOWLEDGED, FIRING, RESOLVED, SILENCED
+from workers.domain.alarms import ACKNOWLEDGED, FIRING, RESOLVED, SEVERITIES, SILENCED, has_worsened
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound
 from workers.domain.ids import new_id
@@ -24,7 +24,8 @@ from workers.domain.numbers import check_number
 from workers.domain.texts import check_text
 from workers.domain.untrusted import visible_line
 from workers.services import audit, conditions, deliveries, events
-from workers.services.conditions import Facts, Found
+from workers.services.alert_messages import AGAIN, ENDED, FIRED, OPENING, REPEATED, WORSENED
+from workers.services.facts import Facts, Found, gather
 from workers.services.telling import tell_kind
 from workers.store import alerts
 from workers.store.types import Row
@@ -44,7 +45,7 @@ def evaluate(yard: Yard, numbers: Mapping[str, Any], sweep: Sweep, now: datetime
     """Judge every rule by what this sweep has found; raise, renew and resolve alerts. Raises Unavailable."""
     with yard.database.read() as connection:
         rules = alerts.rules(connection)
-        facts = conditions.gather(connection, yard.settings, numbers, sweep.reset, sweep.failed, now)
+        facts = gather(connection, yard.settings, rules, numbers, sweep.reset, sweep.failed, now)
     found = {rule["id"]: (rule, _found(rule, facts)) for rule in rules}
     with yard.database.write() as connection:
         changed = observe(connection, yard, found, now)
@@ -142,7 +143,18 @@ def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datet
         "cause": cause,
         "status": FIRING,
         "severity": rule["severity"],
-        **dict.fromkeys(("acknowledged_at", "acknowledged_by", "note", "silenced_until", "silenced_by", "resolved_at")),
+        **dict.fromkeys(
+            (
+                "acknowledged_at",
+                "acknowledged_by",
+                "note",
+                "silenced_until",
+                "silenced_by",
+                "resolved_at",
+                "notified_at",
+                "notified_value",
+            )
+        ),
         **silence,
         "flaps": 0,
         "first_at": now,
@@ -154,7 +166,7 @@ def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datet
     events.note(connection, "alert.raised", told, "system:monitor")
     alerts.change_rule(connection, rule["id"], {"last_fired_at": now})
     if not silence:
-        deliveries.prepare(connection, yard.settings, row, rule, "fired", now)
+        _notify(connection, yard, row, rule, FIRED, now)
     return row
 
 
@@ -163,10 +175,11 @@ def _reopen(connection: Connection, yard: Yard, rule: Row, before: Row, one: Fou
     silence = _silence_of(connection, before["cause"], now)
     after = alerts.change(connection, before["id"], [RESOLVED], values | silence)
     if after is not None:
-        alerts.withdraw_deliveries(connection, after["id"], "resolved", "It recurred before this was sent.")
+        alerts.withdraw_deliveries(connection, after["id"], [ENDED], "It recurred before this was sent.")
         if not silence:
             notified = alerts.channels_notified(connection, after["id"])
-            deliveries.prepare(connection, yard.settings, after, rule, "fired", now, except_for=notified)
+            if deliveries.prepare(connection, yard.settings, after, rule, FIRED, now, except_for=notified):
+                alerts.claim_notice(connection, after, now)
     return after
 
 
@@ -184,10 +197,33 @@ def _renew(connection: Connection, yard: Yard, rule: Row, known: Row, one: Found
     if ends:
         values |= {"status": FIRING, "silenced_until": None, "silenced_by": None}
     after = alerts.change(connection, known["id"], [known["status"]], values)
-    if after is None or not ends:
+    if after is None:
         return None
-    deliveries.prepare(connection, yard.settings, after, rule, "fired", now)
-    return after
+    about = FIRED if ends else _next_message(known, after, rule, now)
+    if about:
+        _notify(connection, yard, {**after, "notified_at": known["notified_at"]}, rule, about, now)
+    return after if ends else None
+
+
+def _next_message(before: Row, after: Row, rule: Row, now: datetime) -> str:
+    """Return which message an open alert needs now; nothing while it was sent lately, or somebody looks after it."""
+    if after["status"] != FIRING:
+        return ""
+    if before["notified_at"] is None:
+        return FIRED
+    seconds = (now - before["notified_at"]).total_seconds()
+    has_risen = SEVERITIES.index(after["severity"]) < SEVERITIES.index(before["severity"])
+    if has_risen or has_worsened(after["kind"], after["value"], before["notified_value"], seconds):
+        return WORSENED
+    is_due = rule["repeat_seconds"] and seconds >= rule["repeat_seconds"]
+    return REPEATED if is_due else ""
+
+
+def _notify(connection: Connection, yard: Yard, alert: Row, rule: Row, about: str, now: datetime) -> None:
+    """Write a message to every channel of the rule, unless another monitor has; an older one that waits is replaced."""
+    if alerts.claim_notice(connection, alert, now):
+        alerts.withdraw_deliveries(connection, alert["id"], OPENING, "A newer message has replaced it.")
+        deliveries.prepare(connection, yard.settings, alert, rule, about, now)
 
 
 def _found(rule: Row, facts: Facts) -> list[Found]:
@@ -208,11 +244,11 @@ def resolve(connection: Connection, yard: Yard, row: Row, rule: Row, now: dateti
     after = alerts.change(connection, row["id"], OPEN, {"status": RESOLVED, "resolved_at": now})
     if after is None:
         return None
-    alerts.withdraw_deliveries(connection, after["id"], "fired", "It was resolved before this was sent.")
+    alerts.withdraw_deliveries(connection, after["id"], OPENING, "It was resolved before this was sent.")
     is_silenced = row["status"] == SILENCED and row["silenced_until"] > now
     if not is_silenced:
         notified = alerts.channels_notified(connection, after["id"])
-        deliveries.prepare(connection, yard.settings, after, rule, "resolved", now, only=notified)
+        deliveries.prepare(connection, yard.settings, after, rule, ENDED, now, only=notified)
     return after
 
 
@@ -222,6 +258,7 @@ def _seen(before: Mapping[str, Any], rule: Row, one: Found, now: datetime) -> di
         "title": visible_line(mask_text(one.title)),
         "detail": visible_line(mask_text(one.detail)),
         "link": one.link,
+        "host": visible_line(one.host)[:255],
         "value": one.value,
         "threshold": rule["threshold"],
         "severity": rule["severity"],
@@ -247,8 +284,10 @@ def _by_person(
         if after is None:
             raise Conflict(f"The alert is {row['status']}.", state=row["status"])
         shown = {"status": row["status"]}
+        if after["status"] == ACKNOWLEDGED:
+            alerts.withdraw_deliveries(connection, alert_id, AGAIN, "It was acknowledged before this was sent.")
         if after["status"] == SILENCED:
-            alerts.withdraw_deliveries(connection, alert_id, "fired", "It was silenced before this was sent.")
+            alerts.withdraw_deliveries(connection, alert_id, OPENING, "It was silenced before this was sent.")
         audit.record(connection, actor, action, "alert", alert_id, now, shown, {name: after[name] for name in values})
     tell(yard, [after])
     return after

@@ -140,6 +140,12 @@ def _reason(task: Row, errors: Mapping[str, Row]) -> str:
     )
 
 
+def is_published(connection: Connection, name: str) -> bool:
+    """Return whether some worker has published a task and can still run it."""
+    is_known = connection.execute(select(_TASKS.c.name).where(_TASKS.c.name == name)).first() is not None
+    return is_known and name not in unavailable_tasks(connection)
+
+
 def list_tasks(connection: Connection) -> Sequence[Row]:
     """List the catalogue by name."""
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()

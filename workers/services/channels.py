@@ -15,13 +15,15 @@ from workers.domain.actors import Actor
 from workers.domain.addresses import LONGEST_URL, Refused, check_host
 from workers.domain.channel_schemes import SCHEMES, scheme_of
 from workers.domain.clock import utcnow
+from workers.domain.cron import check_zone
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.ids import new_id
 from workers.domain.mails import header_text
 from workers.domain.masking import mask_text
+from workers.domain.plurals import plural
 from workers.domain.texts import check_text
 from workers.domain.untrusted import check_label, visible_line
-from workers.services import audit
+from workers.services import alert_messages, audit
 from workers.settings import Settings
 from workers.store import alerts
 from workers.yard import Yard
@@ -38,10 +40,22 @@ class Channel:
     name: str
     url: str
     is_ours: bool  # made here, not by ALERT_URLS: then it must not lead inside
+    timezone: str = ""  # of the times in its messages; empty = the installation's
 
     def shown(self) -> dict[str, Any]:
-        """Tell of it without its secrets."""
-        return {"id": self.id, "name": self.name, "scheme": self.url.partition(":")[0], "is_setting": not self.is_ours}
+        """Return it without its secrets."""
+        scheme = self.url.partition(":")[0]
+        shown = {"id": self.id, "name": self.name, "scheme": scheme, "timezone": self.timezone or None}
+        return {**shown, "is_setting": not self.is_ours}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of a message: taken, refused, or received by the channel without an answer in time."""
+
+    is_taken: bool
+    answer: str
+    is_unanswered: bool = False
 
 
 def every(connection: Connection, settings: Settings) -> list[Channel]:
@@ -50,7 +64,8 @@ def every(connection: Connection, settings: Settings) -> list[Channel]:
         Channel(f"env-{number}", f"ALERT_URLS {number}", url, False)
         for number, url in enumerate(settings.alert_urls, 1)
     ]
-    return given + [Channel(row["id"], row["name"], row["url"], True) for row in alerts.channels(connection)]
+    rows = alerts.channels(connection)
+    return given + [Channel(row["id"], row["name"], row["url"], True, row["timezone"]) for row in rows]
 
 
 def get(connection: Connection, settings: Settings, channel_id: str) -> Channel:
@@ -61,14 +76,26 @@ def get(connection: Connection, settings: Settings, channel_id: str) -> Channel:
     return found
 
 
-def create(yard: Yard, name: str, url: str, actor: Actor) -> Channel:
-    """Make a channel. Raises BadInput for an address that cannot be used, Conflict when the name is taken."""
+def create(yard: Yard, name: str, url: str, actor: Actor, timezone: str = "") -> Channel:
+    """Make a channel; without a time zone its messages use the installation's.
+
+    Raises BadInput for an address or zone that cannot be used, Conflict when the name is taken.
+    """
+    if timezone:
+        check_zone(timezone)
     name = check_label(name, 100, words="A channel's name")
     check_text(url, "url")
     _check_target(yard.settings, url)
     now = utcnow()
-    channel = Channel(new_id(), name, url, True)
-    row = {"id": channel.id, "name": name, "url": url, "created_at": now, "created_by": str(actor)}
+    channel = Channel(new_id(), name, url, True, timezone)
+    row = {
+        "id": channel.id,
+        "name": name,
+        "url": url,
+        "timezone": timezone,
+        "created_at": now,
+        "created_by": str(actor),
+    }
     with yard.database.write() as connection:
         if not alerts.add_channel(connection, row):
             raise Conflict(f"There already is a channel {name}.")
@@ -98,9 +125,9 @@ def test(yard: Yard, channel_id: str, actor: Actor) -> dict[str, Any]:
     """Send a test message to a channel: whether it took it, and what it said. Raises NotFound."""
     with yard.database.read() as connection:
         channel = get(connection, yard.settings, channel_id)
-    taken, answer = send(
-        yard.settings, channel, "Taskyard: a test", f"{actor} tries this channel. All is well.", "info"
-    )
+    zone = channel.timezone or yard.settings.timezone
+    message = alert_messages.compose_test(yard.settings, str(actor), zone, utcnow())
+    taken, answer = send(yard.settings, channel, message.title, message.body, "info")
     with yard.database.write() as connection:
         told = {"taken": taken, "answer": answer[:200]}
         audit.record(connection, actor, "alert_channel.tested", "alert_channel", channel_id, utcnow(), None, told)
@@ -108,10 +135,16 @@ def test(yard: Yard, channel_id: str, actor: Actor) -> dict[str, Any]:
 
 
 def send(settings: Settings, channel: Channel, title: str, body: str, severity: str) -> tuple[bool, str]:
-    """Send a message now: whether the channel took it, and what it answered. Takes up to 45 seconds. Raises Unavailable."""
+    """Send a message now: whether the channel took it, and what it answered. See `call`."""
+    reply = call(settings, channel, title, body, severity)
+    return reply.is_taken, reply.answer
+
+
+def call(settings: Settings, channel: Channel, title: str, body: str, severity: str) -> Reply:
+    """Send a message now; takes up to 65 seconds. Raises Unavailable."""
     is_confined = channel.is_ours and not settings.allow_private_http
     if is_confined and scheme_of(channel.url) not in SCHEMES:
-        return False, "This kind of channel can only be set in ALERT_URLS, by whoever runs Taskyard."
+        return Reply(False, "This kind of channel can only be set in ALERT_URLS, by whoever runs Taskyard.")
     kind = _SEVERITIES.get(severity, "info")
     told = channel_calls.send(channel.url, header_text(title), body, kind, is_confined=is_confined)
     is_taken = bool(told["is_taken"])
@@ -119,7 +152,7 @@ def send(settings: Settings, channel: Channel, title: str, body: str, severity: 
         "taken" if is_taken else "not taken, without a word"
     )
     shown = visible_line(mask_text(answer.replace(channel.url, "…")))
-    return is_taken, shown[-LONGEST_ANSWER:]
+    return Reply(is_taken, shown[-LONGEST_ANSWER:], not is_taken and bool(told.get("is_unanswered")))
 
 
 def _check_target(settings: Settings, url: str) -> None:
@@ -167,5 +200,5 @@ def _hosts_in(url: str) -> list[str]:
 
 def _names(rules: list[str]) -> str:
     shown = ", ".join(repr(name) for name in rules[:3])
-    noun = "the rule" if len(rules) == 1 else "the rules"
+    noun = plural(len(rules), "the rule", "the rules")
     return f"{noun} {shown}" if len(rules) <= 3 else f"{noun} {shown} and {len(rules) - 3} more"

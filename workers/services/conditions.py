@@ -3,90 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select
-
 from workers.domain.alarms import KINDS, in_scope, said
-from workers.domain.states import Status
-from workers.services import statistics
-from workers.services.statistics import HEALTH, minute_of
-from workers.settings import Settings
-from workers.store import schedules
-from workers.store.jobs import JOBS
+from workers.domain.plurals import counted, plural
+from workers.domain.staleness import spoken
+from workers.services.facts import Facts, Found
 from workers.store.types import Row
 
 FEWEST_ENDED = 10
-SHORTEST_LONG_SECONDS = 60.0
+SHORTEST_LONG_SECONDS, SHORTEST_P95_SECONDS = 60.0, 0.001
 MOST_ALONE = 5  # more schedules in trouble at once are one alert
-SCHEDULE_PATIENCE, LATELY = timedelta(seconds=10), timedelta(minutes=3)
-_RUNNING_COLUMNS = (JOBS.c.id, JOBS.c.task, JOBS.c.started_at, JOBS.c.progress_at, JOBS.c.message)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One cause for alarm: what it is about (a queue, task or job; empty for the whole), and the words for people."""
-
-    about: str
-    value: float
-    title: str
-    detail: str
-    link: str = ""
-
-
-@dataclass
-class Facts:
-    """What rules are judged by, read once a sweep."""
-
-    settings: Settings
-    now: datetime
-    numbers: Mapping[str, Any]  # of this sweep; see measuring.measure
-    reset: int = 0
-    failed: int = 0
-    history: Sequence[Row] = ()  # health rows of the last hour, oldest first
-    tasks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # task → completed, failed in the last hour
-    running: Sequence[Row] = ()
-    usual: Mapping[str, statistics.Usual] = field(default_factory=dict)
-    missed: Sequence[Row] = ()  # schedules with missed fires in the last hour
-    late: Sequence[Row] = ()  # schedules that fired late in the last minutes
-    overdue: Sequence[Row] = ()  # schedules whose next fire should have been
-    deadlines: Sequence[Row] = ()  # schedules that must finish within a time
-
-    def held(self, window_seconds: float, holds: Callable[[Row], bool]) -> bool:
-        """Tell whether it held in every minute that was measured within the window."""
-        first = minute_of(self.now) - int(window_seconds // 60)
-        rows = [row for row in self.history if row["minute"] >= first]
-        return bool(rows) and all(map(holds, rows)) and rows[0]["minute"] <= first
-
-
-def gather(
-    connection: Connection, settings: Settings, numbers: Mapping[str, Any], reset: int, failed: int, now: datetime
-) -> Facts:
-    """Read the facts in a constant number of statements."""
-    minute = minute_of(now)
-    chosen = select(HEALTH).where(HEALTH.c.minute > minute - 60).order_by(HEALTH.c.minute)
-    history = connection.execute(chosen).mappings().all()
-    running = connection.execute(select(*_RUNNING_COLUMNS).where(JOBS.c.status == str(Status.PROCESSING)).limit(1000))
-    rows = running.mappings().all()
-    return Facts(
-        settings,
-        now,
-        numbers,
-        reset,
-        failed,
-        history,
-        statistics.tasks_within(connection, minute - 59, minute),
-        rows,
-        statistics.usual_of(connection, [row["task"] for row in rows]),
-        schedules.missed_since(connection, now - timedelta(hours=1)),
-        schedules.late_since(connection, now - LATELY, SCHEDULE_PATIENCE),
-        schedules.overdue(connection, now - SCHEDULE_PATIENCE),
-        schedules.deadlines(connection),
-    )
 
 
 def find(rule: Row, facts: Facts) -> list[Found]:
@@ -96,28 +26,49 @@ def find(rule: Row, facts: Facts) -> list[Found]:
 
 def _stuck_reset(rule: Row, facts: Facts) -> Iterator[Found]:
     n = facts.reset + facts.failed
-    if n > rule["threshold"]:
-        put = f"{facts.reset} put back, {facts.failed} failed" if facts.failed else "put back on their queues"
-        yield Found("", n, f"⚠️ Alert: {n} stuck tasks were reset", put, "/stuck")
+    if n <= rule["threshold"]:
+        return
+    stuck = counted(n, "stuck job")
+    if not facts.failed:
+        title = f"⚠️ Alert: {counted(n, 'stuck task')} {plural(n, 'was', 'were')} reset"
+        detail = f"{plural(n, 'It is', 'They are')} waiting again on {plural(n, 'its queue', 'their queues')}."
+    elif not facts.reset:
+        title, detail = f"{stuck} failed", f"{plural(n, 'It had', 'They had')} no attempts left."
+    else:
+        title = f"{stuck}: {facts.reset:,} reset, {facts.failed:,} failed"
+        detail = "Those that failed had no attempts left."
+    yield Found("", n, title, detail, "/stuck")
 
 
 def _failed(rule: Row, facts: Facts) -> Iterator[Found]:
-    n = sum(told["failed"] for told in facts.tasks.values())
+    window = rule["window_seconds"]
+    ended = facts.ended.get(window, {})
+    n = sum(told["failed"] for told in ended.values())
     if n > rule["threshold"]:
-        worst, most = max(facts.tasks.items(), key=lambda item: item[1]["failed"])
-        title = f"{n:,} tasks failed in last hour"
-        yield Found("", n, title, f"{most['failed']:,} of them {worst}", "/jobs?status=failed&since=1h")
+        worst, most = max(ended.items(), key=lambda item: item[1]["failed"])
+        title = f"{counted(n, 'task')} failed in {'last hour' if window == 3600 else 'the last ' + spoken(window)}"
+        detail = f"{most['failed']:,} of {n:,} from the task {worst}"
+        yield Found("", n, title, detail, f"/jobs?status=failed&since={_since(window)}")
 
 
 def _failure_rate(rule: Row, facts: Facts) -> Iterator[Found]:
-    for task, told in facts.tasks.items():
+    window = rule["window_seconds"]
+    for task, told in facts.ended.get(window, {}).items():
         ended = told["completed"] + told["failed"]
         if ended < FEWEST_ENDED or not in_scope(rule["scope"], task):
             continue
         rate = 100 * told["failed"] / ended
         if rate > rule["threshold"]:
-            detail = f"{told['failed']:,} of {ended:,} in the last hour"
-            yield Found(task, rate, f"{rate:.0f} % of {task} fail", detail, f"/jobs?status=failed&task={task}")
+            period = "hour" if window == 3600 else spoken(window)
+            detail = f"{told['failed']:,} of {counted(ended, 'job')} in the last {period}"
+            link = f"/jobs?status=failed&task={task}&since={_since(window)}"
+            yield Found(task, rate, f"{rate:.0f} % of {task} fail", detail, link)
+
+
+def _since(window_seconds: float) -> str:
+    """Return a window as a filter of jobs takes it: whole minutes, or hours."""
+    minutes = max(round(window_seconds / 60), 1)
+    return f"{minutes}m" if minutes % 60 else f"{minutes // 60}h"
 
 
 def _queues(rule: Row, facts: Facts) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -130,14 +81,15 @@ def _queue_depth(rule: Row, facts: Facts) -> Iterator[Found]:
     for name, told in _queues(rule, facts):
         if told["waiting"] > rule["threshold"]:
             n = told["waiting"]
-            yield Found(name, n, f"{n:,} jobs wait on {name}", f"{told['workers']} workers listen", f"/queues/{name}")
+            title, detail = f"{counted(n, 'job')} waiting on {name}", f"{counted(told['workers'], 'worker')} listening"
+            yield Found(name, n, title, detail, f"/queues/{name}")
 
 
 def _queue_age(rule: Row, facts: Facts) -> Iterator[Found]:
     for name, told in _queues(rule, facts):
         age = told["oldest_seconds"] or 0.0
         if age > rule["threshold"]:
-            detail = f"{told['waiting']:,} jobs wait"
+            detail = f"{counted(told['waiting'], 'job')} waiting"
             yield Found(name, age, f"A job on {name} has waited {said(age, 'seconds')}", detail, f"/queues/{name}")
 
 
@@ -150,7 +102,7 @@ def _no_worker(rule: Row, facts: Facts) -> Iterator[Found]:
         if told["workers"] or told["waiting"] <= rule["threshold"]:
             continue
         if facts.held(rule["window_seconds"], partial(alone, name)):
-            detail = f"{told['waiting']:,} jobs wait, 0 workers listen"
+            detail = f"{counted(told['waiting'], 'job')} waiting, 0 workers listening"
             yield Found(name, told["waiting"], f"No worker listens to {name}", detail, f"/queues/{name}")
 
 
@@ -160,11 +112,11 @@ def _long_running(rule: Row, facts: Facts) -> Iterator[Found]:
         if usual is None or not in_scope(rule["scope"], row["task"]):
             continue
         ran = (facts.now - row["started_at"]).total_seconds()
-        times = ran / max(usual.p95, 0.001)
+        times = ran / max(usual.p95, SHORTEST_P95_SECONDS)
         if times > rule["threshold"] and ran > SHORTEST_LONG_SECONDS:
             detail = f"{said(times, 'times')} its p95 of {said(usual.p95, 'seconds')}"
             title = f"{row['task']} has run for {said(ran, 'seconds')}"
-            yield Found(row["id"], times, title, detail, f"/jobs/{row['id']}")
+            yield Found(row["id"], times, title, detail, f"/jobs/{row['id']}", facts.host_of(row["worker"]))
 
 
 def _stalled(rule: Row, facts: Facts) -> Iterator[Found]:
@@ -174,7 +126,8 @@ def _stalled(rule: Row, facts: Facts) -> Iterator[Found]:
         still = (facts.now - row["progress_at"]).total_seconds()
         if still > rule["threshold"]:
             title = f"{row['task']} has not moved for {said(still, 'seconds')}"
-            yield Found(row["id"], still, title, row["message"] or "", f"/jobs/{row['id']}")
+            host = facts.host_of(row["worker"])
+            yield Found(row["id"], still, title, row["message"] or "", f"/jobs/{row['id']}", host)
 
 
 def _probe(rule: Row, facts: Facts) -> Iterator[Found]:
@@ -209,7 +162,8 @@ def _together(found: list[Found], words: str) -> list[Found]:
     if len(found) <= MOST_ALONE:
         return found
     worst = max(found, key=lambda one: one.value)
-    return [Found("", worst.value, f"{len(found):,} schedules {words}", f"the worst: {worst.title}", "/schedules")]
+    title = f"{counted(len(found), 'schedule')} {words}"
+    return [Found("", worst.value, title, f"the worst: {worst.title}", "/schedules")]
 
 
 def _schedule_missed(rule: Row, facts: Facts) -> list[Found]:
@@ -225,10 +179,10 @@ def _schedule_unfinished(rule: Row, facts: Facts) -> list[Found]:
 
 
 def _missed(rule: Row, facts: Facts) -> Iterator[Found]:
-    for row in facts.missed:
+    for row in facts.missed.get(rule["window_seconds"], ()):
         n = row["missed"]
         if n > rule["threshold"] and in_scope(rule["scope"], row["name"]):
-            title = f"{row['name']} missed {n:,} fire{'' if n == 1 else 's'}"
+            title = f"{row['name']} missed {counted(n, 'fire')}"
             yield Found(row["id"], n, title, "no scheduler ran at their time", f"/schedules/{row['id']}")
 
 

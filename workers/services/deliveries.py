@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from workers.broker.channel_calls import LONGEST_SECONDS
 from workers.domain.clock import utcnow
 from workers.domain.errors import NotFound, TaskyardError
 from workers.domain.ids import new_id
 from workers.domain.masking import mask_text
 from workers.domain.untrusted import visible_line
-from workers.services import channels
+from workers.services import alert_messages, channels
+from workers.services.channels import Channel, Reply
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
 from workers.store import alerts
@@ -24,7 +26,7 @@ from workers.yard import Yard
 log = logging.getLogger(__name__)
 TASK = "system.deliver"
 DELAYS_SECONDS = (10.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
-CLAIM_SECONDS = 120.0
+CLAIM_SECONDS = LONGEST_SECONDS + 60.0  # no call takes longer, so no second one begins beside it
 STEP = 20
 OVERDUE = timedelta(seconds=60)
 
@@ -39,34 +41,21 @@ def prepare(
     *,
     only: Collection[str] | None = None,
     except_for: Collection[str] = (),
-) -> None:
+) -> int:
     """Write the messages of an alert to the channels of its rule, in the transaction that raised or resolved it.
 
-    `only` and `except_for` are ids of channels.
+    `about` is one of those of `alert_messages`; `only` and `except_for` are ids of channels. Return how many there are.
     """
     wanted = json.loads(rule["channels"])
-    title = alert["title"] if about == "fired" else f"Resolved: {alert['title'].removeprefix('⚠️ ')}"
     rows = [
-        {
-            "id": new_id(now),
-            "alert_id": alert["id"],
-            "channel": channel.id,
-            "about": about,
-            "status": "pending",
-            "title": title,
-            "body": alert["detail"] or title,
-            "tries": 0,
-            "answer": None,
-            "created_at": now,
-            "due_at": now,
-            "sent_at": None,
-        }
+        _message(settings, alert, channel, about, now)
         for channel in channels.every(connection, settings)
         if (not wanted or channel.id in wanted)
         and (only is None or channel.id in only)
         and channel.id not in except_for
     ]
     alerts.add_deliveries(connection, rows)
+    return len(rows)
 
 
 def enqueue_due(yard: Yard) -> int:
@@ -87,7 +76,11 @@ def enqueue_due(yard: Yard) -> int:
 
 
 def send(yard: Yard, delivery_id: str) -> tuple[bool, str]:
-    """Send one message, once at a time; whether the channel took it, and its answer. Raises Unavailable."""
+    """Send one message, once at a time; whether it needs no further attempt, and the channel's answer. Raises Unavailable.
+
+    A message that the channel has received but not answered in time is not sent again: it would arrive twice. Only a
+    process that dies between sending and writing so repeats it.
+    """
     now = utcnow()
     with yard.database.write() as connection:
         row = alerts.claim(connection, delivery_id, now, now + timedelta(seconds=CLAIM_SECONDS))
@@ -95,10 +88,10 @@ def send(yard: Yard, delivery_id: str) -> tuple[bool, str]:
             return True, "somebody else sends it, or has"
         alert = alerts.get(connection, row["alert_id"])
     severity = "resolved" if row["about"] == "resolved" or alert is None else alert["severity"]
-    taken, answer = _sent(yard, row, severity)
+    reply = _sent(yard, row, severity)
     with yard.database.write() as connection:
-        alerts.settle(connection, delivery_id, row["tries"], _outcome(row, taken, answer, utcnow()))
-    return taken, answer
+        alerts.settle(connection, delivery_id, row["tries"], _outcome(row, reply, utcnow()))
+    return reply.is_taken or reply.is_unanswered, reply.answer
 
 
 def send_due(yard: Yard, older_than_seconds: float) -> int:
@@ -111,23 +104,44 @@ def send_due(yard: Yard, older_than_seconds: float) -> int:
     return len(due)
 
 
-def _sent(yard: Yard, row: Row, severity: str) -> tuple[bool, str]:
+def _message(settings: Settings, alert: Row, channel: Channel, about: str, now: datetime) -> dict[str, object]:
+    message = alert_messages.compose(settings, alert, about, channel.timezone or settings.timezone, now)
+    return {
+        "id": new_id(now),
+        "alert_id": alert["id"],
+        "channel": channel.id,
+        "about": about,
+        "status": "pending",
+        "title": message.title,
+        "body": message.body,
+        "tries": 0,
+        "answer": None,
+        "created_at": now,
+        "due_at": now,
+        "sent_at": None,
+    }
+
+
+def _sent(yard: Yard, row: Row, severity: str) -> Reply:
     try:
         with yard.database.read() as connection:
             channel = channels.get(connection, yard.settings, row["channel"])
     except NotFound as error:
-        return False, str(error)
+        return Reply(False, str(error))
     try:
-        return channels.send(yard.settings, channel, row["title"], row["body"], severity)
+        return channels.call(yard.settings, channel, row["title"], row["body"], severity)
     except Exception as error:
         # Apprise has a hundred plug-ins; whatever one of them raises is an answer like any other.
         log.exception("the channel %s failed", channel.name)
-        return False, visible_line(mask_text(f"{type(error).__name__}: {error}".replace(channel.url, "…")))
+        return Reply(False, visible_line(mask_text(f"{type(error).__name__}: {error}".replace(channel.url, "…"))))
 
 
-def _outcome(row: Row, taken: bool, answer: str, now: datetime) -> dict[str, object]:
-    if taken:
+def _outcome(row: Row, reply: Reply, now: datetime) -> dict[str, object]:
+    answer = reply.answer
+    if reply.is_taken:
         return {"status": "sent", "answer": answer, "sent_at": now}
+    if reply.is_unanswered:
+        return {"status": "unconfirmed", "answer": answer, "sent_at": now}
     if row["tries"] > len(DELAYS_SECONDS):
         return {"status": "failed", "answer": answer}
     wait = DELAYS_SECONDS[row["tries"] - 1]

@@ -52,16 +52,20 @@ def get(connection: Connection, job_id: str) -> Row:
     return row
 
 
-def retry(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | None = None) -> Row:
+def retry(
+    yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | None = None, *, attempt: int | None = None
+) -> Row:
     """Put a failed or canceled job back on its queue as its next attempt, with another payload if one is given.
 
-    Raises NotFound, BadInput for a payload that does not fit, Conflict when its state forbids it.
+    With `attempt`, only while that attempt is the last one. Raises NotFound, BadInput for a payload that does not fit,
+    Conflict when its state forbids it.
     """
     now = utcnow()
     with yard.database.write() as connection:
         row = get(connection, job_id)
         refuse_system_queue(row)
         _require(row, {Status.FAILED, Status.CANCELED}, "Only failed and canceled jobs can be retried")
+        _require_attempt(row, attempt)
         payload = _restored(connection, row, payload)
         after = _moved(connection, row, Status.PENDING, "retried", now, actor, _next_attempt(yard, row, payload, now))
         if payload is not None:
@@ -99,8 +103,7 @@ def cancel(yard: Yard, job_id: str, actor: Actor) -> Row:
         row = get(connection, job_id)
         refuse_system_job(row)
         if Status(row["status"]) in WAITING:
-            values = {"canceled_at": now, "due_at": None, "next_retry_at": None}
-            after = _moved(connection, row, Status.CANCELED, "canceled", now, actor, values)
+            after = _moved(connection, row, Status.CANCELED, "canceled", now, actor, _canceled_at(now))
         else:
             _require(row, {Status.PROCESSING}, "It has already ended")
             after = _request_cancel(connection, row, now, actor)
@@ -110,6 +113,22 @@ def cancel(yard: Yard, job_id: str, actor: Actor) -> Row:
             queues.remove(yard.redis, [queues.PushRef.of(row)])
         elif row["worker"]:
             queues.stop(yard.redis, row["worker"], rq_id(job_id, row["attempt"]))
+    tell(yard, after)
+    return after
+
+
+def cancel_waiting(yard: Yard, job_id: str, attempt: int, actor: Actor) -> Row:
+    """Cancel a job whose given attempt has not started yet. Raises NotFound, and Conflict when it has, or is another."""
+    now = utcnow()
+    with yard.database.write() as connection:
+        row = get(connection, job_id)
+        refuse_system_job(row)
+        _require_attempt(row, attempt)
+        _require(row, WAITING, "Only an attempt that has not started can be canceled here")
+        after = _moved(connection, row, Status.CANCELED, "canceled", now, actor, _canceled_at(now))
+        _audit(connection, actor, "job.canceled", row, after, now)
+    with suppress(Unavailable):
+        queues.remove(yard.redis, [queues.PushRef.of(row)])
     tell(yard, after)
     return after
 
@@ -227,9 +246,18 @@ def _moved(
     return moved
 
 
+def _canceled_at(now: datetime) -> dict[str, Any]:
+    return {"canceled_at": now, "due_at": None, "next_retry_at": None}
+
+
 def _require(row: Row, states: frozenset[Status] | set[Status], sentence: str) -> None:
     if Status(row["status"]) not in states:
         raise Conflict(f"{sentence}; this one is {row['status'].replace('_', ' ')}.", state=row["status"])
+
+
+def _require_attempt(row: Row, attempt: int | None) -> None:
+    if attempt is not None and row["attempt"] != attempt:
+        raise Conflict(f"The job is at attempt {row['attempt']} now, not at attempt {attempt}.", state=row["status"])
 
 
 def _lost_race(row: Row) -> Conflict:

@@ -96,25 +96,24 @@ def would_do(yard: Yard, now: datetime | None = None) -> list[stuck.Stuck]:
         return stuck.look(connection, yard.settings, clock_service.read(connection, now))
 
 
-def silent_seconds(connection: Connection, settings: Settings, since: datetime, now: datetime) -> float | None:
-    """Return for how long no sweep has run, when that is longer than three intervals; None while all is well.
-
-    What lies before `since`, when somebody began to watch, does not count.
-    """
+def seconds_since_sweep(connection: Connection, since: datetime, now: datetime) -> float:
+    """Return for how long no sweep has run; what lies before `since`, when somebody began to watch, does not count."""
     last = sweeps.last(connection)
     # A sweep from the future was before the clock was set back, so before somebody watched.
     if last is not None and last["at"] <= now:
         since = max(since, last["at"])
-    silent = (now - since).total_seconds()
-    return silent if silent > MISSED_INTERVALS * settings.monitor_interval_seconds else None
+    return (now - since).total_seconds()
+
+
+def too_long(settings: Settings, seconds: float) -> float | None:
+    """Return how long the monitor has been silent, when that is longer than three intervals; else None."""
+    return seconds if seconds > MISSED_INTERVALS * settings.monitor_interval_seconds else None
 
 
 def _end_stuck(yard: Yard, clocks: Clocks, done: Sweep) -> None:
     for one in stuck.resolve(yard, clocks):
-        if one.will == "reset":
-            done.reset += 1
-        else:
-            done.failed += 1
+        done.reset += one.will == "reset"
+        done.failed += one.will == "failed"
 
 
 def _requeue(yard: Yard, now: datetime, done: Sweep) -> None:

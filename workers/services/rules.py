@@ -9,20 +9,21 @@ from typing import Any
 from sqlalchemy import Connection
 
 from workers.domain.actors import Actor
-from workers.domain.alarms import KINDS, SEVERITIES
+from workers.domain.alarms import KINDS, SEVERITIES, repeat_seconds
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, NotFound
 from workers.domain.ids import new_id
 from workers.domain.numbers import check_flag, check_number
 from workers.domain.texts import check_text
 from workers.domain.untrusted import check_label
-from workers.services import alerting, audit, channels, deliveries
+from workers.services import alerting, audit, channels, deliveries, rule_checks
 from workers.store import alerts
 from workers.store.types import Row
 from workers.yard import Yard
 
 LONGEST_SECONDS = 7 * 86400.0
-_CHANGEABLE = ("name", "threshold", "window_seconds", "severity", "cooldown_seconds", "scope", "channels", "is_enabled")
+MOST_CHANNELS = 100
+_CHANGEABLE = ("name", "threshold", "window_seconds", "severity", "cooldown_seconds", "repeat_seconds", "scope", "channels", "is_enabled")  # fmt: skip
 
 
 def ensure(yard: Yard) -> None:
@@ -36,7 +37,7 @@ def ensure(yard: Yard) -> None:
 
 def defaults(kind: str) -> dict[str, Any]:
     """Tell what a rule of this kind starts with. Raises BadInput for a kind that there is not."""
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise BadInput(f"There is no kind of rule {kind!r}; there are {', '.join(KINDS)}.", field="kind")
     about = KINDS[kind]
     return {
@@ -45,6 +46,7 @@ def defaults(kind: str) -> dict[str, Any]:
         "window_seconds": about.window_seconds,
         "severity": about.severity,
         "cooldown_seconds": 300.0,
+        "repeat_seconds": repeat_seconds(about.severity),
         "scope": "",
         "channels": "[]",
         "is_enabled": True,
@@ -62,7 +64,10 @@ def get(connection: Connection, rule_id: str) -> Row:
 def create(yard: Yard, kind: str, values: Mapping[str, Any], actor: Actor) -> Row:
     """Make a rule of a kind; what is not given is as the kind has it. Raises BadInput."""
     now = utcnow()
-    row = {**defaults(kind), **_checked(values), "id": new_id(), "kind": kind, "created_at": now, "updated_at": now}
+    checked = _checked(values)
+    chosen = {"repeat_seconds": repeat_seconds(checked["severity"])} if "severity" in checked else {}
+    row = {**defaults(kind), **chosen, **checked, "id": new_id(), "kind": kind, "created_at": now, "updated_at": now}
+    rule_checks.check(yard.settings, row, row)
     with yard.database.write() as connection:
         _check_channels(connection, yard, row)
         alerts.add_rule(connection, {**row, "last_fired_at": None})
@@ -77,6 +82,9 @@ def change(yard: Yard, rule_id: str, values: Mapping[str, Any], actor: Actor) ->
     with yard.database.write() as connection:
         before = get(connection, rule_id)
         _check_channels(connection, yard, checked)
+        # A form sends every value: only what differs is a change.
+        changed = {name: value for name, value in checked.items() if value != before[name]}
+        rule_checks.check(yard.settings, {**before, **checked}, changed)
         if checked:
             alerts.change_rule(connection, rule_id, {**checked, "updated_at": now})
             shown = {name: before[name] for name in checked}
@@ -119,7 +127,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     if odd:
         raise BadInput(f"A rule has no {odd[0]} that can be set.", field=odd[0])
     checked = dict(values)
-    for name in ("threshold", "window_seconds", "cooldown_seconds"):
+    for name in ("threshold", "window_seconds", "cooldown_seconds", "repeat_seconds"):
         if name in checked:
             checked[name] = check_number(name, checked[name], 0, _most(name))
     if checked.get("severity", "info") not in SEVERITIES:
@@ -130,8 +138,15 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     if "is_enabled" in checked:
         check_flag("is_enabled", checked["is_enabled"])
     if "channels" in checked:
-        checked["channels"] = json.dumps(list(dict.fromkeys(map(str, checked["channels"]))))
+        checked["channels"] = json.dumps(_channel_ids(checked["channels"]))
     return checked
+
+
+def _channel_ids(value: Any) -> list[str]:
+    is_list = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    if not is_list or len(value) > MOST_CHANNELS:
+        raise BadInput(f"Channels are a list of up to {MOST_CHANNELS} ids.", field="channels")
+    return list(dict.fromkeys(value))
 
 
 def _most(name: str) -> float:

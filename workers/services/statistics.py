@@ -208,10 +208,16 @@ def minute_of(moment: datetime) -> int:
     return int(moment.timestamp() // 60)
 
 
-def rate_per_minute(history: Sequence[Minute], window: int = 10) -> float:
-    """Tell how many jobs ended a minute over the last whole minutes."""
-    whole = history[-window - 1 : -1] or history[-1:]
-    return sum(one.completed + one.failed for one in whole) / max(len(whole), 1)
+def rate_of_last_minute(history: Sequence[Minute], now: datetime) -> float:
+    """Return how many attempts ended within the last 60 s; `history` ends with the minute of now.
+
+    Ends are counted by the minute, so of the minute before this one the share is taken that lies within the 60 s.
+    """
+    ended = [one.completed + one.failed + one.retried for one in history[-2:]]
+    if not ended:
+        return 0.0
+    share = 1 - (now.timestamp() % 60) / 60
+    return ended[-1] + (ended[-2] * share if len(ended) > 1 else 0.0)
 
 
 def _sums() -> list[Any]:

@@ -108,9 +108,10 @@ def leave(yard: Yard, job_id: str, seconds: float, actor: Actor) -> None:
 
 
 def undo(yard: Yard, finding_id: int, actor: Actor) -> Row:
-    """Undo what a sweep did: a job that was put back is called off, one that was failed is tried again.
+    """Undo what a sweep did: cancel a job that was reset, retry one that was failed.
 
-    Raises NotFound, and Conflict when it is too late or somebody already has.
+    A later attempt is never touched: the attempt that a reset made is canceled only before it starts. Raises NotFound,
+    and Conflict when it is too late or somebody already has.
     """
     with yard.database.read() as connection:
         found = sweeps.finding(connection, finding_id)
@@ -118,8 +119,10 @@ def undo(yard: Yard, finding_id: int, actor: Actor) -> Row:
         raise NotFound("There is no such finding. It may be older than the retention keeps.")
     if found["undone_at"] is not None:
         raise Conflict(f"{found['undone_by']} has already undone it.")
-    act = job_service.cancel if found["done"] == "reset" else job_service.retry
-    row = act(yard, found["job_id"], actor)
+    if found["done"] == "reset":
+        row = job_service.cancel_waiting(yard, found["job_id"], found["attempt"] + 1, actor)
+    else:
+        row = job_service.retry(yard, found["job_id"], actor, attempt=found["attempt"])
     with yard.database.write() as connection:
         sweeps.mark_undone(connection, finding_id, str(actor), utcnow())
     return row

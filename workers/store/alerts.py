@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -26,6 +26,12 @@ def rules(connection: Connection) -> Sequence[Row]:
 def rule(connection: Connection, rule_id: str) -> Row | None:
     """Fetch one rule."""
     return connection.execute(select(RULES).where(RULES.c.id == rule_id)).mappings().one_or_none()
+
+
+def rules_of(connection: Connection, kind: str) -> Sequence[Row]:
+    """List the rules of a kind, the oldest first."""
+    chosen = select(RULES).where(RULES.c.kind == kind).order_by(RULES.c.created_at, RULES.c.id)
+    return connection.execute(chosen).mappings().all()
 
 
 def add_rule(connection: Connection, row: Mapping[str, Any]) -> bool:
@@ -113,6 +119,14 @@ def change(connection: Connection, alert_id: str, before: Iterable[str], values:
     return connection.execute(changed.returning(*ALERTS.columns)).mappings().one_or_none()
 
 
+def claim_notice(connection: Connection, alert: Row, now: datetime) -> bool:
+    """Write that an alert's next message is written now; False when another monitor has, or it is not firing any more."""
+    mine = (ALERTS.c.id == alert["id"], ALERTS.c.status == "firing")
+    same = ALERTS.c.notified_at.is_not_distinct_from(alert["notified_at"])
+    claimed = update(ALERTS).where(*mine, same).values(notified_at=now, notified_value=alert["value"])
+    return connection.execute(claimed.returning(ALERTS.c.id)).first() is not None
+
+
 def open_alerts_of(connection: Connection, rule_id: str) -> Sequence[Row]:
     """List the alerts of a rule that are not resolved."""
     mine = select(ALERTS).where(ALERTS.c.rule_id == rule_id, ALERTS.c.resolved_at.is_(None))
@@ -147,18 +161,19 @@ def due_deliveries(connection: Connection, now: datetime, limit: int) -> Sequenc
     return connection.execute(chosen.limit(limit)).mappings().all()
 
 
-def withdraw_deliveries(connection: Connection, alert_id: str, about: str, reason: str) -> None:
+def withdraw_deliveries(connection: Connection, alert_id: str, about: Collection[str], reason: str) -> None:
     """Cancel the messages of an alert that no channel has been given yet."""
-    waiting = (DELIVERIES.c.alert_id == alert_id, DELIVERIES.c.about == about, DELIVERIES.c.status == "pending")
+    mine = (DELIVERIES.c.alert_id == alert_id, DELIVERIES.c.about.in_(list(about)))
+    waiting = (*mine, DELIVERIES.c.status == "pending")
     connection.execute(update(DELIVERIES).where(*waiting).values(status="canceled", answer=reason))
 
 
 def channels_notified(connection: Connection, alert_id: str) -> set[str]:
-    """Return the channels whose newest message says that the alert fires."""
-    given = (DELIVERIES.c.alert_id == alert_id, DELIVERIES.c.status.in_(["sending", "sent"]))
+    """Return the channels whose newest message says that the alert is open."""
+    given = (DELIVERIES.c.alert_id == alert_id, DELIVERIES.c.status.in_(["sending", "sent", "unconfirmed"]))
     chosen = select(DELIVERIES.c.channel, DELIVERIES.c.about).where(*given).order_by(DELIVERIES.c.id)
     newest = {row.channel: row.about for row in connection.execute(chosen)}
-    return {channel for channel, about in newest.items() if about == "fired"}
+    return {channel for channel, about in newest.items() if about != "resolved"}
 
 
 def claim(connection: Connection, delivery_id: str, now: datetime, until: datetime) -> Row | None:

@@ -62,6 +62,7 @@ class AlertRule(Base):
     window_seconds: Mapped[float] = mapped_column(Float)
     severity: Mapped[str] = mapped_column(String(16))  # critical, warning, info
     cooldown_seconds: Mapped[float] = mapped_column(Float)
+    repeat_seconds: Mapped[float] = mapped_column(Float, server_default="0")  # while it is open; 0 = never
     scope: Mapped[str] = mapped_column(String(200))  # a queue or task, `*` at its end allowed; empty = all
     channels: Mapped[str]  # JSON list of ids; empty = every channel
     is_enabled: Mapped[bool]
@@ -78,6 +79,7 @@ class AlertChannel(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     url: Mapped[str]
+    timezone: Mapped[str] = mapped_column(String(64), server_default="")  # empty = the installation's
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(200))
 
@@ -96,6 +98,7 @@ class Alert(Base):
     title: Mapped[str]
     detail: Mapped[str]
     link: Mapped[str] = mapped_column(Text, default="")
+    host: Mapped[str] = mapped_column(String(255), server_default="")
     value: Mapped[float] = mapped_column(Float)
     threshold: Mapped[float] = mapped_column(Float)
     history: Mapped[str]  # JSON list of the last values, one a sweep
@@ -104,6 +107,8 @@ class Alert(Base):
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]
     clear_since: Mapped[datetime | None]  # not seen since; resolved when that lasts
+    notified_at: Mapped[datetime | None]  # when its last message was written; repetitions count from it
+    notified_value: Mapped[float | None] = mapped_column(Float)
     acknowledged_at: Mapped[datetime | None]
     acknowledged_by: Mapped[str | None]
     note: Mapped[str | None]
@@ -132,8 +137,8 @@ class AlertDelivery(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     alert_id: Mapped[str] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"))
     channel: Mapped[str] = mapped_column(String(100))  # its id; `env-1` … for those of ALERT_URLS
-    about: Mapped[str] = mapped_column(String(16))  # fired, resolved
-    status: Mapped[str] = mapped_column(String(16))  # pending, sending, sent, failed
+    about: Mapped[str] = mapped_column(String(16))  # fired, repeated, worsened, resolved
+    status: Mapped[str] = mapped_column(String(16))  # pending, sending, sent, unconfirmed, failed, canceled
     title: Mapped[str]
     body: Mapped[str]
     tries: Mapped[int] = mapped_column(Integer)

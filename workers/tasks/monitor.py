@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workers.domain.names import SYSTEM_QUEUE
+from workers.domain.plurals import counted
 from workers.services import clocks, measuring, monitoring
 from workers.task import Reject, current_job, current_settings, log, task, the_yard
 
@@ -17,7 +18,8 @@ def sweep() -> dict[str, Any]:
     job = current_job()
     done = monitoring.sweep(the_yard(), worker=job.row["worker"] if job is not None else None)
     if done.reset or done.failed or done.requeued:
-        log(f"{done.reset} stuck jobs reset, {done.failed} failed; {done.requeued} were missing in Redis", "warning")
+        stuck = counted(done.reset + done.failed, "stuck job")
+        log(f"{stuck}: {done.reset} reset, {done.failed} failed; {done.requeued} missing in Redis", "warning")
     if done.error:
         log(done.error, "error")
     return asdict(done)

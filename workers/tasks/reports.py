@@ -13,6 +13,7 @@ from pydantic import Field
 
 from workers.broker import outgoing
 from workers.domain.clock import rfc3339, utcnow
+from workers.domain.plurals import counted
 from workers.services import files, statistics
 from workers.services.statistics import minute_of
 from workers.task import current_settings, job_files, log, set_setting, step, task, the_yard
@@ -87,8 +88,8 @@ def _html(told: dict[str, Any]) -> str:
         for name, one in told["tasks"].items()
     )
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Jobs of the day</title><h1>{told['completed']:,} jobs "
-        f"completed, {told['failed']:,} failed</h1><p>{told['since']} to {told['until']}</p>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Jobs of the day</title><h1>"
+        f"{counted(told['completed'], 'job')} completed, {told['failed']:,} failed</h1><p>{told['since']} to {told['until']}</p>"
         f"<table><tr><th>Task<th>Completed<th>Failed<th>Seconds run{rows}</table></html>"
     )
 
@@ -97,7 +98,7 @@ def _blocks(told: dict[str, Any]) -> list[dict[str, Any]]:
     lines = [
         f"• `{name}` {one['completed']:,} completed, {one['failed']:,} failed" for name, one in told["tasks"].items()
     ]
-    head = f"{told['completed']:,} jobs completed, {told['failed']:,} failed"
+    head = f"{counted(told['completed'], 'job')} completed, {told['failed']:,} failed"
     return [
         {"type": "header", "text": {"type": "plain_text", "text": head}},
         {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines[:10]) or "Nothing ran."}},

@@ -1,0 +1,120 @@
+"""Refuses alert rules that could never raise an alert, or never resolve one, with the reason.
+
+What a rule may ask for follows from what is measured, how often, and for how long it is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from workers.domain.alarms import KINDS, Kind
+from workers.domain.errors import BadInput
+from workers.domain.names import MAX_TIMEOUT_SECONDS
+from workers.domain.staleness import spoken
+from workers.services.conditions import SHORTEST_P95_SECONDS
+from workers.services.measuring import PROBE_TIMEOUT_SECONDS
+from workers.settings import Settings
+
+LONGEST_HELD_SECONDS = 86400.0  # every measurement of it is read at each sweep
+LONGEST_COUNTED_SECONDS = 7 * 86400.0
+SHORTEST_WINDOW_SECONDS = 60.0  # what ends is counted by the minute
+SHORTEST_REPEAT_SECONDS = 60.0
+LONGEST_THRESHOLD_SECONDS = 365 * 86400.0
+MOST_COUNTED = 1e9
+_NEVER_ABOVE_100 = {"failure_rate", "disk", "cpu", "memory"}
+_NEEDS = {"probe": ("probe_url", "PROBE_URL"), "database": ("database_limit_mb", "DATABASE_LIMIT_MB")}
+# Queues and tasks have no other characters in their names; the rest are wildcards.
+_SCOPES = {"queue": re.compile(r"[A-Za-z0-9_.*?\[\]!-]{0,100}"), "task": re.compile(r"[A-Za-z0-9_.*?\[\]!-]{0,200}")}
+
+
+def check(settings: Settings, rule: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
+    """Refuse a rule, as it would be, whose changed values make it useless. Raises BadInput with the field."""
+    kind = KINDS[rule["kind"]]
+    if "threshold" in changed:
+        _check_threshold(kind, rule["threshold"])
+    if "window_seconds" in changed:
+        _check_window(settings, kind, rule["window_seconds"])
+    if "repeat_seconds" in changed:
+        _check_repeat(settings, rule["repeat_seconds"])
+    if "scope" in changed:
+        _check_scope(kind, rule["scope"])
+    if changed.get("is_enabled") and (reason := missing_setting(settings, kind.name)):
+        raise BadInput(reason, field="is_enabled")
+
+
+def missing_setting(settings: Settings, kind: str) -> str | None:
+    """Return why nothing is measured for a kind of rule; None when it is."""
+    attribute, name = _NEEDS.get(kind, ("", ""))
+    if not attribute or getattr(settings, attribute):
+        return None
+    return f"This rule can never raise an alert: {name} is not set, so nothing is measured. Set {name} first."
+
+
+def _check_threshold(kind: Kind, value: float) -> None:
+    if kind.name in _NEVER_ABOVE_100 and value >= 100:
+        _refuse("threshold", f"the value is never above 100 %, and this rule needs more than {value:g} %")
+    if kind.name == "probe" and value >= 1000 * PROBE_TIMEOUT_SECONDS:
+        _refuse("threshold", f"a probe is given up after {1000 * PROBE_TIMEOUT_SECONDS:,.0f} ms")
+    if kind.name == "stalled" and value >= MAX_TIMEOUT_SECONDS:
+        _refuse("threshold", f"no job runs for longer than {spoken(MAX_TIMEOUT_SECONDS)}")
+    if kind.unit == "seconds" and value > LONGEST_THRESHOLD_SECONDS:
+        _refuse("threshold", "nothing waits for longer than a year")
+    if kind.unit == "times" and value >= MAX_TIMEOUT_SECONDS / SHORTEST_P95_SECONDS:
+        _refuse("threshold", f"no job runs for longer than {spoken(MAX_TIMEOUT_SECONDS)}")
+    if kind.unit in {"jobs", "fires", "sweeps"} and value > MOST_COUNTED:
+        _refuse("threshold", f"nothing is counted above {MOST_COUNTED:,.0f}")
+    if kind.unit == "sweeps" and value < 1:
+        raise BadInput("At least 1 sweep must be missed: between two sweeps the monitor is always silent.", "threshold")
+
+
+def _check_window(settings: Settings, kind: Kind, seconds: float) -> None:
+    if not kind.windowed:
+        if seconds:
+            raise BadInput(f"A rule of the kind {kind.name} has no window. Leave it out.", field="window_seconds")
+        return
+    if kind.windowed == "held":
+        if seconds > LONGEST_HELD_SECONDS:
+            _refuse("window_seconds", f"measurements are compared over {spoken(LONGEST_HELD_SECONDS)} at most")
+        return
+    kept = min(LONGEST_COUNTED_SECONDS, settings.retention_days * 86400.0)
+    if seconds > kept:
+        _refuse("window_seconds", f"the history that is counted is kept for {spoken(kept)}")
+    interval = settings.monitor_interval_seconds
+    if seconds < interval:
+        _refuse(
+            "window_seconds",
+            f"the monitor looks every {spoken(interval)} (MONITOR_INTERVAL_SECONDS), so a window of {spoken(seconds)} "
+            "misses what happens between two sweeps",
+        )
+    if seconds < SHORTEST_WINDOW_SECONDS:
+        _refuse(
+            "window_seconds",
+            f"jobs are counted by the minute, so a window has at least {SHORTEST_WINDOW_SECONDS:.0f} s",
+        )
+
+
+def _check_repeat(settings: Settings, seconds: float) -> None:
+    least = max(SHORTEST_REPEAT_SECONDS, settings.monitor_interval_seconds)
+    if 0 < seconds < least:
+        raise BadInput(
+            f"An alert is repeated at sweeps of the monitor, no sooner than every {spoken(least)}. 0 is never.",
+            field="repeat_seconds",
+        )
+
+
+def _check_scope(kind: Kind, scope: str) -> None:
+    if not scope:
+        return
+    if not kind.scoped_by:
+        raise BadInput(
+            f"A rule of the kind {kind.name} watches the whole installation. Leave scope out.", field="scope"
+        )
+    pattern = _SCOPES.get(kind.scoped_by)
+    if pattern is not None and not pattern.fullmatch(scope):
+        _refuse("scope", f"no {kind.scoped_by} can have such a name")
+
+
+def _refuse(field: str, reason: str) -> None:
+    raise BadInput(f"This rule could never raise an alert: {reason}.", field=field)
