@@ -44,6 +44,7 @@ KINDS = {
         Kind("schedule_missed", "A schedule missed fires", "fires", 0, 3600, "critical", "schedule", "within"),
         Kind("schedule_late", "A schedule fires late", "seconds", 60, 0, "warning", "schedule"),
         Kind("schedule_unfinished", "A schedule has not finished in time", "seconds", 0, 0, "critical", "schedule"),
+        Kind("schedule_refused", "Runs of a schedule are refused", "schedules", 0, 0, "critical", "schedule"),
         Kind("monitor_silent", "The monitor does not run", "sweeps", 3, 0, "critical"),
     )
 }

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 
 from cron_descriptor import Options, get_description
 from cronsim import CronSim, CronSimError
@@ -70,6 +70,12 @@ class Rhythm:
     def next(self, moment: datetime) -> datetime | None:
         """Tell the first due moment after this one; None when there is none any more."""
         return next(self.after(moment), None)
+
+    def shortest_period_seconds(self) -> int | None:
+        """Return the shortest time between two runs, in seconds, as far as it is below a day; None when it is longer."""
+        if self.interval_seconds is not None:
+            return self.interval_seconds
+        return None if self.cron is None else shortest_gap_seconds(self.cron)
 
     def between(self, since: datetime, until: datetime, limit: int) -> list[datetime]:
         """List the due moments after `since` and up to `until`, the first `limit` of them."""
@@ -182,6 +188,17 @@ def wall(expression: str) -> str:
 def is_hourly(expression: str) -> bool:
     """Tell whether the expression runs in every hour of its days, and so follows elapsed time."""
     return len(CronSim(MACROS.get(expression, expression), _START).hours) == 24
+
+
+@lru_cache(maxsize=4096)
+def shortest_gap_seconds(expression: str) -> int | None:
+    """Return the shortest time between two runs on days that are alike; None for one run a day or fewer."""
+    fields = CronSim(wall(expression), _START)
+    hours = sorted(fields.hours)
+    times = [60 * hour + minute for hour in hours for minute in sorted(fields.minutes)]
+    if len(times) == 1:
+        return None
+    return 60 * min(after - before for before, after in pairwise([*times, times[0] + 1440]))
 
 
 def describe(rhythm: Rhythm) -> str:

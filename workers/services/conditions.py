@@ -54,6 +54,7 @@ class Facts:
     missed: Sequence[Row] = ()  # schedules with missed fires in the last hour
     late: Sequence[Row] = ()  # schedules that fired late in the last minutes
     overdue: Sequence[Row] = ()  # schedules whose next fire should have been
+    refused: Sequence[Row] = ()  # schedules whose last run was refused
     deadlines: Sequence[Row] = ()  # schedules that must finish within a time
 
     def held(self, window_seconds: float, holds: Callable[[Row], bool]) -> bool:
@@ -85,6 +86,7 @@ def gather(
         schedules.missed_since(connection, now - timedelta(hours=1)),
         schedules.late_since(connection, now - LATELY, SCHEDULE_PATIENCE),
         schedules.overdue(connection, now - SCHEDULE_PATIENCE),
+        schedules.refused(connection),
         schedules.deadlines(connection),
     )
 
@@ -224,6 +226,13 @@ def _schedule_unfinished(rule: Row, facts: Facts) -> list[Found]:
     return _together(list(_unfinished(rule, facts)), "have not finished in time")
 
 
+def _schedule_refused(rule: Row, facts: Facts) -> list[Found]:
+    rows = [row for row in facts.refused if in_scope(rule["scope"], row["name"])]
+    words = [(row["id"], f"{row['name']} cannot run", row["refused_reason"]) for row in rows]
+    found = [Found(about, 1, title, why, f"/schedules/{about}") for about, title, why in words]
+    return _together(found, "cannot run") if len(rows) > rule["threshold"] else []
+
+
 def _missed(rule: Row, facts: Facts) -> Iterator[Found]:
     for row in facts.missed:
         n = row["missed"]
@@ -285,6 +294,7 @@ _FINDERS: dict[str, Callable[[Row, Facts], Iterable[Found]]] = {
     "schedule_missed": _schedule_missed,
     "schedule_late": _schedule_late,
     "schedule_unfinished": _schedule_unfinished,
+    "schedule_refused": _schedule_refused,
     "monitor_silent": _by_the_web,
 }
 assert set(_FINDERS) == set(KINDS)

@@ -34,6 +34,8 @@ BOOKKEEPING = frozenset(
         "next_fire_at",
         "passed_over",
         "published_at",
+        "refused_reason",
+        "revision",
         "updated_at",
         "version",
     }

@@ -10,7 +10,7 @@ from sqlalchemy import Table, select, update
 
 from workers.domain.clock import utcnow
 from workers.registry import TaskDefinition
-from workers.services import schedules
+from workers.services import schedule_declarations
 from workers.services.telling import tell_kind
 from workers.store import queues
 from workers.store.dialects import upsert
@@ -45,7 +45,7 @@ def publish(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
         queues.know(connection, yard.database, {one.queue for one in definitions.values()} | {"default"}, now)
     if changed:
         tell_kind(yard, "task", "*", "published")
-    schedules.declare(yard, definitions)
+    schedule_declarations.declare(yard, definitions)
     return changed
 
 

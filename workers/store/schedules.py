@@ -86,6 +86,13 @@ def declared(connection: Connection) -> dict[str, Row]:
     return {row["declared_by"]: row for row in rows}
 
 
+def formerly_declared(connection: Connection) -> dict[str, Row]:
+    """Fetch the schedules that code created and declares no longer, the oldest of each by its maker `code:<task>`."""
+    chosen = select(SCHEDULES).where(SCHEDULES.c.declared_by.is_(None), SCHEDULES.c.created_by.startswith("code:"))
+    rows = connection.execute(chosen.order_by(SCHEDULES.c.created_at.desc())).mappings()
+    return {row["created_by"]: row for row in rows}
+
+
 def due(connection: Connection, until: datetime, limit: int) -> Sequence[str]:
     """Name the schedules that are due, the longest overdue first."""
     chosen = select(SCHEDULES.c.id).where(SCHEDULES.c.next_due_at <= until).order_by(SCHEDULES.c.next_due_at)
@@ -115,6 +122,19 @@ def advance(connection: Connection, row: Row, values: Mapping[str, Any]) -> bool
 def ran(connection: Connection, schedule_id: str, job_id: str) -> None:
     """Write which job the last fire made."""
     connection.execute(update(SCHEDULES).where(SCHEDULES.c.id == schedule_id).values(last_job_id=job_id))
+
+
+def refuse(connection: Connection, schedule_id: str, reason: str | None) -> None:
+    """Record why the last run of a schedule was refused; None for one that was not."""
+    own = (SCHEDULES.c.id == schedule_id, SCHEDULES.c.refused_reason.is_distinct_from(reason))
+    connection.execute(update(SCHEDULES).where(*own).values(refused_reason=reason))
+
+
+def refused(connection: Connection, limit: int = 200) -> Sequence[Row]:
+    """List the enabled schedules whose last run was refused."""
+    columns = (SCHEDULES.c.id, SCHEDULES.c.name, SCHEDULES.c.refused_reason)
+    chosen = select(*columns).where(SCHEDULES.c.enabled, SCHEDULES.c.refused_reason.is_not(None)).limit(limit)
+    return connection.execute(chosen).mappings().all()
 
 
 def add_fire(connection: Connection, row: Mapping[str, Any]) -> bool:
@@ -149,9 +169,16 @@ def let_go(connection: Connection, schedule_id: str) -> None:
 
 
 def is_busy(connection: Connection, schedule_id: str) -> bool:
-    """Tell whether one of the schedule's newest jobs has not ended."""
-    newest = select(JOBS.c.status).where(JOBS.c.schedule == schedule_id).order_by(JOBS.c.id.desc()).limit(_LOOKED_AT)
-    return any(status not in FINAL for status in connection.execute(newest).scalars())
+    """Return whether one of the schedule's newest jobs has not ended."""
+    return unfinished_job(connection, schedule_id) is not None
+
+
+def unfinished_job(connection: Connection, schedule_id: str) -> Row | None:
+    """Fetch the newest of the schedule's jobs that have not ended, whoever started it: id, task and status."""
+    columns = (JOBS.c.id, JOBS.c.task, JOBS.c.status)
+    newest = select(*columns).where(JOBS.c.schedule == schedule_id).order_by(JOBS.c.id.desc()).limit(_LOOKED_AT)
+    rows = connection.execute(newest).mappings()
+    return next((row for row in rows if row["status"] not in FINAL), None)
 
 
 def fires(connection: Connection, schedule_id: str, before: datetime | None = None, limit: int = 50) -> Sequence[Row]:
@@ -198,7 +225,8 @@ def missed_since(connection: Connection, since: datetime) -> Sequence[Row]:
     chosen = select(*columns, func.sum(FIRES.c.missed_count).label("missed")).join(
         FIRES, FIRES.c.schedule_id == SCHEDULES.c.id
     )
-    within = (FIRES.c.outcome == "missed", FIRES.c.at > since)
+    # What a person's pause has passed over is no cause for alarm: it says so in its detail.
+    within = (FIRES.c.outcome == "missed", FIRES.c.at > since, FIRES.c.detail.is_(None))
     return connection.execute(chosen.where(*within).group_by(*columns)).mappings().all()
 
 
