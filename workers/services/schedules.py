@@ -20,8 +20,9 @@ from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, TIMING, c
 from workers.services.schedule_values import as_given as as_given
 from workers.services.schedule_values import as_json as as_json
 from workers.services.schedule_values import get as get
-from workers.services.schedule_values import next_run, settable
+from workers.services.schedule_values import next_run
 from workers.services.schedule_values import rhythm_of as rhythm_of
+from workers.services.schedule_values import settable as settable
 from workers.services.schedule_values import with_jitter as with_jitter
 from workers.services.telling import tell_kind
 from workers.store import schedules
