@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, LargeBinary, event, select, tuple_
+from sqlalchemy import Column, Connection, LargeBinary, event, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import InstanceState, Mapper, Session, SessionTransaction
 
@@ -92,6 +92,9 @@ class _Notes:
     marks: dict[SessionTransaction, int] = field(default_factory=dict)
     flush: Any = None  # the one whose changes were collected last
     flushed: list[tuple[InstanceState[Any], str, set[str]]] = field(default_factory=list)
+    dirty: dict[InstanceState[Any], set[str]] = field(default_factory=dict)  # what had changed before the flush
+    released: set[SessionTransaction] = field(default_factory=set)
+    connections: set[Connection] = field(default_factory=set)
 
 
 class _Watcher:
@@ -101,10 +104,15 @@ class _Watcher:
         self._patterns = _Patterns(yard)
 
     def before_flush(self, session: Session, _context: Any, _instances: Any) -> None:
-        """Load what is about to be deleted: afterwards it cannot be read."""
-        for row in session.deleted:
+        """Note what has changed, and load what is about to be deleted: afterwards neither can be read."""
+        notes = _notes_of(session)
+        notes.dirty = {}
+        for row in [*session.dirty, *session.deleted]:
             state = _state_of(row)
-            if state.persistent and self._patterns.want_any(_table_of(state.mapper)):
+            if not state.persistent or not self._patterns.want_any(_table_of(state.mapper)):
+                continue
+            notes.dirty[state] = _changed(state)
+            if row in session.deleted or state.mapper._is_orphan(state):
                 for attribute in state.mapper.column_attrs:
                     getattr(row, attribute.key)
 
@@ -114,11 +122,15 @@ class _Watcher:
         if notes.flush is context:
             return  # the session is watched as a class and as an instance
         notes.flush, notes.flushed = context, []
-        for state, (is_delete, is_only_listed) in context.states.items():
+        states = sorted(context.states.items(), key=lambda item: getattr(item[0], "insert_order", None) or 0)
+        for state, (is_delete, is_only_listed) in states:
             if is_only_listed or not self._patterns.want_any(_table_of(state.mapper)):
                 continue
             operation = "deleted" if is_delete else "inserted" if state.key is None else "updated"
-            changed = _changed(state, operation)
+            # A value that the database computes has no history any more, one that a relationship sets has none before.
+            changed = _changed(state) | notes.dirty.get(state, set())
+            if operation == "updated" and changed:
+                changed |= _set_by_updates(state.mapper)
             if changed or operation != "updated":
                 notes.flushed.append((state, operation, changed))
 
@@ -128,7 +140,9 @@ class _Watcher:
         flushed, notes.flushed = notes.flushed, []
         changes = [_change_of(state, operation, changed) for state, operation, changed in flushed if state.key]
         for mapper in dict.fromkeys(one.mapper for one in changes):
-            _read_back(session, mapper, [one for one in changes if one.mapper is mapper])
+            connection = session.connection(bind_arguments={"mapper": mapper})
+            notes.connections.add(connection)
+            _read_back(connection, mapper, [one for one in changes if one.mapper is mapper])
         notes.changes += changes
 
     def after_transaction_create(self, session: Session, transaction: SessionTransaction) -> None:
@@ -136,27 +150,41 @@ class _Watcher:
         notes = _notes_of(session)
         notes.marks.setdefault(transaction, len(notes.changes))
 
-    def after_soft_rollback(self, session: Session, transaction: SessionTransaction) -> None:
-        """Forget what was flushed since a savepoint that is rolled back, and no more."""
-        notes = _notes_of(session)
-        since = notes.marks.get(transaction)
-        if since is not None:
-            del notes.changes[since:]
-
     def after_commit(self, session: Session) -> None:
         """Publish what was committed; a savepoint that is released is not committed yet."""
-        if session.in_nested_transaction():
-            return
         notes = _notes_of(session)
+        savepoint = session.get_nested_transaction()
+        if savepoint is not None:
+            notes.released.add(savepoint)
+            return
         changes, notes.changes = notes.changes, []
-        self._publish(_net(changes))
+        outer = next((one for one in notes.connections if not one.closed and one.in_transaction()), None)
+        if outer is None:
+            self._publish(_net(changes))
+        elif changes:
+            self._publish_with(outer, changes)
 
     def after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
-        """Forget a transaction, and what a session that was closed has not committed."""
+        """Forget what was flushed since a savepoint that is rolled back, or in a transaction that was not committed."""
         notes = _notes_of(session)
-        notes.marks.pop(transaction, None)
+        since = notes.marks.pop(transaction, None)
         if transaction.parent is None:
-            notes.changes = []
+            session.info[_NOTES] = _Notes()
+        elif transaction.nested and transaction not in notes.released and since is not None:
+            del notes.changes[since:]
+
+    def _publish_with(self, connection: Connection, changes: list[_Change]) -> None:
+        """Publish when a transaction commits that began outside of the session; never when it is rolled back."""
+
+        def forget(_connection: Connection) -> None:
+            changes.clear()
+
+        def publish(_connection: Connection) -> None:
+            self._publish(_net(changes))
+            changes.clear()
+
+        event.listen(connection, "rollback", forget)
+        event.listen(connection, "commit", publish)
 
     def _publish(self, changes: Iterable[_Change]) -> None:
         heard = [one for one in changes if self._patterns.want(f"data.{one.table}.{one.operation}")]
@@ -179,7 +207,6 @@ _HANDLERS = (
     "after_flush",
     "after_flush_postexec",
     "after_transaction_create",
-    "after_soft_rollback",
     "after_commit",
     "after_transaction_end",
 )
@@ -234,13 +261,14 @@ def _columns_of(mapper: Mapper[Any]) -> dict[str, Column[Any]]:
     }
 
 
-def _changed(state: InstanceState[Any], operation: str) -> set[str]:
-    attributes = state.mapper.column_attrs
-    changed = {one.key for one in attributes if state.attrs[one.key].history.has_changes()}
-    if changed and operation == "updated":
-        columns = _columns_of(state.mapper).items()
-        changed |= {key for key, column in columns if column.onupdate is not None or column.server_onupdate is not None}
-    return changed
+def _changed(state: InstanceState[Any]) -> set[str]:
+    return {one.key for one in state.mapper.column_attrs if state.attrs[one.key].history.has_changes()}
+
+
+def _set_by_updates(mapper: Mapper[Any]) -> set[str]:
+    """Return the attributes that every update of a row sets."""
+    columns = _columns_of(mapper).items()
+    return {key for key, column in columns if column.onupdate is not None or column.server_onupdate is not None}
 
 
 def _change_of(state: InstanceState[Any], operation: str, changed: set[str]) -> _Change:
@@ -250,7 +278,7 @@ def _change_of(state: InstanceState[Any], operation: str, changed: set[str]) -> 
     return _Change(mapper, identity, operation, changed, row)
 
 
-def _read_back(session: Session, mapper: Mapper[Any], changes: list[_Change]) -> None:
+def _read_back(connection: Connection, mapper: Mapper[Any], changes: list[_Change]) -> None:
     """Fill in the rows of these changes as the database has them within the transaction."""
     columns = _columns_of(mapper)
     labeled = [column.label(f"c{index}") for index, column in enumerate(columns.values())]
@@ -261,7 +289,7 @@ def _read_back(session: Session, mapper: Mapper[Any], changes: list[_Change]) ->
         part = wanted[start : start + MOST_READ]
         chosen = select(*labeled).select_from(mapper.persist_selectable)
         chosen = chosen.where(tuple_(*keys).in_([one.identity for one in part]))
-        found = session.connection(bind_arguments={"mapper": mapper}).execute(chosen).all()
+        found = connection.execute(chosen).all()
         rows = {tuple(row[len(columns) :]): dict(zip(columns, map(plain, row), strict=False)) for row in found}
         for one in part:
             one.row = rows.get(one.identity, one.row)

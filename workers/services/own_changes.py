@@ -84,6 +84,8 @@ def watch(database: Database) -> None:
     def publish(connection: Connection, statement: Any, _many: Any, _one: Any, _options: Any, _result: Any) -> None:
         if not _is_own_change(statement):
             return
+        if statement.table is trigger_rows.TRIGGERS:
+            listened.read_at = float("-inf")  # what is listened for may have changed
         before = connection.info.pop(_BEFORE, None)
         if before is not None:
             _publish_changes(connection, statement.table, before, listened)
