@@ -19,13 +19,14 @@ from dashboard.slices import render_template
 from dashboard.zones import from_form, local, viewer_zone
 from workers.domain import cron
 from workers.domain.clock import utcnow
+from workers.domain.cron import LONGEST_INTERVAL_SECONDS
 from workers.domain.errors import BadInput, Conflict, Edited
 from workers.domain.names import is_reserved_queue
 from workers.domain.numbers import parse_number, parse_whole
 from workers.domain.strict_json import parse_object
 from workers.domain.untrusted import visible_json
 from workers.services import catalogue, schedules
-from workers.services.schedule_checks import DEFAULTS, RHYTHM
+from workers.services.schedule_checks import DEFAULTS, LONGEST_FINISH_SECONDS, RHYTHM
 from workers.store import queues
 from workers.store.types import Row
 
@@ -109,6 +110,7 @@ def _form(schedule_id: str | None, given: Mapping[str, Any], error: BadInput | C
         zones=sorted(cron.zone_names()),
         units=UNITS,
         errors=_errors(error),
+        labels=LABELS,
         differences=error.differences if isinstance(error, Edited) else [],
         **_preview(shown),
     )
@@ -122,7 +124,7 @@ def _preview(given: Mapping[str, Any]) -> dict[str, Any]:
         values = _rhythm(given)
         told = schedules.preview(values)
     except BadInput as error:
-        return {**about, "trouble": error.message}
+        return {**about, "trouble": _with_labels(error.message)}
     coming = presenter.coming(told["fires"], zone)
     return {**about, "words": told["description"], "coming": coming, "there": values["timezone"]}
 
@@ -138,8 +140,7 @@ def _values(given: Mapping[str, str], stored: Row | None = None) -> dict[str, An
     if values["catch_up_max"] is None:
         values["catch_up_max"] = DEFAULTS["catch_up_max"]
     values["timeout_seconds"] = _number(given, "timeout_seconds", parse_number)
-    finish = _number(given, "finish_within_minutes", parse_number)
-    values["finish_within_seconds"] = None if finish is None else finish * 60
+    values["finish_within_seconds"] = _finish_within(given, stored)
     values["queue"], values["priority"] = given.get("queue") or None, given.get("priority") or None
     values["tags"] = [one.strip() for one in given.get("tags_text", "").split(",") if one.strip()]
     values["enabled"] = "enabled" in given
@@ -154,13 +155,40 @@ def _rhythm(given: Mapping[str, Any], stored: Row | None = None) -> dict[str, An
         values["cron"] = given.get("cron") or ""
     elif kind == "interval":
         size = UNITS.get(str(given.get("every_unit")), 1)
-        values["interval_seconds"] = (_number(given, "every", parse_whole) or 0) * size
+        values["interval_seconds"] = _every(given, LONGEST_INTERVAL_SECONDS // size) * size
     for name in _MOMENTS:
         if given.get(name) and (name != "once_at" or kind == "once"):
             values[name] = _moment(str(given[name]), name, zone, stored)
     if kind == "once" and values["once_at"] is None:
         raise BadInput("Enter the date and time of the run.", field="once_at")
     return values
+
+
+def _every(given: Mapping[str, Any], most: int) -> int:
+    every = _number(given, "every", parse_whole) or 0
+    if not 1 <= every <= most:
+        unit = given.get("every_unit") or "seconds"
+        raise BadInput(f"{LABELS['every']} must be a whole number from 1 to {most:,} ({unit}).", field="every")
+    return int(every)
+
+
+def _finish_within(given: Mapping[str, Any], stored: Row | None) -> float | None:
+    """Read the minutes within which a run must finish, in seconds. Those that were left alone stay as they are stored."""
+    kept: float | None = stored["finish_within_seconds"] if stored is not None else None
+    if kept is not None and given.get("finish_within_minutes", "").strip() == _minutes_shown(kept):
+        return kept
+    minutes = _number(given, "finish_within_minutes", parse_number)
+    if minutes is None:
+        return None
+    most = LONGEST_FINISH_SECONDS // 60
+    if not 0 < minutes <= most:
+        label = LABELS["finish_within_minutes"]
+        raise BadInput(f"{label} must be a number above 0, up to {most:,} minutes.", field="finish_within_minutes")
+    return float(minutes) * 60
+
+
+def _minutes_shown(seconds: float) -> str:
+    return f"{seconds / 60:g}"
 
 
 def _moment(text: str, name: str, zone: str, stored: Row | None) -> datetime:
@@ -200,7 +228,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         unit = next(name for name, size in reversed(UNITS.items()) if row["interval_seconds"] % size == 0)
         shown |= {"every": row["interval_seconds"] // UNITS[unit], "every_unit": unit}
     if row["finish_within_seconds"]:
-        shown["finish_within_minutes"] = f"{row['finish_within_seconds'] / 60:g}"
+        shown["finish_within_minutes"] = _minutes_shown(row["finish_within_seconds"])
     return shown
 
 
@@ -211,4 +239,11 @@ def _errors(error: BadInput | Conflict | None) -> dict[str, str]:
         return {"": error.message}
     named = {str(one.get("field", "")).split(".")[0]: str(one["message"]) for one in error.errors}
     swapped = {"interval_seconds": "every", "finish_within_seconds": "finish_within_minutes", "tags": "tags_text"}
-    return {swapped.get(name, name): words for name, words in named.items()}
+    return {swapped.get(name, name): _with_labels(words) for name, words in named.items()}
+
+
+def _with_labels(words: str) -> str:
+    """Return a message that names fields as the form does."""
+    for name, label in LABELS.items():
+        words = words.replace(name, label)
+    return words

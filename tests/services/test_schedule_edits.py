@@ -14,7 +14,7 @@ from tests.services.test_schedules import ADA, HOUR, NOON, finish, fires, made, 
 from workers import registry
 from workers.domain.errors import BadInput, Conflict, Edited
 from workers.services import catalogue, firing, monitoring, publishing, schedules, triggers
-from workers.store import alerts
+from workers.store import alerts, deadlines
 from workers.store import schedules as rows
 from workers.store.models import Task
 from workers.store.types import Row
@@ -286,7 +286,7 @@ def test_a_schedule_that_is_resumed_counts_its_deadline_from_then(yard: Yard, cl
     clock.shift(24 * HOUR)
     schedules.change(yard, schedule["id"], {"enabled": True}, ADA)
     with yard.database.read() as connection:
-        (row,) = rows.deadlines(connection)
+        (row,) = deadlines.open_deadlines(connection)
     assert row["open_since"] is None
     assert row["next_fire_at"] > datetime.now(UTC)
 

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, select
 from workers.domain.alarms import KINDS, in_scope, said
 from workers.domain.states import Status
 from workers.services import statistics
+from workers.services.schedule_values import with_jitter
 from workers.services.statistics import HEALTH, minute_of
 from workers.settings import Settings
-from workers.store import schedules
+from workers.store import deadlines, schedules
 from workers.store.jobs import JOBS
 from workers.store.types import Row
 
@@ -87,7 +88,7 @@ def gather(
         schedules.late_since(connection, now - LATELY, SCHEDULE_PATIENCE),
         schedules.overdue(connection, now - SCHEDULE_PATIENCE),
         schedules.refused(connection),
-        schedules.deadlines(connection),
+        deadlines.open_deadlines(connection),
     )
 
 
@@ -229,8 +230,7 @@ def _schedule_unfinished(rule: Row, facts: Facts) -> list[Found]:
 def _schedule_refused(rule: Row, facts: Facts) -> list[Found]:
     rows = [row for row in facts.refused if in_scope(rule["scope"], row["name"])]
     words = [(row["id"], f"{row['name']} cannot run", row["refused_reason"]) for row in rows]
-    found = [Found(about, 1, title, why, f"/schedules/{about}") for about, title, why in words]
-    return _together(found, "cannot run") if len(rows) > rule["threshold"] else []
+    return _together([Found(about, 1, title, why, f"/schedules/{about}") for about, title, why in words], "cannot run")
 
 
 def _missed(rule: Row, facts: Facts) -> Iterator[Found]:
@@ -265,7 +265,8 @@ def _past_deadline(row: Row, now: datetime) -> float | None:
 
     A run that hangs, fails or is skipped since another still runs keeps that moment, and so does one that never started.
     """
-    due = min((moment for moment in (row["open_since"], row["next_fire_at"]) if moment is not None), default=None)
+    moments = [with_jitter(row, moment) for moment in (row["open_since"], row["next_fire_at"])]
+    due = min((moment for moment in moments if moment is not None), default=None)
     if due is None:
         return None
     late = float((now - due).total_seconds()) - row["finish_within_seconds"]

@@ -222,10 +222,9 @@ def _release(yard: Yard, row: Row, held: Row) -> int:
     with yard.database.write() as connection:
         if schedules.is_busy(connection, row["id"]):
             return 0
-        late = int((now - held["fire_at"]).total_seconds() * 1000)
         job_id = firing.jobs[0]["id"] if firing.jobs else None
         outcome = {"outcome": "fired" if job_id else "refused", "job_id": job_id, "detail": firing.refusal}
-        if not schedules.settle(connection, held, {**outcome, "at": now, "late_ms": late}):
+        if not schedules.settle(connection, held, {**outcome, "at": now}):
             return 0
         schedules.refuse(connection, row["id"], firing.refusal)
         if job_id:

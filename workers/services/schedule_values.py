@@ -14,7 +14,7 @@ from workers.domain import cron, payloads
 from workers.domain.clock import rfc3339
 from workers.domain.cron import Rhythm
 from workers.domain.errors import NotFound
-from workers.domain.masking import mask
+from workers.domain.masking import mask, mask_text
 from workers.services.schedule_checks import FIELDS
 from workers.store import schedules
 from workers.store.types import Row
@@ -74,6 +74,7 @@ def as_json(row: Row, secret: Collection[str]) -> dict[str, Any]:
     shown = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
     shown |= {"payload": mask(payloads.load(row["payload"]), secret), "tags": json.loads(row["tags"])}
     shown["description"] = cron.describe(rhythm_of(row))
+    shown["refused_reason"] = mask_text(row["refused_reason"]) if row["refused_reason"] else None
     del shown["declared_hash"], shown["enabled_when_declared"]
     return shown
 

@@ -16,7 +16,7 @@ from workers.domain.ids import new_id
 from workers.domain.masked_edits import refuse_masks, restore
 from workers.services import audit, carrying, firing, secret_fields
 from workers.services.revisions import Expected, check_revision
-from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, TIMING, check_rhythm, check_values
+from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, TIMING, check_rhythm, check_runs, check_values
 from workers.services.schedule_values import as_given as as_given
 from workers.services.schedule_values import as_json as as_json
 from workers.services.schedule_values import get as get
@@ -125,6 +125,8 @@ def preview(values: Mapping[str, Any], after: datetime | None = None, count: int
     """Tell the words of a rhythm and its next fires with what is special about their days. Raises BadInput."""
     begin = after or utcnow()
     rhythm = check_rhythm(values, begin)
+    if after is None:
+        check_runs(rhythm, begin)
     place = cron.zone(rhythm.timezone)
     fires = []
     for _, one in zip(range(min(count, MOST_PREVIEWED)), rhythm.after(begin), strict=False):

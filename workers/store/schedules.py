@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, bindparam, delete, func, or_, select, tuple_, union_all, update
 
-from workers.domain.states import FINAL, Status
+from workers.domain.states import FINAL
 from workers.store.dialects import insert_or_ignore
 from workers.store.jobs import JOBS
 from workers.store.schedule_models import Schedule, ScheduleFire
@@ -20,8 +20,6 @@ FIRES = cast(Table, ScheduleFire.__table__)
 _KEY = (FIRES.c.schedule_id, FIRES.c.fire_at)
 # Of the jobs of a schedule only the newest are asked whether they still run.
 _LOOKED_AT = 20
-# A run after the last one that completed.
-_is_open = or_(SCHEDULES.c.last_completed_fire_at.is_(None), FIRES.c.fire_at > SCHEDULES.c.last_completed_fire_at)
 _OF_JOB = (JOBS.c.status, JOBS.c.skipped_reason, JOBS.c.error, JOBS.c.run_ms, JOBS.c.attempt, JOBS.c.started_at)
 
 
@@ -247,37 +245,11 @@ def overdue(connection: Connection, until: datetime, limit: int = 200) -> Sequen
     return connection.execute(chosen).mappings().all()
 
 
-def newly_completed(connection: Connection) -> list[tuple[str, datetime]]:
-    """List the schedules with a deadline of which a later run has completed than is recorded, with the moment of that run."""
-    newest = (
-        select(func.max(FIRES.c.fire_at))
-        .select_from(FIRES.join(JOBS, JOBS.c.id == FIRES.c.job_id))
-        .where(FIRES.c.schedule_id == SCHEDULES.c.id, JOBS.c.status == str(Status.COMPLETED), _is_open)
-        .scalar_subquery()
-    )
-    chosen = select(SCHEDULES.c.id, newest).where(SCHEDULES.c.finish_within_seconds.is_not(None))
-    return [(schedule_id, fire_at) for schedule_id, fire_at in connection.execute(chosen) if fire_at is not None]
-
-
-def set_completed(connection: Connection, schedule_id: str, fire_at: datetime) -> None:
-    """Record which run of a schedule completed last."""
-    mine = update(SCHEDULES).where(SCHEDULES.c.id == schedule_id)
-    connection.execute(mine.values(last_completed_fire_at=fire_at))
-
-
-def deadlines(connection: Connection) -> Sequence[Row]:
-    """List the enabled schedules that must finish within a time, with the first run since the last one that completed."""
-    columns = ("id", "name", "finish_within_seconds", "next_fire_at")
-    first = select(func.min(FIRES.c.fire_at)).where(FIRES.c.schedule_id == SCHEDULES.c.id, _is_open).scalar_subquery()
-    own = [SCHEDULES.c[name] for name in columns]
-    chosen = select(*own, JOBS.c.status, first.label("open_since")).select_from(
-        SCHEDULES.outerjoin(JOBS, JOBS.c.id == SCHEDULES.c.last_job_id)
-    )
-    return (
-        connection.execute(chosen.where(SCHEDULES.c.enabled, SCHEDULES.c.finish_within_seconds.is_not(None)))
-        .mappings()
-        .all()
-    )
+def from_the_future(connection: Connection, moment: datetime, limit: int) -> Sequence[Row]:
+    """List enabled schedules that were last dealt with, completed or changed after this moment."""
+    moments = (SCHEDULES.c.last_fire_at, SCHEDULES.c.last_completed_fire_at, SCHEDULES.c.updated_at)
+    later = or_(*(column > moment for column in moments))
+    return connection.execute(select(SCHEDULES).where(SCHEDULES.c.enabled, later).limit(limit)).mappings().all()
 
 
 def forget(connection: Connection, before: datetime, limit: int) -> int:
