@@ -12,6 +12,7 @@ import time_machine
 from tests.services.test_schedules import ADA, HOUR, NOON, finish, fires, made, make
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
+from workers.domain.states import Status
 from workers.services import (
     bulk_actions,
     clock_repair,
@@ -86,8 +87,8 @@ def delete_one(yard: Yard, job: Row) -> None:
 
 
 def delete_in_bulk(yard: Yard, job: Row) -> None:
-    action = bulk_actions.create(yard, "delete", JobFilter(status=("completed",)), None, ADA)
-    bulk_actions.step(yard, action["id"])
+    action = bulk_actions.create(yard, "delete", JobFilter(status=(Status.COMPLETED,)), None, ADA)
+    bulk_actions.work(yard, action["id"], lambda _done, _total: None)
 
 
 @pytest.mark.parametrize("delete", [delete_one, delete_in_bulk])
@@ -206,13 +207,15 @@ def test_a_clock_that_was_ahead_does_not_stop_a_schedule(
     clock.move_to(NOON + timedelta(seconds=30))
     assert clock_repair.bring_back(yard, datetime.now(UTC)) == 1
     assert clock_repair.bring_back(yard, datetime.now(UTC)) == 0
-    before = len(fires(yard, schedule))
-    clock.move_to(NOON + HOUR + timedelta(seconds=2))
-    assert firing.fire(yard, schedule["id"]) == 1
-    assert len(fires(yard, schedule)) > before
+    # Moments that were dealt with while the clock was ahead are not run twice; the others run when they come.
+    ran = 0
+    for hour in range(1, 5):
+        clock.move_to(NOON + hour * HOUR + timedelta(seconds=2))
+        ran += firing.fire(yard, schedule["id"])
+    assert ran >= 2
     with yard.database.read() as connection:
         row = schedules.get(connection, schedule["id"])
-    assert NOON < row["next_fire_at"] <= NOON + 2 * HOUR
+    assert NOON + 4 * HOUR < row["next_fire_at"] <= NOON + 5 * HOUR
     assert row["last_completed_fire_at"] is None or row["last_completed_fire_at"] < NOON + HOUR
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def test_a_form_of_an_older_revision_comes_back_with_both_values_and_what_was_ty
     auth: Any, light_yard: Yard, create: Any, form: dict[str, str]
 ) -> None:
     path = form_path(create(light_yard))
-    hers, his = auth.client("adam"), auth.client("adam")
+    hers, his = auth.client("ada"), auth.client("ada")
     revision = opened(hers.get(path).text)
     assert opened(his.get(path).text) == revision
     assert post(auth, hers, path, **{**form, "name": "Her name", "revision": revision}).status_code == 303
@@ -160,7 +161,10 @@ def test_a_form_that_is_open_while_its_schedule_runs_can_be_saved(auth: Any, lig
 
 
 def test_a_form_that_is_left_alone_changes_nothing(auth: Any, light_yard: Yard) -> None:
-    moments = {"starts_at": "2031-01-01T06:00:07Z", "ends_at": "2032-05-05T05:05:05Z"}
+    moments = {
+        "starts_at": datetime(2031, 1, 1, 6, 0, 7, tzinfo=UTC),
+        "ends_at": datetime(2032, 5, 5, 5, 5, 5, tzinfo=UTC),
+    }
     schedule = make(light_yard, payload={}, finish_within_seconds=100, **moments)
     client = auth.client("olga")
     page = client.get(f"/schedules/{schedule['id']}/edit").text
@@ -213,7 +217,7 @@ def test_errors_of_the_form_speak_of_its_own_fields_and_units(
 
 
 def test_a_rule_form_that_cannot_be_read_keeps_what_was_typed(auth: Any, light_yard: Yard) -> None:
-    answer = post(auth, auth.client("adam"), "/alert-rules/rule-cpu", **{**RULE, "name": "Mine", "threshold": "abc"})
+    answer = post(auth, auth.client("ada"), "/alert-rules/rule-cpu", **{**RULE, "name": "Mine", "threshold": "abc"})
     assert answer.status_code == 422
     assert 'value="abc"' in answer.text
     assert 'value="Mine"' in answer.text
