@@ -100,6 +100,7 @@ def test_a_completed_run_that_is_deleted_before_the_next_sweep_has_completed(
     firing.fire(yard, schedule["id"])
     (job,) = made(yard, schedule)
     finish(yard, job)
+    clock.shift(timedelta(minutes=1))
     delete(yard, job)
     with yard.database.read() as connection:
         assert schedules.get(connection, schedule["id"])["last_completed_fire_at"] == NOON + HOUR
