@@ -243,3 +243,17 @@ def test_once_in_the_gap_of_a_shift_is_the_shift(auth: Any, light_yard: Yard) ->
     with light_yard.database.read() as connection:
         (row,) = schedules.schedules.page(connection)
     assert row["once_at"].isoformat() == "2031-03-30T01:00:00+00:00"
+
+
+def test_moves_that_were_computed_of_an_older_edit_are_refused_and_nothing_moves(auth: Any, light_yard: Yard) -> None:
+    made = [make(light_yard, name=name, payload={}) for name in "abcd"]
+    client = auth.client("olga")
+    page = client.get("/schedules/crowds/0").text
+    form: dict[str, Any] = dict(re.findall(r'name="((?:cron|revision)\.[^"]+)" value="([^"]+)"', page))
+    form["move"] = [name.partition(".")[2] for name in form if name.startswith("cron.")]
+    moved = next(one for one in made if one["id"] == form["move"][-1])
+    schedules.change(light_yard, moved["id"], {"cron": "30 7 * * *"}, ADA)
+    assert post(auth, client, "/schedules/crowds/0", **form).status_code == 409
+    with light_yard.database.read() as connection:
+        stored = [get(connection, one["id"])["cron"] for one in made]
+    assert sorted(stored) == ["0 6 * * *"] * 3 + ["30 7 * * *"]

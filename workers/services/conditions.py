@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 from workers.domain.alarms import KINDS, in_scope, said
 from workers.domain.states import Status
 from workers.services import statistics
-from workers.services.schedule_values import with_jitter
+from workers.services.schedule_values import past_deadline
 from workers.services.statistics import HEALTH, minute_of
 from workers.settings import Settings
 from workers.store import deadlines, schedules
@@ -230,7 +230,8 @@ def _schedule_unfinished(rule: Row, facts: Facts) -> list[Found]:
 def _schedule_refused(rule: Row, facts: Facts) -> list[Found]:
     rows = [row for row in facts.refused if in_scope(rule["scope"], row["name"])]
     words = [(row["id"], f"{row['name']} cannot run", row["refused_reason"]) for row in rows]
-    return _together([Found(about, 1, title, why, f"/schedules/{about}") for about, title, why in words], "cannot run")
+    found = [Found(about, len(rows), title, why, f"/schedules/{about}") for about, title, why in words]
+    return _together(found if len(rows) > rule["threshold"] else [], "cannot run")
 
 
 def _missed(rule: Row, facts: Facts) -> Iterator[Found]:
@@ -253,24 +254,11 @@ def _late(rule: Row, facts: Facts) -> Iterator[Found]:
 
 def _unfinished(rule: Row, facts: Facts) -> Iterator[Found]:
     for row in facts.deadlines:
-        late = _past_deadline(row, facts.now)
+        late = past_deadline(row, facts.now)
         if late is not None and late > rule["threshold"] and in_scope(rule["scope"], row["name"]):
             title = f"{row['name']} should have finished {said(late, 'seconds')} ago"
             detail = f"its last run is {(row['status'] or 'not there').replace('_', ' ')}"
             yield Found(row["id"], late, title, detail, f"/schedules/{row['id']}")
-
-
-def _past_deadline(row: Row, now: datetime) -> float | None:
-    """Return for how many seconds a schedule should have finished: since its first run after the last completed one.
-
-    A run that hangs, fails or is skipped since another still runs keeps that moment, and so does one that never started.
-    """
-    moments = [with_jitter(row, moment) for moment in (row["open_since"], row["next_fire_at"])]
-    due = min((moment for moment in moments if moment is not None), default=None)
-    if due is None:
-        return None
-    late = float((now - due).total_seconds()) - row["finish_within_seconds"]
-    return late if late > 0 else None
 
 
 def _by_the_web(_rule: Row, _facts: Facts) -> Iterator[Found]:

@@ -82,3 +82,16 @@ def as_json(row: Row, secret: Collection[str]) -> dict[str, Any]:
 def as_given(values: Mapping[str, Any], secret: Collection[str]) -> dict[str, Any]:
     """Return the values of an edit as they are shown to people, with the secrets of the payload masked."""
     return {name: mask(value, secret) if name == "payload" else value for name, value in values.items()}
+
+
+def past_deadline(row: Row, now: datetime) -> float | None:
+    """Return for how many seconds a schedule should have finished: since its first run after the last completed one.
+
+    A run that hangs, fails or is skipped since another still runs keeps that moment, and so does one that never started.
+    """
+    moments = [with_jitter(row, moment) for moment in (row["open_since"], row["next_fire_at"])]
+    due = min((moment for moment in moments if moment is not None), default=None)
+    if due is None:
+        return None
+    late = float((now - due).total_seconds()) - row["finish_within_seconds"]
+    return late if late > 0 else None
