@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, Connection, LargeBinary, event, select, tuple_
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import InstanceState, Mapper, Session, SessionTransaction
 
@@ -28,12 +28,12 @@ from workers.domain.mapping import hears
 from workers.domain.masking import mask
 from workers.running import current
 from workers.services import events
-from workers.services.own_changes import FRESH_SECONDS, OPERATIONS, plain
+from workers.services.own_changes import FRESH_SECONDS, OPERATIONS
+from workers.services.row_changes import Change, change_of, columns_of, net_changes, read_back, table_of
 from workers.store import trigger_rows
 from workers.task import the_yard
 from workers.yard import Yard
 
-MOST_READ = 200  # rows of one statement
 _NOTES = "taskyard_changes"
 
 
@@ -69,25 +69,10 @@ def _own_class(base: type[Session]) -> type[Session]:
 
 
 @dataclass
-class _Change:
-    """What a flush did to one row."""
-
-    mapper: Mapper[Any]
-    identity: tuple[Any, ...]
-    operation: str
-    changed: set[str]
-    row: dict[str, Any]
-
-    @property
-    def table(self) -> str:
-        return _table_of(self.mapper)
-
-
-@dataclass
 class _Notes:
     """What one session has flushed and not committed yet."""
 
-    changes: list[_Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     # The number of changes when each open transaction or savepoint began.
     marks: dict[SessionTransaction, int] = field(default_factory=dict)
     flush: Any = None  # the one whose changes were collected last
@@ -109,7 +94,7 @@ class _Watcher:
         notes.dirty = {}
         for row in [*session.dirty, *session.deleted]:
             state = _state_of(row)
-            if not state.persistent or not self._patterns.want_any(_table_of(state.mapper)):
+            if not state.persistent or not self._patterns.want_any(table_of(state.mapper)):
                 continue
             notes.dirty[state] = _changed(state)
             if row in session.deleted or state.mapper._is_orphan(state):
@@ -124,7 +109,7 @@ class _Watcher:
         notes.flush, notes.flushed = context, []
         states = sorted(context.states.items(), key=lambda item: getattr(item[0], "insert_order", None) or 0)
         for state, (is_delete, is_only_listed) in states:
-            if is_only_listed or not self._patterns.want_any(_table_of(state.mapper)):
+            if is_only_listed or not self._patterns.want_any(table_of(state.mapper)):
                 continue
             operation = "deleted" if is_delete else "inserted" if state.key is None else "updated"
             # A value that the database computes has no history any more, one that a relationship sets has none before.
@@ -138,11 +123,11 @@ class _Watcher:
         """Read back what was flushed, with what the database computed."""
         notes = _notes_of(session)
         flushed, notes.flushed = notes.flushed, []
-        changes = [_change_of(state, operation, changed) for state, operation, changed in flushed if state.key]
+        changes = [change_of(state, operation, changed) for state, operation, changed in flushed if state.key]
         for mapper in dict.fromkeys(one.mapper for one in changes):
             connection = session.connection(bind_arguments={"mapper": mapper})
             notes.connections.add(connection)
-            _read_back(connection, mapper, [one for one in changes if one.mapper is mapper])
+            read_back(connection, mapper, [one for one in changes if one.mapper is mapper])
         notes.changes += changes
 
     def after_transaction_create(self, session: Session, transaction: SessionTransaction) -> None:
@@ -160,7 +145,7 @@ class _Watcher:
         changes, notes.changes = notes.changes, []
         outer = next((one for one in notes.connections if not one.closed and one.in_transaction()), None)
         if outer is None:
-            self._publish(_net(changes))
+            self._publish(net_changes(changes))
         elif changes:
             self._publish_with(outer, changes)
 
@@ -173,20 +158,20 @@ class _Watcher:
         elif transaction.nested and transaction not in notes.released and since is not None:
             del notes.changes[since:]
 
-    def _publish_with(self, connection: Connection, changes: list[_Change]) -> None:
+    def _publish_with(self, connection: Connection, changes: list[Change]) -> None:
         """Publish when a transaction commits that began outside of the session; never when it is rolled back."""
 
         def forget(_connection: Connection) -> None:
             changes.clear()
 
         def publish(_connection: Connection) -> None:
-            self._publish(_net(changes))
+            self._publish(net_changes(changes))
             changes.clear()
 
         event.listen(connection, "rollback", forget)
         event.listen(connection, "commit", publish)
 
-    def _publish(self, changes: Iterable[_Change]) -> None:
+    def _publish(self, changes: Iterable[Change]) -> None:
         heard = [one for one in changes if self._patterns.want(f"data.{one.table}.{one.operation}")]
         if not heard:
             return
@@ -247,71 +232,11 @@ def _state_of(row: Any) -> InstanceState[Any]:
     return state
 
 
-def _table_of(mapper: Mapper[Any]) -> str:
-    return str(getattr(mapper.local_table, "name", ""))
-
-
-def _columns_of(mapper: Mapper[Any]) -> dict[str, Column[Any]]:
-    """Return the columns of a mapped row by the names of its attributes, without large binary ones."""
-    found = {one.key: one.columns[0] for one in mapper.column_attrs}
-    return {
-        key: column
-        for key, column in found.items()
-        if isinstance(column, Column) and not isinstance(column.type, LargeBinary)
-    }
-
-
 def _changed(state: InstanceState[Any]) -> set[str]:
     return {one.key for one in state.mapper.column_attrs if state.attrs[one.key].history.has_changes()}
 
 
 def _set_by_updates(mapper: Mapper[Any]) -> set[str]:
     """Return the attributes that every update of a row sets."""
-    columns = _columns_of(mapper).items()
+    columns = columns_of(mapper).items()
     return {key for key, column in columns if column.onupdate is not None or column.server_onupdate is not None}
-
-
-def _change_of(state: InstanceState[Any], operation: str, changed: set[str]) -> _Change:
-    mapper = state.mapper
-    row = {one.key: plain(state.dict.get(one.key)) for one in mapper.column_attrs}
-    identity = tuple(state.key[1]) if state.key else ()
-    return _Change(mapper, identity, operation, changed, row)
-
-
-def _read_back(connection: Connection, mapper: Mapper[Any], changes: list[_Change]) -> None:
-    """Fill in the rows of these changes as the database has them within the transaction."""
-    columns = _columns_of(mapper)
-    labeled = [column.label(f"c{index}") for index, column in enumerate(columns.values())]
-    keys = list(mapper.primary_key)
-    labeled += [column.label(f"k{index}") for index, column in enumerate(keys)]
-    wanted = [one for one in changes if one.operation != "deleted"]
-    for start in range(0, len(wanted), MOST_READ):
-        part = wanted[start : start + MOST_READ]
-        chosen = select(*labeled).select_from(mapper.persist_selectable)
-        chosen = chosen.where(tuple_(*keys).in_([one.identity for one in part]))
-        found = connection.execute(chosen).all()
-        rows = {tuple(row[len(columns) :]): dict(zip(columns, map(plain, row), strict=False)) for row in found}
-        for one in part:
-            one.row = rows.get(one.identity, one.row)
-
-
-def _net(changes: Iterable[_Change]) -> list[_Change]:
-    """Return one change for each row of a transaction: what it came to, whatever happened to the row in between."""
-    net: dict[tuple[str, tuple[Any, ...]], _Change | None] = {}
-    for one in changes:
-        key = one.table, one.identity
-        before = net.get(key)
-        net[key] = one if before is None else _joined(before, one)
-    return [one for one in net.values() if one is not None]
-
-
-def _joined(before: _Change, after: _Change) -> _Change | None:
-    if before.operation == "inserted" and after.operation == "deleted":
-        return None
-    operation, changed = after.operation, before.changed | after.changed
-    if before.operation == "inserted":
-        operation = "inserted"
-    elif before.operation == "deleted":
-        operation = "updated"
-        changed = {name for name, value in after.row.items() if before.row.get(name) != value}
-    return _Change(after.mapper, after.identity, operation, changed, after.row)
