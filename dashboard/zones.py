@@ -24,5 +24,13 @@ def local(moment: datetime, name: str) -> datetime:
 
 
 def from_form(text: str, name: str) -> datetime:
-    """Read what a field of date and time holds, on the clocks of a zone; ValueError when it is none or out of range."""
-    return parse_local_time(text, cron.zone(name))
+    """Read what a field of date and time holds, on the clocks of a zone; ValueError when it is none or out of range.
+
+    A local time that does not exist is the moment at which clocks go forward, as it is for cron.
+    """
+    moment = parse_local_time(text, cron.zone(name))
+    try:
+        local_time = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return moment
+    return moment if local_time.tzinfo is not None else cron.local_instant(local_time, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from flask import Blueprint, jsonify, make_response
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from dashboard.api.contract import Instant, Strict, operation, read_body, read_q
 from dashboard.context import actor, conn, yard
 from dashboard.presenters.alerts import as_json
 from dashboard.presenters.plain import plain
+from dashboard.revisions import answer_with_revision, expected_by_call
 from dashboard.security import requires
 from dashboard.slices import json_answer
 from workers.domain.alarms import KINDS
@@ -140,7 +141,7 @@ def create_rule() -> ResponseReturnValue:
     """Make a rule."""
     given = read_body(NewRule)
     row = rules.create(yard(), given.kind, _given(given, "kind"), actor())
-    answer = make_response(jsonify(plain(rules.as_json(row))), 201)
+    answer = answer_with_revision(plain(rules.as_json(row)), row, 201)
     answer.headers["Location"] = f"/api/v1/alert-rules/{row['id']}"
     return answer
 
@@ -150,23 +151,25 @@ def create_rule() -> ResponseReturnValue:
 @operation("One rule", tag="alerts", answer="AlertRule")
 def rule(rule_id: str) -> ResponseReturnValue:
     """Answer a rule."""
-    return jsonify(plain(rules.as_json(rules.get(conn(), rule_id))))
+    row = rules.get(conn(), rule_id)
+    return answer_with_revision(plain(rules.as_json(row)), row)
 
 
 @bp.patch("/alert-rules/<rule:rule_id>")
 @requires("admin")
-@operation("Change a rule", tag="alerts", body=RuleChange, answer="AlertRule")
+@operation("Change a rule", tag="alerts", body=RuleChange, answer="AlertRule", is_guarded=True)
 def change_rule(rule_id: str) -> ResponseReturnValue:
     """Change a rule."""
-    return jsonify(plain(rules.as_json(rules.change(yard(), rule_id, _given(read_body(RuleChange)), actor()))))
+    row = rules.change(yard(), rule_id, _given(read_body(RuleChange)), actor(), expected_by_call())
+    return answer_with_revision(plain(rules.as_json(row)), row)
 
 
 @bp.delete("/alert-rules/<rule:rule_id>")
 @requires("admin")
-@operation("Delete a rule that people made", tag="alerts", status=204)
+@operation("Delete a rule that people made", tag="alerts", status=204, is_guarded=True)
 def remove_rule(rule_id: str) -> ResponseReturnValue:
     """Delete a rule."""
-    rules.remove(yard(), rule_id, actor())
+    rules.remove(yard(), rule_id, actor(), expected_by_call())
     return "", 204
 
 

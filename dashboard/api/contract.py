@@ -70,10 +70,11 @@ def operation(
     status: int = 200,
     instead: Mapping[int, str] | None = None,
     max_bytes: int | None = None,
+    is_guarded: bool = False,
 ) -> Callable[[F], F]:
     """Describe a call for the OpenAPI document; `instead` names other successes and when they are answered.
 
-    A call with a body accepts up to `max_bytes` of it, 1.1 MB unless given.
+    A call with a body accepts up to `max_bytes` of it, 1.1 MB unless given. One that `is_guarded` reads `If-Match`.
     """
 
     def mark(view: F) -> F:
@@ -85,6 +86,7 @@ def operation(
             "answer": answer,
             "status": status,
             "instead": instead or {},
+            "is_guarded": is_guarded,
         }
         if body is not None:
             view.taskyard_body_limit = max_bytes or MAX_BODY_BYTES  # type: ignore[attr-defined]

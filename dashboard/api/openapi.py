@@ -13,6 +13,14 @@ from dashboard.converters import CONVERTERS
 
 _CONVERTER = re.compile(r"<([a-z]+):([^<>]+)>")
 _JSON = {"application/json": {"schema": {"type": "object"}}}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of the resource as it was read; 409 when somebody else has edited it since.",
+    "schema": {"type": "string"},
+    "example": "*",
+}
 _PROBLEMS = {
     "400": "The request cannot be read: its host, encoding, JSON syntax or CSRF token",
     "401": "Not signed in",
@@ -77,6 +85,8 @@ def _operation(view: Any, about: dict[str, Any], rule: str, schemas: dict[str, A
         "responses": {str(about["status"]): _success(about)},
         "x-role": view.taskyard_role,
     }
+    if about["is_guarded"]:
+        told["parameters"].append(_IF_MATCH)
     for code, words in about["instead"].items():
         told["responses"][str(code)] = {"description": words, "content": _JSON}
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -146,6 +156,8 @@ def _problem() -> dict[str, Any]:
             "status": {"type": "integer"},
             "detail": text,
             "state": text,
+            "revision": {"type": "integer"},
+            "differences": {"type": "array", "items": {"type": "object"}},
             "errors": {"type": "array", "items": error},
         },
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from flask import Blueprint, jsonify, make_response
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from dashboard.api.answers import accepted
 from dashboard.api.contract import Instant, Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.plain import plain
+from dashboard.revisions import answer_with_revision, expected_by_call
 from dashboard.security import requires
 from dashboard.slices import json_answer
 from workers.domain.clock import parse_instant, rfc3339
@@ -106,7 +107,7 @@ def page() -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Make a schedule."""
     row = schedules.create(yard(), _given(read_body(NewSchedule)), actor())
-    answer = make_response(jsonify(_shown(row)), 201)
+    answer = answer_with_revision(_shown(row), row, 201)
     answer.headers["Location"] = f"/api/v1/schedules/{row['id']}"
     return answer
 
@@ -132,24 +133,26 @@ def preview() -> ResponseReturnValue:
 @operation("One schedule", tag="schedules", answer="Schedule")
 def one(schedule_id: str) -> ResponseReturnValue:
     """Answer a schedule."""
-    return jsonify(_shown(schedules.get(conn(), schedule_id)))
+    row = schedules.get(conn(), schedule_id)
+    return answer_with_revision(_shown(row), row)
 
 
 @bp.patch("/schedules/<id:schedule_id>")
 @requires("operator")
-@operation("Change a schedule", tag="schedules", body=ScheduleChange, answer="Schedule")
+@operation("Change a schedule", tag="schedules", body=ScheduleChange, answer="Schedule", is_guarded=True)
 def change(schedule_id: str) -> ResponseReturnValue:
     """Change a schedule."""
     given = _given(read_body(ScheduleChange))
-    return jsonify(_shown(schedules.change(yard(), schedule_id, given, actor())))
+    row = schedules.change(yard(), schedule_id, given, actor(), expected_by_call())
+    return answer_with_revision(_shown(row), row)
 
 
 @bp.delete("/schedules/<id:schedule_id>")
 @requires("operator")
-@operation("Delete a schedule with its history; its jobs stay", tag="schedules", status=204)
+@operation("Delete a schedule with its history; its jobs stay", tag="schedules", status=204, is_guarded=True)
 def delete(schedule_id: str) -> ResponseReturnValue:
     """Delete a schedule."""
-    schedules.remove(yard(), schedule_id, actor())
+    schedules.remove(yard(), schedule_id, actor(), expected_by_call())
     return "", 204
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from flask import Blueprint, jsonify, make_response
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from dashboard.api.contract import Strict, operation, read_body, read_query
 from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.plain import plain
+from dashboard.revisions import answer_with_revision, expected_by_call
 from dashboard.security import requires
 from dashboard.slices import json_answer
 from workers.domain import payloads
@@ -95,7 +96,7 @@ def page() -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Make a trigger."""
     row = triggers.create(yard(), read_body(NewTrigger).model_dump(exclude_unset=True), actor())
-    answer = make_response(jsonify(_shown(row)), 201)
+    answer = answer_with_revision(_shown(row), row, 201)
     answer.headers["Location"] = f"/api/v1/triggers/{row['id']}"
     return answer
 
@@ -105,24 +106,26 @@ def create() -> ResponseReturnValue:
 @operation("One trigger", tag="triggers", answer="Trigger")
 def one(trigger_id: str) -> ResponseReturnValue:
     """Answer a trigger."""
-    return jsonify(_shown(triggers.get(conn(), trigger_id)))
+    row = triggers.get(conn(), trigger_id)
+    return answer_with_revision(_shown(row), row)
 
 
 @bp.patch("/triggers/<id:trigger_id>")
 @requires("operator")
-@operation("Change a trigger", tag="triggers", body=TriggerChange, answer="Trigger")
+@operation("Change a trigger", tag="triggers", body=TriggerChange, answer="Trigger", is_guarded=True)
 def change(trigger_id: str) -> ResponseReturnValue:
     """Change a trigger."""
     given = read_body(TriggerChange).model_dump(exclude_unset=True)
-    return jsonify(_shown(triggers.change(yard(), trigger_id, given, actor())))
+    row = triggers.change(yard(), trigger_id, given, actor(), expected_by_call())
+    return answer_with_revision(_shown(row), row)
 
 
 @bp.delete("/triggers/<id:trigger_id>")
 @requires("operator")
-@operation("Delete a trigger with its firings; its jobs stay", tag="triggers", status=204)
+@operation("Delete a trigger with its firings; its jobs stay", tag="triggers", status=204, is_guarded=True)
 def delete(trigger_id: str) -> ResponseReturnValue:
     """Delete a trigger."""
-    triggers.remove(yard(), trigger_id, actor())
+    triggers.remove(yard(), trigger_id, actor(), expected_by_call())
     return "", 204
 
 

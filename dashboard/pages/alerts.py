@@ -11,11 +11,12 @@ from dashboard.actions import done
 from dashboard.context import actor, conn, yard
 from dashboard.presenters import alerts as presenter
 from dashboard.rendering import render
+from dashboard.revisions import expected_by_form
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.alarms import ACKNOWLEDGED, FIRING, KINDS, RESOLVED, SEVERITIES, SILENCED
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, NotFound
+from workers.domain.errors import BadInput, Edited, NotFound
 from workers.domain.ids import is_id
 from workers.domain.numbers import parse_number
 from workers.services import alerting, channels, rules
@@ -116,14 +117,18 @@ def rule(rule_id: str) -> ResponseReturnValue:
     """Show the form of a rule, or change it. `new` with a kind makes one."""
     if request.method != "POST":
         return _rule_form(rule_id)
-    values = _rule_values()
+    values: dict[str, Any] = {}
     try:
+        values = _rule_values()
         if rule_id == "new":
             rules.create(yard(), request.form.get("kind", ""), values, actor())
         else:
-            rules.change(yard(), rule_id, values, actor())
+            rules.change(yard(), rule_id, values, actor(), expected_by_form())
+    except Edited as error:
+        # What was typed stays; saving it again is an edit of what is stored now.
+        return _rule_form(rule_id, {**values, "revision": error.revision}, error), 409
     except BadInput as error:
-        return _rule_form(rule_id, values, error), 422
+        return _rule_form(rule_id, {**_rule_typed(), **values}, error), 422
     return done("The rule is kept.", "/alerts")
 
 
@@ -180,7 +185,7 @@ def _told(answers: list[dict[str, Any]]) -> ResponseReturnValue:
     return done(words, "/alerts", kind="error")
 
 
-def _rule_form(rule_id: str, values: dict[str, Any] | None = None, error: BadInput | None = None) -> str:
+def _rule_form(rule_id: str, values: dict[str, Any] | None = None, error: BadInput | Edited | None = None) -> str:
     connection = conn()
     kind = request.values.get("kind", "")
     if rule_id == "new":
@@ -198,6 +203,7 @@ def _rule_form(rule_id: str, values: dict[str, Any] | None = None, error: BadInp
         severities=SEVERITIES,
         channels=known,
         error=error,
+        differences=error.differences if isinstance(error, Edited) else [],
     )
 
 
@@ -215,6 +221,13 @@ def _rule_values() -> dict[str, Any]:
     if "scope" in form:
         values["scope"] = form["scope"].strip()
     return values
+
+
+def _rule_typed() -> dict[str, Any]:
+    """Return what was typed into the form of a rule, as it was typed."""
+    form = request.form
+    boxes = {"is_enabled": "is_enabled" in form, "channels": form.getlist("channels")}
+    return {**form.to_dict(), **boxes}
 
 
 def _number(name: str) -> float:

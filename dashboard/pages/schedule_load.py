@@ -14,7 +14,8 @@ from dashboard.slices import render_template
 from dashboard.zones import viewer_zone
 from workers.domain import cron
 from workers.domain.clock import utcnow
-from workers.domain.errors import NotFound
+from workers.domain.errors import BadInput, NotFound
+from workers.domain.numbers import parse_whole
 from workers.services import schedule_load
 from workers.services.schedule_load import Week
 
@@ -54,15 +55,22 @@ def page() -> str:
 def stagger(index: str) -> ResponseReturnValue:
     """Show how to spread a crowd, then do it."""
     if request.method == "POST":
-        wanted = {name.removeprefix("cron."): text for name, text in request.form.items() if name.startswith("cron.")}
-        moved = schedule_load.move(
-            yard(), {key: wanted[key] for key in wanted if key in request.form.getlist("move")}, actor()
-        )
+        form, chosen = request.form, request.form.getlist("move")
+        wanted = {one: form[f"cron.{one}"] for one in chosen if f"cron.{one}" in form}
+        revisions = {one: _revision(form[f"revision.{one}"]) for one in chosen if f"revision.{one}" in form}
+        moved = schedule_load.move(yard(), wanted, revisions, actor())
         return done(f"{moved} schedule{' is' if moved == 1 else 's are'} moved.", "/schedules")
     week = schedule_load.planned(conn(), viewer_zone(), utcnow())
     if not (index.isascii() and index.isdecimal() and len(index) < 3 and int(index) < len(week.crowds)):
         raise NotFound("These schedules do not start together any more.")
     return render_template("schedules/stagger.html", active_page="schedules", crowd=_crowd(week, int(index)))
+
+
+def _revision(text: str) -> int:
+    try:
+        return parse_whole(text)
+    except ValueError as error:
+        raise BadInput("This form has no valid revision. Open the page again.", field="revision") from error
 
 
 def _cell(value: float, top: float, is_planned: bool) -> dict[str, Any]:
@@ -85,6 +93,7 @@ def _crowd(week: Week, index: int) -> dict[str, Any]:
         "moves": [
             {
                 "id": one.schedule_id,
+                "revision": week.revisions[one.schedule_id],
                 "name": week.names[one.schedule_id],
                 "before": week.rhythms[one.schedule_id].cron,
                 "cron": one.cron,

@@ -18,7 +18,7 @@ from dashboard.zones import viewer_zone
 from workers.domain import cron
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
-from workers.services import firing, jobs, schedule_samples, schedules
+from workers.services import firing, schedule_samples, schedules
 from workers.store import schedules as rows
 
 bp = Blueprint("schedules", __name__)
@@ -118,7 +118,7 @@ def remove(schedule_id: str) -> ResponseReturnValue:
     """Ask, then delete it."""
     if request.method != "POST":
         row: Any = schedules.get(conn(), schedule_id)
-        running = jobs.get(conn(), row["last_job_id"]) if rows.is_busy(conn(), schedule_id) else None
+        running = rows.unfinished_job(conn(), schedule_id)
         return render_template("schedules/delete.html", active_page="schedules", schedule=row, running=running)
     schedules.remove(yard(), schedule_id, actor())
     return done("The schedule is deleted. Its jobs stay.", "/schedules")

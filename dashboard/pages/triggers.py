@@ -14,10 +14,11 @@ from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters import triggers as presenter
 from dashboard.rendering import render
+from dashboard.revisions import expected_by_form
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Conflict
+from workers.domain.errors import BadInput, Conflict, Edited
 from workers.domain.ids import is_id
 from workers.domain.names import is_reserved_queue
 from workers.domain.numbers import parse_number
@@ -141,7 +142,10 @@ def _kept(trigger_id: str | None) -> ResponseReturnValue:
         if trigger_id is None:
             row = triggers.create(yard(), values, actor())
         else:
-            row = triggers.change(yard(), trigger_id, values, actor())
+            row = triggers.change(yard(), trigger_id, values, actor(), expected_by_form())
+    except Edited as error:
+        # What was typed stays; saving it again is an edit of what is stored now.
+        return _form(trigger_id, {**given, "revision": error.revision}, error), 409
     except (BadInput, Conflict) as error:
         return _form(trigger_id, given, error), 422 if isinstance(error, BadInput) else 409
     return done("The trigger is kept.", f"/triggers/{row['id']}")
@@ -159,6 +163,7 @@ def _form(trigger_id: str | None, given: Mapping[str, Any], error: BadInput | Co
         tasks=[row["name"] for row in catalogue.list_tasks(connection) if not is_reserved_queue(row["queue"])],
         queues=[row["name"] for row in queues.all_queues(connection)],
         engine_events=events.ENGINE,
+        differences=error.differences if isinstance(error, Edited) else [],
         errors=errors or ({"": error.message} if error else {}),
     )
 

@@ -128,6 +128,8 @@ def _outcome_word(fire: Row) -> str:
 def _said(fire: Row) -> tuple[str, str, float | None]:
     late = fire["late_ms"] / 1000
     if fire["outcome"] == "missed":
+        if fire["detail"]:
+            return f"Missed: {mask_text(fire['detail'])}", "", None
         n = fire["missed_count"]
         return f"Missed: no scheduler ran at its time{f', nor at {n - 1:,} before it' if n > 1 else ''}.", "", None
     if fire["outcome"] == "overlapped":

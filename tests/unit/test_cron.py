@@ -99,12 +99,12 @@ def test_a_day_on_which_clocks_change_fires_as_the_rule_says(
         (
             "30 2 * * *",
             "2026-03-29T01:00Z",
-            "02:30 does not exist on this day: clocks go forward, it fires once at 03:00",
+            "02:30 does not exist on this day: clocks go forward, it runs once at 03:00",
         ),
         (
             "30 2 * * *",
             "2026-10-25T00:30Z",
-            "02:30 happens twice on this day: clocks go back, it fires the first time only",
+            "02:30 happens twice on this day: clocks go back, it runs the first time only",
         ),
         ("0 * * * *", "2026-10-25T00:00Z", "clocks go back on this day"),
         ("0 12 * * *", "2026-03-29T10:00Z", "clocks go forward on this day"),

@@ -82,7 +82,7 @@ def test_a_schedule_is_made_changed_duplicated_and_deleted_in_forms(auth: Any, l
         ({"timezone": "Mars/Olympus"}, "timezone", "no time zone"),
         ({"payload": "{"}, "payload", "not valid JSON"),
         ({"payload": '{"n": 1}'}, "payload", "not a field"),
-        ({"kind": "once", "once_at": "2020-01-01T00:00"}, "once_at", "is over"),
+        ({"kind": "once", "once_at": "2020-01-01T00:00"}, "once_at", "is in the past"),
         ({"kind": "interval", "every": "0"}, "every", "whole number"),
         ({"name": ""}, "name", "1 to 100"),
         ({"jitter_seconds": "x"}, "jitter_seconds", "must be a whole number"),

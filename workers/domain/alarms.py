@@ -22,7 +22,7 @@ class Kind:
 
     name: str
     title: str
-    unit: str  # jobs, fires, percent, seconds, ms, times, sweeps
+    unit: str  # jobs, fires, schedules, modules, percent, seconds, ms, times, sweeps
     threshold: float
     window_seconds: float
     severity: str
@@ -69,6 +69,10 @@ KINDS = {
         Kind("schedule_unfinished", "A schedule has not finished in time", "seconds", 0, 0, "critical",
              "Open the schedule and its last run: cancel it if it hangs, fix its error if it failed, then run it again.",
              "schedule", "", True),
+        Kind("schedule_refused", "Runs of a schedule are refused", "schedules", 0, 0, "critical",
+             "Open the schedule, read why its run was refused, and correct its task or payload.", "schedule"),
+        Kind("task_module", "A task module cannot be imported", "modules", 0, 0, "critical",
+             "Correct the module, or take it out of TASK_MODULES, and restart the workers of this host."),
         Kind("monitor_silent", "The monitor does not run", "sweeps", 3, 0, "critical",
              "Start a scheduler and a worker for the queue system: python app.py doctor says which is missing.", "", "", True),
     )

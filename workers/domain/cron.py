@@ -7,32 +7,23 @@ instead, since an hour without a run, or a double one, is what nobody wants of `
 
 from __future__ import annotations
 
-import re
 import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 
-from cron_descriptor import Options, get_description
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
 
 from workers.domain.clock import LATEST, within_range
+from workers.domain.cron_fields import LONGEST_EXPRESSION as LONGEST_EXPRESSION
+from workers.domain.cron_fields import START, plain
+from workers.domain.cron_fields import check_cron as check_cron
+from workers.domain.cron_words import words_of
 from workers.domain.errors import BadInput
 
-LONGEST_EXPRESSION = 200
 LONGEST_INTERVAL_SECONDS = 366 * 86400
-MACROS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-_START = datetime(2024, 1, 1, tzinfo=UTC)
 
 # The zones' data comes from the pinned package, not from the machine: two hosts must not differ about a day.
 zoneinfo.reset_tzpath(())
@@ -71,13 +62,19 @@ class Rhythm:
         """Tell the first due moment after this one; None when there is none any more."""
         return next(self.after(moment), None)
 
+    def shortest_period_seconds(self) -> int | None:
+        """Return the shortest time between two runs, in seconds, as far as it is below a day; None when it is longer."""
+        if self.interval_seconds is not None:
+            return self.interval_seconds
+        return None if self.cron is None else shortest_gap_seconds(self.cron)
+
     def between(self, since: datetime, until: datetime, limit: int) -> list[datetime]:
         """List the due moments after `since` and up to `until`, the first `limit` of them."""
         return list(islice(takewhile(lambda one: one <= until, self.after(since)), limit))
 
     def _intervals(self, moment: datetime) -> Iterator[datetime]:
         step = timedelta(seconds=self.interval_seconds or 1)
-        one = self.anchor + max((moment - self.anchor) // step + 1, 0) * step
+        one = self.anchor + ((moment - self.anchor) // step + 1) * step
         while True:
             yield one
             one += step
@@ -125,27 +122,6 @@ def _shift(place: tzinfo, before: datetime, after: datetime) -> datetime:
     return after.replace(microsecond=0)
 
 
-def check_cron(expression: str) -> str:
-    """Return the expression as it is kept: five fields, or a macro; BadInput says what is wrong, in milliseconds."""
-    if not isinstance(expression, str) or len(expression) > LONGEST_EXPRESSION or not expression.isascii():
-        raise BadInput(f"A cron expression has at most {LONGEST_EXPRESSION} plain characters.", field="cron")
-    kept = " ".join(expression.split())
-    plain = MACROS.get(kept.lower(), kept)
-    if plain.startswith("@"):
-        raise BadInput(f"There is no {kept}; there are {', '.join(MACROS)}.", field="cron")
-    count = len(plain.split())
-    if count != 5 or re.search(r"\d{5}", plain):
-        why = f"This one has {count}." if count != 5 else "No number in it is that long."
-        raise BadInput(f"A cron expression has five fields: minute hour day month weekday. {why}", field="cron")
-    try:
-        next(CronSim(plain, _START))
-    except CronSimError as error:
-        raise BadInput(f"{error} in the cron expression {kept!r}.", field="cron") from error
-    except StopIteration:
-        raise BadInput(f"{kept!r} names a day that never comes.", field="cron") from None
-    return kept.lower() if kept.startswith("@") else kept
-
-
 def check_zone(name: str) -> str:
     """Return the name of an IANA time zone, or refuse it with BadInput."""
     if not isinstance(name, str) or len(name) > 64 or name not in zone_names():
@@ -171,7 +147,7 @@ def zone(name: str) -> tzinfo:
 @lru_cache(maxsize=4096)
 def wall(expression: str) -> str:
     """Write an expression so that cronsim follows the rule above: it takes a leading star for elapsed time."""
-    minute, hour, *days = MACROS.get(expression, expression).split()
+    minute, hour, *days = plain(expression).split()
     if is_hourly(expression):
         return " ".join([minute, "*", *days])
     stars = (("0-59" + minute[1:]) if minute[0] == "*" else minute, ("0-23" + hour[1:]) if hour[0] == "*" else hour)
@@ -181,7 +157,18 @@ def wall(expression: str) -> str:
 @lru_cache(maxsize=4096)
 def is_hourly(expression: str) -> bool:
     """Tell whether the expression runs in every hour of its days, and so follows elapsed time."""
-    return len(CronSim(MACROS.get(expression, expression), _START).hours) == 24
+    return len(CronSim(plain(expression), START).hours) == 24
+
+
+@lru_cache(maxsize=4096)
+def shortest_gap_seconds(expression: str) -> int | None:
+    """Return the shortest time between two runs on days that are alike; None for one run a day or fewer."""
+    fields = CronSim(wall(expression), START)
+    hours = sorted(fields.hours)
+    times = [60 * hour + minute for hour in hours for minute in sorted(fields.minutes)]
+    if len(times) == 1:
+        return None
+    return 60 * min(after - before for before, after in pairwise([*times, times[0] + 1440]))
 
 
 def describe(rhythm: Rhythm) -> str:
@@ -190,7 +177,7 @@ def describe(rhythm: Rhythm) -> str:
         return f"Once, at {within_range(rhythm.once_at).astimezone(zone(rhythm.timezone)):%Y-%m-%d %H:%M}"
     if rhythm.interval_seconds is not None:
         return f"Every {_span_in_words(rhythm.interval_seconds)}"
-    return _in_words(MACROS.get(rhythm.cron or "", rhythm.cron or ""))
+    return words_of(rhythm.cron or "")
 
 
 def _span_in_words(seconds: int) -> str:
@@ -200,45 +187,45 @@ def _span_in_words(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-@lru_cache(maxsize=4096)
-def _in_words(expression: str) -> str:
-    options = Options()
-    options.use_24hour_time_format = True
-    try:
-        return str(get_description(expression, options))
-    except Exception:  # cron-descriptor knows fewer forms than cronsim; the fields speak for themselves
-        return expression
-
-
 def shift_note(rhythm: Rhythm, moment: datetime) -> str:
-    """Say what is special about the day of a fire; empty on ordinary days, else how the clocks change and what that does."""
+    """Say what is special about the day of a run; empty on ordinary days, else how the clocks change and what that does."""
     place = zone(rhythm.timezone)
     local = moment.astimezone(place)
+    is_elapsed = rhythm.cron is None or is_hourly(rhythm.cron)
+    moved = "" if is_elapsed else _moved_note(rhythm, moment, local, place)
+    if moved:
+        return moved
     start = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    end = start + timedelta(days=1)
-    before, after = start.utcoffset(), end.utcoffset()
+    before, after = start.utcoffset(), (start + timedelta(days=1)).utcoffset()
     if before is None or after is None or before == after:
         return ""
-    is_elapsed = rhythm.cron is None or is_hourly(rhythm.cron)
     if after > before:
-        return _forward(rhythm, moment, local, None if is_elapsed else _gap(place, start, after - before))
+        return "clocks go forward on this day"
     if local.fold == 0 and local.utcoffset() != local.replace(fold=1).utcoffset() and not is_elapsed:
-        return f"{local:%H:%M} happens twice on this day: clocks go back, it fires the first time only"
+        return f"{local:%H:%M} happens twice on this day: clocks go back, it runs the first time only"
     return "clocks go back on this day"
 
 
-def _gap(place: tzinfo, start: datetime, width: timedelta) -> tuple[datetime, datetime]:
-    """Find the local times of a day that do not exist, to the minute."""
-    day = start.replace(tzinfo=None)
-    for one in (day + timedelta(minutes=minute) for minute in range(1440)):
-        if one.replace(tzinfo=place).astimezone(UTC).astimezone(place).replace(tzinfo=None) != one:
-            return one, one + width
-    return day, day
+def _moved_note(rhythm: Rhythm, moment: datetime, local: datetime, place: tzinfo) -> str:
+    """Say which local time does not exist in place of which a run starts at the end of the gap; empty for others."""
+    width = _offset(place, moment) - _offset(place, moment - timedelta(seconds=1))
+    if width <= timedelta():
+        return ""
+    end = local.replace(tzinfo=None)
+    begin = end - width
+    lost = next(CronSim(wall(rhythm.cron or ""), begin - timedelta(minutes=1)), None)
+    if lost is None or not begin <= lost < end:
+        return ""
+    day = "this day" if lost.date() == end.date() else f"{lost:%Y-%m-%d}"
+    there = f"{end:%H:%M}" if lost.date() == end.date() else f"{end:%H:%M} on the next day"
+    return f"{lost:%H:%M} does not exist on {day}: clocks go forward, it runs once at {there}"
 
 
-def _forward(rhythm: Rhythm, moment: datetime, local: datetime, gap: tuple[datetime, datetime] | None) -> str:
-    if gap is not None and local.replace(tzinfo=None) == gap[1]:
-        lost = next(CronSim(wall(rhythm.cron or ""), gap[0] - timedelta(minutes=1)), None)
-        if lost is not None and lost < gap[1]:
-            return f"{lost:%H:%M} does not exist on this day: clocks go forward, it fires once at {local:%H:%M}"
-    return "clocks go forward on this day"
+def local_instant(local: datetime, name: str) -> datetime:
+    """Return the instant of a local time without a zone; one that does not exist is the shift, as for cron."""
+    place = zone(name)
+    moment = local.replace(tzinfo=place).astimezone(UTC)
+    if moment.astimezone(place).replace(tzinfo=None) == local:
+        return moment
+    day = timedelta(days=1)
+    return _shift(place, moment - day, moment)

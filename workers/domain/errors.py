@@ -6,6 +6,7 @@ TaskyardError
 │   └── TooLarge        it is bigger than the bound
 ├── NotFound            there is no such thing
 ├── Conflict            the thing is in a state that forbids it; `state` says which
+│   └── Edited          somebody else has edited it since it was read; `differences` names both values of each field
 ├── Forbidden           this person or token may not do it
 ├── Throttled           too many attempts; `wait_seconds` says for how long
 │   └── TooManyAtOnce   as many of these are in progress as one caller may have
@@ -60,6 +61,18 @@ class Conflict(TaskyardError):
     def __init__(self, message: str = "", state: str | None = None) -> None:
         super().__init__(message)
         self.state = state
+
+
+class Edited(Conflict):
+    """Somebody else has edited it since it was read."""
+
+    def __init__(self, what: str, revision: int, differences: list[dict[str, Any]]) -> None:
+        super().__init__(
+            f"Somebody else has changed {what} since you opened it, so nothing was saved. "
+            "Compare both values, then save again.",
+            state="edited",
+        )
+        self.revision, self.differences = revision, differences
 
 
 class Forbidden(TaskyardError):

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from cronsim import CronSim
 
-from workers.domain.cron import MACROS, Rhythm, wall, zone
+from workers.domain.cron import Rhythm, wall, zone
 
 MINUTES = 7 * 24 * 60
 CROWD = 3  # as many starts in one minute are a collision
@@ -138,7 +138,7 @@ def _minutes(rhythm: Rhythm, begin: datetime) -> list[int]:
 
 def _cron_minutes(rhythm: Rhythm, begin: datetime) -> list[int]:
     """Read the fields once and lay them onto days: cronsim's own walk would take seconds for thousands of schedules."""
-    minute, hour, *days = wall(MACROS.get(rhythm.cron or "", rhythm.cron or "")).split()
+    minute, hour, *days = wall(rhythm.cron or "").split()
     minutes, hours = _fields(minute, hour)
     place = zone(rhythm.timezone)
     found: list[int] = []

@@ -14,7 +14,8 @@ from itertools import takewhile
 
 from cronsim import CronSim
 
-from workers.domain.cron import MACROS, Rhythm, zone
+from workers.domain.cron import Rhythm, zone
+from workers.domain.cron_fields import plain
 
 _DAY = timedelta(days=1)
 _TICK = timedelta(microseconds=1)
@@ -66,7 +67,7 @@ def _skip_days(rhythm: Rhythm, first: datetime, until: datetime, newest: int) ->
 def _due_days(rhythm: Rhythm, first: datetime, end: datetime) -> Iterator[_Day]:
     """Go through whole local days between two moments: those on which the expression is due, and those near a change."""
     place = zone(rhythm.timezone)
-    minute, hour, *fields = MACROS.get(rhythm.cron or "", rhythm.cron or "").split()
+    minute, hour, *fields = plain(rhythm.cron or "").split()
     fields_of_time = CronSim(f"{minute} {hour} * * *", datetime(2024, 1, 1, tzinfo=UTC))
     per_day = len(set(fields_of_time.minutes)) * len(set(fields_of_time.hours))
     local = datetime.combine(first.astimezone(place).date() + _DAY, datetime.min.time())
@@ -85,9 +86,13 @@ def _due_days(rhythm: Rhythm, first: datetime, end: datetime) -> Iterator[_Day]:
 
 
 def _is_even(local: datetime, place: tzinfo) -> bool:
-    """Return whether the clocks do not change on a local day, nor on the days beside it."""
-    offsets = {_instant(local + days * _DAY, place).astimezone(place).utcoffset() for days in (-1, 0, 1, 2)}
-    return len(offsets) == 1
+    """Return whether the clocks do not change on a local day, nor on the days beside it.
+
+    The moment before it is looked at too: where a whole day is skipped, the day before is the same instant.
+    """
+    moments = [_instant(local + days * _DAY, place) for days in (-1, 0, 1, 2)]
+    moments.append(moments[1] - timedelta(seconds=1))
+    return len({moment.astimezone(place).utcoffset() for moment in moments}) == 1
 
 
 def _instant(local: datetime, place: tzinfo) -> datetime:

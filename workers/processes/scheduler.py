@@ -18,6 +18,7 @@ from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
 from workers.services import (
     carrying,
+    clock_repair,
     clocks,
     delivery,
     firing,
@@ -99,6 +100,7 @@ class Scheduler:
             Step("overdue sweep", self._sweep_overdue, 5.0),
             Step("due jobs", delivery.promote_due, 1.0),
             Step("overdue schedules", firing.fire_overdue, 1.0),
+            Step("schedules from the future", clock_repair.bring_back, 15.0),
             Step("held fires", firing.release_held, 1.0),
             Step("events", hearing.hear, 0.5),
             Step("queues that triggers watch", hearing.look_at_queues, 5.0),

@@ -29,7 +29,7 @@ from workers.services import audit, files
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.jobs import FRESH, released
 from workers.services.telling import push, tell, tell_kind
-from workers.store import bulk_actions, job_lists, jobs
+from workers.store import bulk_actions, deadlines, job_lists, jobs
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -147,6 +147,7 @@ def _apply(
     kind, actor = action["action"], action["created_by"]
     allowed = [row for row in rows if _refusal(kind, row) is None]
     if kind == "delete":
+        deadlines.record_completed(connection, [row["id"] for row in allowed])
         jobs.remove(connection, [row["id"] for row in allowed])
         done = allowed
     else:

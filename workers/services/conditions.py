@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,6 +11,7 @@ from workers.domain.alarms import KINDS, in_scope, said
 from workers.domain.plurals import counted, plural
 from workers.domain.staleness import spoken
 from workers.services.facts import Facts, Found
+from workers.services.schedule_values import past_deadline
 from workers.store.types import Row
 
 FEWEST_ENDED = 10
@@ -178,6 +178,23 @@ def _schedule_unfinished(rule: Row, facts: Facts) -> list[Found]:
     return _together(list(_unfinished(rule, facts)), "have not finished in time")
 
 
+def _schedule_refused(rule: Row, facts: Facts) -> list[Found]:
+    rows = [row for row in facts.refused if in_scope(rule["scope"], row["name"])]
+    words = [(row["id"], f"{row['name']} cannot run", row["refused_reason"]) for row in rows]
+    found = [Found(about, len(rows), title, why, f"/schedules/{about}") for about, title, why in words]
+    return _together(found if len(rows) > rule["threshold"] else [], "cannot run")
+
+
+def _task_module(rule: Row, facts: Facts) -> Iterator[Found]:
+    if len(facts.modules) <= rule["threshold"]:
+        return
+    for row in facts.modules:
+        place = f" ({row['file']}, line {row['line']})" if row["file"] and row["line"] else ""
+        title = f"The task module {row['name']} cannot be imported"
+        about = f"{row['host']}:{row['name']}"[:200]  # what an alert is about has its place in a key
+        yield Found(about, len(facts.modules), title, f"{row['error']}{place}", "/tasks", row["host"])
+
+
 def _missed(rule: Row, facts: Facts) -> Iterator[Found]:
     for row in facts.missed.get(rule["window_seconds"], ()):
         n = row["missed"]
@@ -198,23 +215,11 @@ def _late(rule: Row, facts: Facts) -> Iterator[Found]:
 
 def _unfinished(rule: Row, facts: Facts) -> Iterator[Found]:
     for row in facts.deadlines:
-        late = _past_deadline(row, facts.now)
+        late = past_deadline(row, facts.now)
         if late is not None and late > rule["threshold"] and in_scope(rule["scope"], row["name"]):
             title = f"{row['name']} should have finished {said(late, 'seconds')} ago"
             detail = f"its last run is {(row['status'] or 'not there').replace('_', ' ')}"
             yield Found(row["id"], late, title, detail, f"/schedules/{row['id']}")
-
-
-def _past_deadline(row: Row, now: datetime) -> float | None:
-    """Return for how many seconds a schedule should have finished: since its first run after the last completed one.
-
-    A run that hangs, fails or is skipped since another still runs keeps that moment, and so does one that never started.
-    """
-    due = min((moment for moment in (row["open_since"], row["next_fire_at"]) if moment is not None), default=None)
-    if due is None:
-        return None
-    late = float((now - due).total_seconds()) - row["finish_within_seconds"]
-    return late if late > 0 else None
 
 
 def _by_the_web(_rule: Row, _facts: Facts) -> Iterator[Found]:
@@ -239,6 +244,8 @@ _FINDERS: dict[str, Callable[[Row, Facts], Iterable[Found]]] = {
     "schedule_missed": _schedule_missed,
     "schedule_late": _schedule_late,
     "schedule_unfinished": _schedule_unfinished,
+    "schedule_refused": _schedule_refused,
+    "task_module": _task_module,
     "monitor_silent": _by_the_web,
 }
 assert set(_FINDERS) == set(KINDS)

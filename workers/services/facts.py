@@ -15,7 +15,7 @@ from workers.domain.states import Status
 from workers.services import statistics
 from workers.services.statistics import HEALTH, minute_of
 from workers.settings import Settings
-from workers.store import schedules
+from workers.store import deadlines, schedules, task_modules
 from workers.store import workers as worker_rows
 from workers.store.jobs import JOBS
 from workers.store.types import Row
@@ -54,7 +54,9 @@ class Facts:
     missed: Mapping[float, Sequence[Row]] = field(default_factory=dict)  # schedules with missed fires, by window
     late: Sequence[Row] = ()  # schedules that fired late in the last minutes
     overdue: Sequence[Row] = ()  # schedules whose next fire should have been
+    refused: Sequence[Row] = ()  # schedules whose last run was refused
     deadlines: Sequence[Row] = ()  # schedules that must finish within a time
+    modules: Sequence[Row] = ()  # task modules that a host cannot import
 
     def held(self, window_seconds: float, holds: Callable[[Row], bool]) -> bool:
         """Return whether it held at every measurement since the window began, the last one before it included.
@@ -101,7 +103,9 @@ def gather(
         },
         schedules.late_since(connection, now - look_back(settings), PATIENCE),
         schedules.overdue(connection, now - PATIENCE),
-        schedules.deadlines(connection),
+        schedules.refused(connection),
+        deadlines.open_deadlines(connection),
+        task_modules.list_failed(connection),
     )
 
 

@@ -21,7 +21,7 @@ from workers.domain.firing import GRACE, NEWEST, Plan, plan
 from workers.domain.passed import passed_moments
 from workers.services import audit, carrying, enqueueing
 from workers.services.enqueueing import Enqueued, NewJob
-from workers.services.schedules import get, rhythm_of, with_jitter
+from workers.services.schedule_values import get, rhythm_of, with_jitter
 from workers.services.telling import tell_kind
 from workers.store import schedules
 from workers.store.types import Row
@@ -30,6 +30,7 @@ from workers.yard import Yard
 STEP = 200
 # What rq-scheduler carries is fired by it; what is overdue by this much, by whoever looks into SQL.
 CARRIED_FOR = timedelta(seconds=1)
+PAUSED = "The schedule was paused before this run started."
 
 
 @dataclass
@@ -53,26 +54,63 @@ def fire(yard: Yard, schedule_id: str, now: datetime | None = None) -> int:
     if row is None or row["next_due_at"] is None or row["next_due_at"] > moment:
         carrying.carry(yard, schedule_id, row["next_due_at"] if row else None)
         return 0
-    rhythm = rhythm_of(row)
-    jitter = timedelta(seconds=row["jitter_seconds"])
     # A moment whose jitter still runs is not due yet; the first one is, or nobody would have asked.
-    until = max(row["next_fire_at"], moment - jitter)
-    count, newest = passed_moments(rhythm, row["next_fire_at"], until, NEWEST)
-    if not newest:
-        # The zone's data has changed since this moment was promised: it is kept.
-        count, newest = 1, [row["next_fire_at"]]
-    chosen = plan(row["missed"], row["catch_up_max"], count, newest, moment, GRACE + jitter)
-    following = rhythm.next(until)
+    return run_due(yard, row, moment, max(row["next_fire_at"], moment - timedelta(seconds=row["jitter_seconds"])))
+
+
+def run_due(yard: Yard, row: Row, now: datetime, until: datetime) -> int:
+    """Run what is due of a schedule up to `until`, whatever its jitter; how many jobs were made. Raises Unavailable."""
+    count, newest = due_moments(row, until)
+    grace = GRACE + timedelta(seconds=row["jitter_seconds"])
+    chosen = plan(row["missed"], row["catch_up_max"], count, newest, now, grace)
+    following = rhythm_of(row).next(until)
     onward = {"next_fire_at": following, "next_due_at": with_jitter(row, following), "last_fire_at": newest[-1]}
-    firing = _prepared(yard, row, len(chosen.fire), moment)
+    firing = _prepared(yard, row, len(chosen.fire), now)
+    onward |= {"last_job_id": None, **_refused(firing, chosen)}
     with yard.database.write() as connection:
-        if not schedules.advance(connection, row, {**onward, "last_job_id": None}):
+        if not schedules.advance(connection, row, onward):
             return 0
         _write(yard, connection, firing, chosen)
     enqueueing.deliver(yard, firing.made)
-    carrying.carry(yard, schedule_id, onward["next_due_at"])
-    tell_kind(yard, "schedule", schedule_id, "fired", row["version"] + 1)
+    carrying.carry(yard, row["id"], onward["next_due_at"])
+    tell_kind(yard, "schedule", row["id"], "fired", row["version"] + 1)
     return len(firing.made)
+
+
+def due_moments(row: Row, until: datetime) -> tuple[int, list[datetime]]:
+    """Count the moments from the next run of a schedule up to `until`, and list the newest of them, oldest first."""
+    count, newest = passed_moments(rhythm_of(row), row["next_fire_at"], until, NEWEST)
+    if not newest:
+        # The zone's data has changed since this moment was promised: it is kept.
+        return 1, [row["next_fire_at"]]
+    return count, newest
+
+
+def is_due(row: Row, now: datetime) -> bool:
+    """Return whether a moment of a schedule has come, though its jitter may still run."""
+    return row["next_fire_at"] is not None and bool(row["next_fire_at"] <= now)
+
+
+def passed_over(row: Row, now: datetime) -> dict[str, Any]:
+    """Return the columns of a schedule whose due moments are recorded as missed."""
+    return {"last_fire_at": due_moments(row, now)[1][-1]} if is_due(row, now) else {}
+
+
+def record_missed(connection: Connection, row: Row, now: datetime) -> None:
+    """Record what is due of a schedule that is being paused: nothing of it runs. Does nothing when nothing is due."""
+    if not is_due(row, now):
+        return
+    count, newest = due_moments(row, now)
+    grace = GRACE + timedelta(seconds=row["jitter_seconds"])
+    recent = [moment for moment in newest if now - moment <= grace]
+    late = newest[: len(newest) - len(recent)]
+    if late:
+        missed = _fire_row(row, late[-1], now, "missed")
+        schedules.add_fire(connection, {**missed, "missed_count": count - len(recent)})
+    if recent:
+        missed = _fire_row(row, recent[-1], now, "missed")
+        paused = {"missed_count": len(recent), "detail": PAUSED}
+        schedules.add_fire(connection, {**missed, **paused})
 
 
 def fire_overdue(yard: Yard, now: datetime) -> int:
@@ -109,6 +147,7 @@ def run_now(yard: Yard, schedule_id: str, actor: Actor) -> Enqueued:
         if holder is not None:
             return enqueueing.known(connection, holder)
         schedules.add_fire(connection, _fire_row(row, now, now, "manual", job["id"]))
+        schedules.refuse(connection, schedule_id, None)
         audit.record(connection, actor, "schedule.run", "schedule", schedule_id, now, None, {"job_id": job["id"]})
     enqueueing.deliver(yard, [job])
     tell_kind(yard, "schedule", schedule_id, "fired", row["version"])
@@ -121,6 +160,11 @@ def _prepared(yard: Yard, row: Row, count: int, now: datetime) -> _Firing:
     except BadInput as error:
         # The task is gone, or takes this payload no longer: people must see that, and the rhythm goes on.
         return _Firing(row, now, [], error.message[:1000])
+
+
+def _refused(firing: _Firing, chosen: Plan) -> dict[str, Any]:
+    """Return what becomes of the reason why a schedule is refused: a run that can be made clears it."""
+    return {"refused_reason": firing.refusal} if chosen.fire else {}
 
 
 def _job(yard: Yard, row: Row, now: datetime, maker: str = "") -> dict[str, Any]:
@@ -178,11 +222,11 @@ def _release(yard: Yard, row: Row, held: Row) -> int:
     with yard.database.write() as connection:
         if schedules.is_busy(connection, row["id"]):
             return 0
-        late = int((now - held["fire_at"]).total_seconds() * 1000)
         job_id = firing.jobs[0]["id"] if firing.jobs else None
         outcome = {"outcome": "fired" if job_id else "refused", "job_id": job_id, "detail": firing.refusal}
-        if not schedules.settle(connection, held, {**outcome, "at": now, "late_ms": late}):
+        if not schedules.settle(connection, held, {**outcome, "at": now}):
             return 0
+        schedules.refuse(connection, row["id"], firing.refusal)
         if job_id:
             enqueueing.know_queues(yard, connection, firing.jobs, now)
             _add(connection, firing, held, firing.jobs[0])

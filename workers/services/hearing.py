@@ -23,6 +23,7 @@ from workers.domain.masking import JobMasker, mask, mask_result
 from workers.domain.untrusted import visible_json
 from workers.services import audit, enqueueing, events, secret_fields, statistics
 from workers.services.enqueueing import NewJob
+from workers.services.schedule_values import CLOCK_TOLERANCE
 from workers.services.secret_fields import Declared
 from workers.services.telling import tell_kind
 from workers.store import jobs, trigger_rows
@@ -150,8 +151,7 @@ def _fire(
     now: datetime,
 ) -> bool:
     """Write what one trigger makes of an event; True when its job was put in."""
-    cooled = row["last_fired_at"] is None or now - row["last_fired_at"] >= timedelta(seconds=row["cooldown_seconds"])
-    if not cooled or trigger_rows.fired_since(connection, row["id"], now - timedelta(hours=1)) >= row["cap_per_hour"]:
+    if not _is_cooled(row, now) or trigger_rows.fired_within_an_hour(connection, row["id"], now) >= row["cap_per_hour"]:
         trigger_rows.pass_over(connection, row["id"])
         return False
     if refusal is not None and trigger_rows.was_refused(connection, row["id"], refusal, now - REFUSED_AGAIN):
@@ -175,3 +175,11 @@ def _fire(
     if changed:
         trigger_rows.change(connection, row["id"], changed)
     return told["outcome"] == "fired" and job is not None
+
+
+def _is_cooled(row: Row, now: datetime) -> bool:
+    """Return whether a trigger may run again. One that ran later than now did so by a clock that was set back since."""
+    if row["last_fired_at"] is None:
+        return True
+    since: timedelta = now - row["last_fired_at"]
+    return since >= timedelta(seconds=row["cooldown_seconds"]) or since < -CLOCK_TOLERANCE

@@ -30,7 +30,7 @@ from workers.services.enqueueing import (
     unique_key,
 )
 from workers.services.telling import push, tell
-from workers.store import jobs
+from workers.store import deadlines, jobs
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -161,6 +161,7 @@ def delete(yard: Yard, job_id: str, actor: Actor) -> None:
         row = get(connection, job_id)
         refuse_system_job(row)
         _require(row, FINAL | WAITING, "It runs; cancel it first")
+        deadlines.record_completed(connection, [job_id])
         if not jobs.remove(connection, [job_id]):
             raise _lost_race(row)
         _audit(connection, actor, "job.deleted", row, None, now)

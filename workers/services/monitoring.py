@@ -26,7 +26,7 @@ from workers.services import clocks as clock_service
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.telling import tell_kind
 from workers.settings import Settings
-from workers.store import schedules, sweeps
+from workers.store import deadlines, sweeps
 from workers.store import workers as worker_rows
 from workers.yard import Yard
 
@@ -134,12 +134,8 @@ def _carry(yard: Yard) -> None:
 
 def _record_completed_runs(yard: Yard) -> None:
     # Recorded, since the job that tells may be deleted long before the schedule's next run.
-    with yard.database.read() as connection:
-        completed = schedules.newly_completed(connection)
-    if completed:
-        with yard.database.write() as connection:
-            for schedule_id, fire_at in completed:
-                schedules.set_completed(connection, schedule_id, fire_at)
+    with yard.database.write() as connection:
+        deadlines.record_completed(connection)
 
 
 def _mark_workers(yard: Yard, clocks: Clocks, done: Sweep) -> None:

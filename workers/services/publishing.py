@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, select, update
 from workers.domain.clock import utcnow
 from workers.domain.modules import ImportedModule
 from workers.registry import TaskDefinition
-from workers.services import schedules
+from workers.services import schedule_declarations
 from workers.services.telling import tell_kind
 from workers.store import queues, task_modules
 from workers.store.dialects import upsert
@@ -63,7 +63,7 @@ def publish(
             task_modules.drop_others(connection, socket.gethostname(), {row["name"] for row in rows})
             task_modules.drop_absent_hosts(connection, socket.gethostname(), now)
     tell_kind(yard, "task", "*", "published")
-    schedules.declare(yard, definitions)
+    schedule_declarations.declare(yard, definitions)
     return changed
 
 

@@ -17,6 +17,7 @@ from workers.domain.numbers import check_flag, check_number
 from workers.domain.texts import check_text
 from workers.domain.untrusted import check_label
 from workers.services import alerting, audit, channels, deliveries, rule_checks
+from workers.services.revisions import Expected, check_revision
 from workers.store import alerts
 from workers.store.types import Row
 from workers.yard import Yard
@@ -53,9 +54,9 @@ def defaults(kind: str) -> dict[str, Any]:
     }
 
 
-def get(connection: Connection, rule_id: str) -> Row:
-    """Fetch a rule; NotFound."""
-    row = alerts.rule(connection, rule_id)
+def get(connection: Connection, rule_id: str, *, locked: bool = False) -> Row:
+    """Fetch a rule; `locked` keeps others from it until the transaction ends. Raises NotFound."""
+    row = alerts.rule(connection, rule_id, locked=locked)
     if row is None:
         raise NotFound(f"There is no alert rule {rule_id}.")
     return row
@@ -75,28 +76,34 @@ def create(yard: Yard, kind: str, values: Mapping[str, Any], actor: Actor) -> Ro
         return get(connection, row["id"])
 
 
-def change(yard: Yard, rule_id: str, values: Mapping[str, Any], actor: Actor) -> Row:
-    """Change a rule. Raises NotFound, BadInput."""
+def change(yard: Yard, rule_id: str, values: Mapping[str, Any], actor: Actor, expected: Expected = None) -> Row:
+    """Change a rule. Raises NotFound, BadInput, and Edited when its revision is not an `expected` one."""
     now = utcnow()
     checked = _checked(values)
     with yard.database.write() as connection:
-        before = get(connection, rule_id)
+        before = get(connection, rule_id, locked=True)
+        check_revision("this alert rule", before["revision"], expected, values, as_json(before))
         _check_channels(connection, yard, checked)
         # A form sends every value: only what differs is a change.
-        changed = {name: value for name, value in checked.items() if value != before[name]}
-        rule_checks.check(yard.settings, {**before, **checked}, changed)
+        checked = {name: value for name, value in checked.items() if value != before[name]}
+        rule_checks.check(yard.settings, {**before, **checked}, checked)
         if checked:
-            alerts.change_rule(connection, rule_id, {**checked, "updated_at": now})
+            moved = {"updated_at": now, "revision": before["revision"] + 1}
+            alerts.change_rule(connection, rule_id, {**checked, **moved})
             shown = {name: before[name] for name in checked}
             audit.record(connection, actor, "alert_rule.changed", "alert_rule", rule_id, now, shown, checked)
         return get(connection, rule_id)
 
 
-def remove(yard: Yard, rule_id: str, actor: Actor) -> None:
-    """Delete a rule that people made; those that came with Taskyard are switched off instead. Raises NotFound, BadInput."""
+def remove(yard: Yard, rule_id: str, actor: Actor, expected: Expected = None) -> None:
+    """Delete a rule that people made; those that come with Taskyard are disabled instead.
+
+    Raises NotFound, BadInput, and Edited when its revision is not an `expected` one.
+    """
     resolved: list[Row] = []
     with yard.database.write() as connection:
-        row = get(connection, rule_id)
+        row = get(connection, rule_id, locked=True)
+        check_revision("this alert rule", row["revision"], expected, {}, {})
         if rule_id.startswith("rule-"):
             raise BadInput("A rule that comes with Taskyard cannot be deleted; switch it off.", field="rule")
         now = utcnow()

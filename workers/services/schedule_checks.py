@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,58 +43,34 @@ DEFAULTS: dict[str, Any] = {
 }
 FIELDS = ("name", "task", *DEFAULTS)
 RHYTHM = ("cron", "interval_seconds", "once_at")
+# What moves the next run.
+TIMING = frozenset({*RHYTHM, "timezone", "starts_at", "ends_at", "jitter_seconds"})
 
 
-def checked(yard: Yard, values: Mapping[str, Any], now: datetime, *, may_be_reserved: bool = False) -> dict[str, Any]:
-    """Make the columns that people set out of every field of FIELDS. Raises BadInput for the first that cannot be used.
+def check_values(yard: Yard, values: Mapping[str, Any], given: Collection[str], now: datetime) -> dict[str, Any]:
+    """Return the columns of the fields that are `given`, out of the values of every field of FIELDS.
 
-    One from before queues were reserved can still be disabled: then it `may_be_reserved`.
+    What is left as it was is not judged again: a schedule whose task is gone can still be renamed and paused.
+    Raises BadInput for the first value that cannot be used.
     """
-    name = check_label(str(values.get("name") or ""), 100)
-    rhythm = checked_rhythm(values, now)
-    if rhythm.starts_at and rhythm.ends_at and rhythm.ends_at <= rhythm.starts_at:
-        raise BadInput("It ends before it starts.", field="ends_at")
-    if rhythm.once_at is not None and rhythm.once_at < now:
-        raise BadInput("This moment is over; choose one that comes.", field="once_at")
-    if not isinstance(values["payload"], Mapping):
-        raise BadInput("The payload must be a JSON object.", field="payload")
-    task = catalogue.get_task(yard, str(values.get("task") or ""))
-    payload = task.write(values["payload"])
-    if not may_be_reserved:
-        check_open(task.row["name"], names.check_queue(values["queue"] or task.row["queue"]))
-    jitter = _whole("jitter_seconds", values["jitter_seconds"], 0, LONGEST_JITTER_SECONDS) or 0
-    if rhythm.interval_seconds is not None and jitter > rhythm.interval_seconds:
-        raise BadInput("The jitter is longer than the interval.", field="jitter_seconds")
-    for field, known in (("overlap", OVERLAPS), ("missed", MISSED)):
-        if values[field] not in known:
-            raise BadInput(f"{field} is one of {', '.join(known)}.", field=field)
-    rhythm_values = {one: getattr(rhythm, one) for one in (*RHYTHM, "timezone", "starts_at", "ends_at")}
-    return {
-        **rhythm_values,
-        "name": name,
-        "task": values["task"],
-        "payload": payload,
-        "jitter_seconds": jitter,
-        "overlap": values["overlap"],
-        "missed": values["missed"],
-        "catch_up_max": _whole("catch_up_max", values["catch_up_max"], 1, MOST_CAUGHT_UP) or 1,
-        "finish_within_seconds": _number("finish_within_seconds", values, LONGEST_FINISH_SECONDS),
-        "queue": names.check_queue(values["queue"]) if values["queue"] else None,
-        "priority": names.check_priority(values["priority"]) if values["priority"] else None,
-        "max_retries": _whole("max_retries", values["max_retries"], 0, names.MAX_RETRIES),
-        "timeout_seconds": _number("timeout_seconds", values, names.MAX_TIMEOUT_SECONDS),
-        "tags": _tags(values["tags"]),
-        "enabled": check_flag("enabled", values["enabled"]),
-    }
+    columns = {name: check(values[name]) for name, check in _CHECKS.items() if name in given}
+    if TIMING & set(given):
+        columns |= _check_timing(values, given, now)
+    if {"task", "payload"} & set(given) or columns.get("enabled"):
+        columns |= _check_task(yard, values)
+    if {"task", "queue"} & set(given) or columns.get("enabled"):
+        queue = values["queue"] or catalogue.get_task(yard, str(values["task"])).row["queue"]
+        check_open(str(values["task"]), names.check_queue(queue))
+    return columns
 
 
-def checked_rhythm(values: Mapping[str, Any], anchor: datetime) -> Rhythm:
-    """Make a rhythm of what was given; BadInput says what is wrong with it."""
+def check_rhythm(values: Mapping[str, Any], anchor: datetime) -> Rhythm:
+    """Return the rhythm that was given; BadInput says what is wrong with it."""
     given = [name for name in RHYTHM if values.get(name) is not None]
     if len(given) != 1:
         raise BadInput("Give one of cron, interval_seconds and once_at.", field=given[1] if given else "cron")
     expression = values.get("cron")
-    return Rhythm(
+    rhythm = Rhythm(
         cron=cron.check_cron(expression) if expression is not None else None,
         interval_seconds=_whole("interval_seconds", values.get("interval_seconds"), 1, cron.LONGEST_INTERVAL_SECONDS),
         once_at=_moment("once_at", values.get("once_at")),
@@ -103,6 +79,53 @@ def checked_rhythm(values: Mapping[str, Any], anchor: datetime) -> Rhythm:
         starts_at=_moment("starts_at", values.get("starts_at")),
         ends_at=_moment("ends_at", values.get("ends_at")),
     )
+    _check_bounds(rhythm)
+    return rhythm
+
+
+def check_runs(rhythm: Rhythm, now: datetime) -> None:
+    """Raise BadInput for a rhythm that is never due after now, with the reason."""
+    if rhythm.next(now) is not None:
+        return
+    if rhythm.ends_at is not None and rhythm.ends_at <= now:
+        raise BadInput("The end is in the past, so it would never run. Set a later end, or none.", field="ends_at")
+    if rhythm.once_at is not None:
+        raise BadInput("This moment is in the past. Set a later one.", field="once_at")
+    raise BadInput("No run is due before its end, so it would never run. Set a later end, or none.", field="ends_at")
+
+
+def _check_bounds(rhythm: Rhythm) -> None:
+    if rhythm.starts_at and rhythm.ends_at and rhythm.ends_at <= rhythm.starts_at:
+        raise BadInput("The end is before the start. Set an end that is later than the start.", field="ends_at")
+    if rhythm.once_at is None:
+        return
+    if rhythm.ends_at and rhythm.once_at > rhythm.ends_at:
+        raise BadInput("This moment is after the end, so it would never run.", field="once_at")
+    if rhythm.starts_at and rhythm.once_at < rhythm.starts_at:
+        raise BadInput("This moment is before the start, so it would never run.", field="once_at")
+
+
+def _check_timing(values: Mapping[str, Any], given: Collection[str], now: datetime) -> dict[str, Any]:
+    rhythm = check_rhythm(values, now)
+    if {*RHYTHM, "starts_at", "ends_at"} & set(given):
+        check_runs(rhythm, now)
+    jitter = _whole("jitter_seconds", values["jitter_seconds"], 0, LONGEST_JITTER_SECONDS) or 0
+    period = rhythm.shortest_period_seconds()
+    if period is not None and jitter > period:
+        raise BadInput(
+            f"The jitter is longer than the shortest time between two runs, which is {period:,} s. "
+            "Set a shorter jitter.",
+            field="jitter_seconds",
+        )
+    columns = {name: getattr(rhythm, name) for name in (*RHYTHM, "timezone", "starts_at", "ends_at")}
+    return {**columns, "jitter_seconds": jitter}
+
+
+def _check_task(yard: Yard, values: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(values["payload"], Mapping):
+        raise BadInput("The payload must be a JSON object.", field="payload")
+    task = catalogue.get_task(yard, str(values.get("task") or ""))
+    return {"task": values["task"], "payload": task.write(values["payload"])}
 
 
 def _moment(field: str, value: Any) -> datetime | None:
@@ -118,9 +141,17 @@ def _whole(field: str, value: Any, least: int, most: int) -> int | None:
     return None if value is None else check_whole(field, value, least, most)
 
 
-def _number(field: str, values: Mapping[str, Any], most: float) -> float | None:
-    value = values[field]
-    return None if value is None else check_number(field, value, 0, most, is_open=True)
+def _seconds(field: str, most: float) -> Callable[[Any], float | None]:
+    return lambda value: None if value is None else check_number(field, value, 0, most, is_open=True)
+
+
+def _one_of(field: str, known: Sequence[str]) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if value not in known:
+            raise BadInput(f"{field} is one of {', '.join(known)}.", field=field)
+        return str(value)
+
+    return check
 
 
 def _tags(value: Any) -> str:
@@ -132,3 +163,18 @@ def _tags(value: Any) -> str:
     for one in tags:
         check_label(one, 40, "tags", "A tag")
     return json.dumps(tags, ensure_ascii=False)
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": lambda value: check_label(str(value or ""), 100),
+    "overlap": _one_of("overlap", OVERLAPS),
+    "missed": _one_of("missed", MISSED),
+    "catch_up_max": lambda value: _whole("catch_up_max", value, 1, MOST_CAUGHT_UP) or 1,
+    "finish_within_seconds": _seconds("finish_within_seconds", LONGEST_FINISH_SECONDS),
+    "queue": lambda value: names.check_queue(value) if value else None,
+    "priority": lambda value: names.check_priority(value) if value else None,
+    "max_retries": lambda value: _whole("max_retries", value, 0, names.MAX_RETRIES),
+    "timeout_seconds": _seconds("timeout_seconds", names.MAX_TIMEOUT_SECONDS),
+    "tags": _tags,
+    "enabled": lambda value: check_flag("enabled", value),
+}

@@ -15,6 +15,7 @@ from workers.domain.cron import Rhythm
 from workers.domain.errors import BadInput
 from workers.domain.load import MINUTES, Crowd, Load, Move, crowds, stagger, week
 from workers.services import schedules
+from workers.services.revisions import check_revision
 from workers.services.statistics import hours_run, minute_of
 from workers.store.schedules import SCHEDULES
 from workers.store.types import Row
@@ -32,6 +33,7 @@ class Week:
     load: Load
     rhythms: Mapping[str, Rhythm]
     names: Mapping[str, str]
+    revisions: Mapping[str, int]
     locked: frozenset[str]  # declared in code: not to be moved here
     crowds: Sequence[Crowd]
 
@@ -68,17 +70,26 @@ def ran(connection: Connection, week_of: Week, now: datetime) -> list[float]:
     return busy
 
 
-def move(yard: Yard, wanted: Mapping[str, str], actor: Actor) -> int:
-    """Give schedules these crons; tells how many. Raises BadInput, NotFound, Conflict; those before it are moved."""
+def move(yard: Yard, wanted: Mapping[str, str], revisions: Mapping[str, int], actor: Actor) -> int:
+    """Give schedules these crons; return how many. `revisions` are those that the moves were computed from.
+
+    Raises BadInput, NotFound, Conflict, and Edited, before any is moved, when one has been edited since.
+    """
     if not 1 <= len(wanted) <= 100:
         raise BadInput("Choose 1 to 100 schedules to move.", field="moves")
+    with yard.database.read() as connection:
+        rows = {schedule_id: schedules.get(connection, schedule_id) for schedule_id in wanted}
+    expected = {schedule_id: frozenset({revision}) for schedule_id, revision in revisions.items()}
+    for schedule_id, row in rows.items():
+        shown = {"cron": wanted[schedule_id]}, {"cron": row["cron"]}
+        check_revision(f"the schedule {row['name']}", row["revision"], expected.get(schedule_id), *shown)
     for schedule_id, expression in wanted.items():
-        schedules.change(yard, schedule_id, {"cron": expression}, actor)
+        schedules.change(yard, schedule_id, {"cron": expression}, actor, expected.get(schedule_id))
     return len(wanted)
 
 
 def _planned(connection: Connection, first: datetime) -> Week:
-    columns = [SCHEDULES.c[name] for name in (*_COLUMNS, "declared_by")]
+    columns = [SCHEDULES.c[name] for name in (*_COLUMNS, "declared_by", "revision")]
     rows: Sequence[Row] = connection.execute(select(*columns).where(SCHEDULES.c.enabled)).mappings().all()
     rhythms = {row["id"]: schedules.rhythm_of(row) for row in rows}
     load = week(rhythms, first)
@@ -87,6 +98,7 @@ def _planned(connection: Connection, first: datetime) -> Week:
         load,
         rhythms,
         {row["id"]: row["name"] for row in rows},
+        {row["id"]: row["revision"] for row in rows},
         frozenset(row["id"] for row in rows if row["declared_by"]),
         crowds(load),
     )

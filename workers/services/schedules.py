@@ -1,66 +1,39 @@
-"""Schedules as people and code make them: checked, changed, looked ahead of, and declared by tasks."""
+"""Schedules as people make them: checked, changed, looked ahead of."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from workers.domain import cron, payloads
-from workers.domain.actors import SYSTEM, Actor
-from workers.domain.clock import rfc3339, utcnow
-from workers.domain.cron import Rhythm
-from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.actors import Actor
+from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput, Conflict
 from workers.domain.ids import new_id
 from workers.domain.masked_edits import refuse_masks, restore
-from workers.domain.masking import mask
-from workers.registry import TaskDefinition
-from workers.services import audit, carrying, secret_fields
-from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, checked, checked_rhythm
+from workers.services import audit, carrying, firing, secret_fields
+from workers.services.revisions import Expected, check_revision
+from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, TIMING, check_rhythm, check_runs, check_values
+from workers.services.schedule_values import as_given as as_given
+from workers.services.schedule_values import as_json as as_json
+from workers.services.schedule_values import get as get
+from workers.services.schedule_values import next_run
+from workers.services.schedule_values import rhythm_of as rhythm_of
+from workers.services.schedule_values import settable as settable
+from workers.services.schedule_values import with_jitter as with_jitter
 from workers.services.telling import tell_kind
 from workers.store import schedules
 from workers.store.types import Row
 from workers.yard import Yard
 
 MOST_PREVIEWED = 100
+# A run, or another edit, can move a schedule between reading and writing it; then it is read again.
+MOST_READINGS = 8
 # What the code of a task says of its schedule; the rest is the people's.
 _OF_THE_CODE = ("task", *RHYTHM, "timezone", "starts_at")
-
-
-def rhythm_of(row: Row) -> Rhythm:
-    """Tell when a schedule is due."""
-    return Rhythm(
-        cron=row["cron"],
-        interval_seconds=row["interval_seconds"],
-        once_at=row["once_at"],
-        timezone=row["timezone"],
-        anchor=row["starts_at"] or row["created_at"].replace(microsecond=0),
-        starts_at=row["starts_at"],
-        ends_at=row["ends_at"],
-    )
-
-
-def with_jitter(row: Row, fire_at: datetime | None) -> datetime | None:
-    """Tell when a fire is carried out: its moment and a jitter that is always the same for it, in whole seconds."""
-    if fire_at is None:
-        return None
-    due = fire_at
-    if row["jitter_seconds"]:
-        seed = hashlib.sha256(f"{row['id']}{fire_at.timestamp()}".encode()).digest()
-        due += timedelta(seconds=int.from_bytes(seed[:4], "big") % (row["jitter_seconds"] + 1))
-    return due if due.microsecond == 0 else due.replace(microsecond=0) + timedelta(seconds=1)
-
-
-def get(connection: Connection, schedule_id: str) -> Row:
-    """Fetch a schedule; NotFound."""
-    row = schedules.get(connection, schedule_id)
-    if row is None:
-        raise NotFound(f"There is no schedule {schedule_id}.")
-    return row
 
 
 def create(yard: Yard, values: Mapping[str, Any], actor: Actor, copy_of: str | None = None) -> Row:
@@ -72,54 +45,70 @@ def create(yard: Yard, values: Mapping[str, Any], actor: Actor, copy_of: str | N
     if copy_of is not None:
         with yard.database.read() as connection:
             values = _restored(connection, get(connection, copy_of), values)
-    row = _new_row(yard, values, now, str(actor))
+    row = new_row(yard, values, now, str(actor))
     with yard.database.write() as connection:
         if not schedules.add(connection, row):
             raise Conflict(f"There is a schedule {row['name']!r} already.", state="taken")
         secret = secret_fields.of_task(connection, row["task"])
         audit.record(connection, actor, "schedule.created", "schedule", row["id"], now, None, as_json(row, secret))
-    _carry_and_tell(yard, row)
+    carry_and_tell(yard, row)
     return row
 
 
-def change(yard: Yard, schedule_id: str, values: Mapping[str, Any], actor: Actor) -> Row:
-    """Change what is given of a schedule. Raises NotFound, BadInput, Conflict.
+def change(yard: Yard, schedule_id: str, values: Mapping[str, Any], actor: Actor, expected: Expected = None) -> Row:
+    """Change what is given of a schedule. A run that is due is carried out first, or recorded as missed by a pause.
 
-    What the code of its task declares cannot be changed here.
+    `expected` are the revisions that the edit may be made of. Raises NotFound, BadInput, Edited when the stored revision
+    is another, Conflict when the name is taken or the code of the task declares what would change.
     """
+    for _ in range(MOST_READINGS):
+        after = _change(yard, schedule_id, values, actor, expected)
+        if after is not None:
+            return after
+    raise Conflict("The schedule kept changing while this was saved. Try again.", state="changed")
+
+
+def _change(yard: Yard, schedule_id: str, given: Mapping[str, Any], actor: Actor, expected: Expected) -> Row | None:
+    """Change a schedule as it is now; None when it moved meanwhile and has to be read again."""
     now = utcnow()
     with yard.database.read() as connection:
         before = get(connection, schedule_id)
-        values = _restored(connection, before, values)
-    wanted = {**_given(before), **values}
-    if set(values) & set(RHYTHM):
-        wanted |= {name: values.get(name) for name in RHYTHM}
-    moment = before["created_at"] if "once_at" not in values else now
-    sound = checked(yard, wanted, moment, may_be_reserved=_only_disables(values))
-    changed = {name: value for name, value in sound.items() if value != before[name]}
+        secret = secret_fields.of_task(connection, before["task"])
+        shown = as_given(given, secret), as_json(before, secret)
+        check_revision("this schedule", before["revision"], expected, *shown)
+        values = _restored(connection, before, given)
+    changed = _changed(yard, before, values, now)
     _refuse_what_code_says(before, changed)
     if not changed:
         return before
-    after = {**before, **changed, "updated_at": now, "version": before["version"] + 1}
-    if set(changed) & {*RHYTHM, "timezone", "starts_at", "ends_at", "jitter_seconds", "enabled"}:
-        after |= _next(after, now)
-    if before["finish_within_seconds"] is None and after["finish_within_seconds"] is not None:
-        after |= {"last_completed_fire_at": now}  # earlier runs had no deadline
+    is_timed = bool({*TIMING, "enabled"} & set(changed))
+    is_due = is_timed and firing.is_due(before, now)
+    if is_due and changed.get("enabled", True):
+        firing.run_due(yard, before, now, now)
+        return None
+    after = _after(before, changed, now)
     with yard.database.write() as connection:
         if "name" in changed and schedules.name_is_taken(connection, changed["name"], schedule_id):
             raise Conflict(f"There is a schedule {changed['name']!r} already.", state="taken")
-        _keep(connection, before, after)
+        if not keep(connection, before, after):
+            return None
+        if is_due:
+            firing.record_missed(connection, before, now)
         audit.record(
             connection, actor, "schedule.changed", "schedule", schedule_id, now, *_edit(connection, before, after)
         )
-    _carry_and_tell(yard, after)
+    carry_and_tell(yard, after)
     return after
 
 
-def remove(yard: Yard, schedule_id: str, actor: Actor) -> None:
-    """Delete a schedule and its history; its jobs stay. Raises NotFound, and Conflict for one that code declares."""
+def remove(yard: Yard, schedule_id: str, actor: Actor, expected: Expected = None) -> None:
+    """Delete a schedule and its history; its jobs stay.
+
+    Raises NotFound, Edited when its revision is not an `expected` one, and Conflict for one that code declares.
+    """
     with yard.database.write() as connection:
         row = get(connection, schedule_id)
+        check_revision("this schedule", row["revision"], expected, {}, {})
         if row["declared_by"]:
             raise Conflict(
                 f"The code of {row['declared_by']} declares this schedule: it would come back. Pause it instead.",
@@ -135,59 +124,15 @@ def remove(yard: Yard, schedule_id: str, actor: Actor) -> None:
 def preview(values: Mapping[str, Any], after: datetime | None = None, count: int = 10) -> dict[str, Any]:
     """Tell the words of a rhythm and its next fires with what is special about their days. Raises BadInput."""
     begin = after or utcnow()
-    rhythm = checked_rhythm(values, begin)
+    rhythm = check_rhythm(values, begin)
+    if after is None:
+        check_runs(rhythm, begin)
     place = cron.zone(rhythm.timezone)
     fires = []
     for _, one in zip(range(min(count, MOST_PREVIEWED)), rhythm.after(begin), strict=False):
         note = cron.shift_note(rhythm, one)
         fires.append({"fire_at": one, "local_time": one.astimezone(place), "note": note})
     return {"description": cron.describe(rhythm), "fires": fires}
-
-
-def declare(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
-    """Bring the schedules that tasks declare in code to what these say; how many changed. Raises Unavailable.
-
-    What people set stays: whether it is enabled, policies, overrides. A schedule whose task declares it no longer is
-    paused and becomes an ordinary one. Tasks that this process does not know are left alone.
-    """
-    now, changed = utcnow(), 0
-    with yard.database.read() as connection:
-        known = schedules.declared(connection)
-    for definition in definitions.values():
-        before = known.get(definition.name)
-        if definition.schedule is None:
-            changed += _undeclare(yard, before, now) if before is not None else 0
-            continue
-        said = _declared(definition)
-        mark = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-        if before is None:
-            row = _new_row(yard, {**said, "name": definition.name}, now, f"code:{definition.name}")
-            row |= {"declared_by": definition.name, "declared_hash": mark}
-            with yard.database.write() as connection:
-                if not schedules.add(connection, row):
-                    # Another process was first, or the name is a person's.
-                    row["name"] = f"{definition.name[:80]} (in code)"
-                    if not schedules.add(connection, row):
-                        continue
-        elif before["declared_hash"] != mark:
-            row = {**before, **dict.fromkeys(RHYTHM), **said, "declared_hash": mark, "updated_at": now}
-            row |= _next(row, now)
-            with yard.database.write() as connection:
-                _keep(connection, before, row)
-        else:
-            continue
-        changed += 1
-        _carry_and_tell(yard, row)
-    return changed
-
-
-def as_json(row: Row, secret: Collection[str]) -> dict[str, Any]:
-    """Make a schedule JSON-ready, with the secrets of its payload masked; `secret` are the names its task declares."""
-    told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()}
-    told |= {"payload": mask(payloads.load(row["payload"]), secret), "tags": json.loads(row["tags"])}
-    told["description"] = cron.describe(rhythm_of(row))
-    del told["declared_hash"]
-    return told
 
 
 def _restored(connection: Connection, row: Row, values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -213,66 +158,73 @@ def _edit(connection: Connection, before: Row, after: Row) -> tuple[dict[str, An
     return told[0], told[1], secret
 
 
-def _new_row(yard: Yard, values: Mapping[str, Any], now: datetime, maker: str) -> dict[str, Any]:
+def new_row(yard: Yard, values: Mapping[str, Any], now: datetime, maker: str) -> dict[str, Any]:
+    """Return the row of a new schedule. Raises BadInput for values that cannot be used."""
+    _refuse_unknown(values)
+    row: dict[str, Any] = {**check_values(yard, {**DEFAULTS, **values}, FIELDS, now), "id": new_id(now)}
+    row |= dict.fromkeys(("declared_by", "declared_hash", "enabled_when_declared", "refused_reason"))
+    row |= dict.fromkeys(("last_fire_at", "last_job_id", "last_completed_fire_at"))
+    row |= {"created_at": now, "created_by": maker, "updated_at": now, "version": 1, "revision": 1}
+    return row | next_run(row, now)
+
+
+def keep(connection: Connection, before: Row, after: Mapping[str, Any]) -> bool:
+    """Write what has changed of a schedule; False when it has moved since `before` was read."""
+    values = {name: value for name, value in after.items() if name not in {"id", "version"} and before[name] != value}
+    if not schedules.change(connection, before["id"], before["version"], values):
+        return False
+    if not after["enabled"]:
+        schedules.let_go(connection, before["id"])
+    return True
+
+
+def _changed(yard: Yard, before: Row, values: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the columns that these values change. Raises BadInput for one that cannot be used."""
+    _refuse_unknown(values)
+    stored = settable(before)
+    wanted = {**stored, **values}
+    if set(values) & set(RHYTHM):
+        wanted |= {name: values.get(name) for name in RHYTHM}
+    given = [name for name in FIELDS if wanted[name] != stored[name]]
+    columns = check_values(yard, wanted, given, now)
+    return {name: value for name, value in columns.items() if value != before[name]}
+
+
+def _after(before: Row, changed: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return a schedule's row after a change, with what follows from it."""
+    after = {**before, **changed, "updated_at": now}
+    after |= {"version": before["version"] + 1, "revision": before["revision"] + 1}
+    if {*TIMING, "enabled"} & set(changed):
+        after |= next_run(after, now)
+    if not after["enabled"]:
+        after |= firing.passed_over(before, now)
+    if "enabled" in changed:
+        after |= {"enabled_when_declared": None}
+    if changed.get("enabled") or {"task", "payload", "queue"} & set(changed):
+        after |= {"refused_reason": None}
+    has_new_deadline = before["finish_within_seconds"] is None and after["finish_within_seconds"] is not None
+    if has_new_deadline or changed.get("enabled"):
+        after |= {"last_completed_fire_at": now}  # earlier runs had no deadline, nor does the time of a pause count
+    return after
+
+
+def _refuse_unknown(values: Mapping[str, Any]) -> None:
     odd = sorted(set(values) - set(FIELDS))
     if odd:
         raise BadInput(f"A schedule has no {odd[0]} that can be set.", field=odd[0])
-    row: dict[str, Any] = {**checked(yard, {**DEFAULTS, **values}, now), "id": new_id(now)}
-    row |= {"declared_by": None, "declared_hash": None, "last_fire_at": None, "last_job_id": None}
-    row |= {"created_at": now, "created_by": maker, "updated_at": now, "version": 1}
-    return row | _next(row, now)
-
-
-def _next(row: Row, now: datetime) -> dict[str, Any]:
-    """Tell the next fire of a schedule as it is now: never one that has been dealt with."""
-    since = max(now, row["last_fire_at"] or now)
-    fire_at = rhythm_of(row).next(since) if row["enabled"] else None
-    return {"next_fire_at": fire_at, "next_due_at": with_jitter(row, fire_at)}
-
-
-def _only_disables(values: Mapping[str, Any]) -> bool:
-    return set(values) == {"enabled"} and not values["enabled"]
-
-
-def _given(row: Row) -> dict[str, Any]:
-    told = {name: row[name] for name in FIELDS}
-    return told | {"payload": payloads.load(row["payload"]), "tags": json.loads(row["tags"])}
 
 
 def _refuse_what_code_says(row: Row, changed: Mapping[str, Any]) -> None:
     locked = [name for name in _OF_THE_CODE if name in changed]
     if row["declared_by"] and locked:
         raise Conflict(
-            f"The code of {row['declared_by']} declares when this schedule fires: change it there, or duplicate this "
+            f"The code of {row['declared_by']} declares when this schedule runs: change it there, or duplicate this "
             "one and pause it.",
             state="declared",
         )
 
 
-def _keep(connection: Connection, before: Row, after: Mapping[str, Any]) -> None:
-    values = {name: value for name, value in after.items() if name not in {"id", "version"} and before[name] != value}
-    if not schedules.change(connection, before["id"], before["version"], values):
-        raise Conflict("Somebody else changed this schedule, or it fired, at the same moment. Look again.", "changed")
-    if not after["enabled"]:
-        schedules.let_go(connection, before["id"])
-
-
-def _declared(definition: TaskDefinition) -> dict[str, Any]:
-    rhythm = "cron" if isinstance(definition.schedule, str) else "interval_seconds"
-    return {"task": definition.name, rhythm: definition.schedule, "timezone": definition.timezone}
-
-
-def _undeclare(yard: Yard, before: Row, now: datetime) -> int:
-    after = {**before, "declared_by": None, "declared_hash": None, "enabled": False, "updated_at": now}
-    after |= _next(after, now)
-    with yard.database.write() as connection:
-        _keep(connection, before, after)
-        seen = {"name": before["name"], "enabled": before["enabled"]}
-        audit.record(connection, SYSTEM, "schedule.undeclared", "schedule", before["id"], now, seen)
-    _carry_and_tell(yard, after)
-    return 1
-
-
-def _carry_and_tell(yard: Yard, row: Row) -> None:
+def carry_and_tell(yard: Yard, row: Row) -> None:
+    """Carry the next run of a schedule that was changed, and notify viewers."""
     carrying.carry(yard, row["id"], row["next_due_at"])
     tell_kind(yard, "schedule", row["id"], "changed", row["version"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from workers.domain.numbers import check_flag, check_number, check_whole
 from workers.domain.untrusted import check_label
 from workers.services import audit, catalogue, events, secret_fields
 from workers.services.enqueueing import check_open
+from workers.services.revisions import Expected, check_revision
 from workers.services.telling import tell_kind
 from workers.store import trigger_rows
 from workers.store.types import Row
@@ -48,7 +49,11 @@ FIELDS = ("name", "listens", "task", *DEFAULTS)
 
 def get(connection: Connection, trigger_id: str) -> Row:
     """Fetch a trigger; NotFound."""
-    row = trigger_rows.get(connection, trigger_id)
+    return _get(connection, trigger_id, locked=False)
+
+
+def _get(connection: Connection, trigger_id: str, *, locked: bool) -> Row:
+    row = trigger_rows.get(connection, trigger_id, locked=locked)
     if row is None:
         raise NotFound(f"There is no trigger {trigger_id}.")
     return row
@@ -57,13 +62,16 @@ def get(connection: Connection, trigger_id: str) -> Row:
 def create(yard: Yard, values: Mapping[str, Any], actor: Actor) -> Row:
     """Make a trigger. Raises BadInput, and Conflict when the name is taken."""
     now = utcnow()
-    odd = sorted(set(values) - set(FIELDS))
-    if odd:
-        raise BadInput(f"A trigger has no {odd[0]} that can be set.", field=odd[0])
-    row: dict[str, Any] = {**_checked(yard, {**DEFAULTS, **values}), "id": new_id(now), "stopped_reason": None}
+    _refuse_unknown(values)
+    row: dict[str, Any] = {
+        **_check(yard, {"listens": "", **DEFAULTS, **values}, FIELDS),
+        "id": new_id(now),
+        "stopped_reason": None,
+    }
     refuse_masks(values.get("payload", {}))
     refuse_masks(values.get("conditions", {}), field="conditions")
     row |= {"last_fired_at": None, "passed_over": 0, "created_at": now, "created_by": str(actor), "updated_at": now}
+    row |= {"revision": 1}
     with yard.database.write() as connection:
         if not trigger_rows.add(connection, row):
             raise Conflict(f"There is a trigger {row['name']!r} already.", state="taken")
@@ -73,39 +81,45 @@ def create(yard: Yard, values: Mapping[str, Any], actor: Actor) -> Row:
     return row
 
 
-def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor) -> Row:
+def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor, expected: Expected = None) -> Row:
     """Change what is given of a trigger; one that was stopped may go on when it is enabled again.
 
-    Raises NotFound, BadInput, Conflict.
+    `expected` are the revisions that the edit may be made of. What is left as it was is not judged again.
+    Raises NotFound, BadInput, Conflict, and Edited when the stored revision is another.
     """
     now = utcnow()
     with yard.database.read() as connection:
         before = get(connection, trigger_id)
-        values = _restored(connection, before, values)
-    given = {name: before[name] for name in FIELDS}
-    given |= {"conditions": json.loads(before["conditions"]), "payload": payloads.load(before["payload"])}
-    only_disables = set(values) == {"enabled"} and not values["enabled"]
-    sound = _checked(yard, {**given, **values}, may_be_reserved=only_disables)
+        secret = secret_fields.of_task(connection, before["task"])
+        restored = _restored(connection, before, values)
+    sound = _check_changed(yard, before, restored)
     changed = {name: value for name, value in sound.items() if before[name] != value}
-    if not changed:
-        return before
-    changed |= {"updated_at": now} | ({"stopped_reason": None, "passed_over": 0} if changed.get("enabled") else {})
     with yard.database.write() as connection:
+        # Locked: between the look at its revision and the change nobody else edits it.
+        stored = _get(connection, trigger_id, locked=True)
+        check_revision("this trigger", stored["revision"], expected, as_given(values, secret), as_json(stored, secret))
+        if not changed:
+            return before
         if "name" in changed and trigger_rows.name_is_taken(connection, changed["name"], trigger_id):
             raise Conflict(f"There is a trigger {changed['name']!r} already.", state="taken")
+        if stored["revision"] != before["revision"]:
+            raise Conflict("Somebody else changed this trigger at the same moment. Try again.", state="changed")
+        changed |= {"updated_at": now, "revision": stored["revision"] + 1}
+        changed |= {"stopped_reason": None, "passed_over": 0} if changed.get("enabled") else {}
         trigger_rows.change(connection, trigger_id, changed)
         shown = {name: before[name] for name in changed}
         after = get(connection, trigger_id)
-        secret = secret_fields.of_task(connection, before["task"]) | secret_fields.of_task(connection, after["task"])
+        secret = secret | secret_fields.of_task(connection, after["task"])
         audit.record(connection, actor, "trigger.changed", "trigger", trigger_id, now, shown, changed, secret)
     tell_kind(yard, "trigger", trigger_id, "changed")
     return after
 
 
-def remove(yard: Yard, trigger_id: str, actor: Actor) -> None:
-    """Delete a trigger with its firings; its jobs stay. Raises NotFound."""
+def remove(yard: Yard, trigger_id: str, actor: Actor, expected: Expected = None) -> None:
+    """Delete a trigger with its firings; its jobs stay. Raises NotFound, and Edited for a revision not `expected`."""
     with yard.database.write() as connection:
-        row = get(connection, trigger_id)
+        row = _get(connection, trigger_id, locked=True)
+        check_revision("this trigger", row["revision"], expected, {}, {})
         trigger_rows.remove(connection, trigger_id)
         shown = as_json(row, secret_fields.of_task(connection, row["task"]))
         audit.record(connection, actor, "trigger.deleted", "trigger", trigger_id, utcnow(), shown)
@@ -138,6 +152,11 @@ def as_json(row: Row, secret: Collection[str]) -> dict[str, Any]:
     }
 
 
+def as_given(values: Mapping[str, Any], secret: Collection[str]) -> dict[str, Any]:
+    """Return the values of an edit as they are shown to people, with their secrets masked."""
+    return {name: mask(value, secret) if name in {"payload", "conditions"} else value for name, value in values.items()}
+
+
 def _restored(connection: Connection, row: Row, values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the values with the stored secrets where their masks were left alone. Raises BadInput."""
     names = secret_fields.of_task(connection, row["task"])
@@ -153,32 +172,49 @@ def _restored(connection: Connection, row: Row, values: Mapping[str, Any]) -> Ma
     return restored
 
 
-def _checked(yard: Yard, values: Mapping[str, Any], *, may_be_reserved: bool = False) -> dict[str, Any]:
-    name = check_label(str(values.get("name") or ""), 100)
-    if values["kind"] not in KINDS:
-        raise BadInput(f"A kind is one of {', '.join(KINDS)}.", field="kind")
+def _check_changed(yard: Yard, before: Row, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of what these values change of a trigger. Raises BadInput for one that cannot be used."""
+    stored = {name: before[name] for name in FIELDS}
+    stored |= {"conditions": json.loads(before["conditions"]), "payload": payloads.load(before["payload"])}
+    _refuse_unknown(values)
+    given = [name for name, value in values.items() if value != stored[name]]
+    return _check(yard, {**stored, **values}, given)
+
+
+def _check(yard: Yard, values: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Return the columns of the fields that are `given`, out of the values of every field of FIELDS. Raises BadInput."""
+    columns = {name: check(values[name]) for name, check in _CHECKS.items() if name in given}
+    if {"task", "payload"} & set(given) or columns.get("enabled"):
+        columns |= _check_task(yard, values)
+    if {"kind", "listens", "measure", "above"} & set(given):
+        columns |= _of_queue(values) if values["kind"] == "queue" else _of_event(values)
+    if {"kind", "cooldown_seconds"} & set(given):
+        least = SHORTEST_OF_QUEUES_SECONDS if values["kind"] == "queue" else 0.0
+        cooldown = check_number("cooldown_seconds", values["cooldown_seconds"], least, LONGEST_COOLDOWN_SECONDS)
+        columns |= {"cooldown_seconds": cooldown}
+    return columns
+
+
+def _check_task(yard: Yard, values: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values["payload"], Mapping):
         raise BadInput("The mapping must be a JSON object.", field="payload")
     task = catalogue.get_task(yard, str(values.get("task") or ""))
-    if not may_be_reserved:
-        check_open(task.row["name"], task.row["queue"])
+    check_open(task.row["name"], task.row["queue"])
     mapping = payloads.dump(dict(values["payload"]))
     fill(values["payload"], _Anything())
-    about = _of_queue(values) if values["kind"] == "queue" else _of_event(values)
-    least = SHORTEST_OF_QUEUES_SECONDS if values["kind"] == "queue" else 0.0
-    return {
-        **about,
-        "name": name,
-        "kind": values["kind"],
-        "conditions": payloads.dump(check_conditions(values["conditions"]), "conditions"),
-        "task": values["task"],
-        "payload": mapping,
-        "cooldown_seconds": check_number(
-            "cooldown_seconds", values["cooldown_seconds"], least, LONGEST_COOLDOWN_SECONDS
-        ),
-        "cap_per_hour": check_whole("cap_per_hour", values["cap_per_hour"], 1, MOST_AN_HOUR),
-        "enabled": check_flag("enabled", values["enabled"]),
-    }
+    return {"task": values["task"], "payload": mapping}
+
+
+def _check_kind(value: Any) -> str:
+    if value not in KINDS:
+        raise BadInput(f"A kind is one of {', '.join(KINDS)}.", field="kind")
+    return str(value)
+
+
+def _refuse_unknown(values: Mapping[str, Any]) -> None:
+    odd = sorted(set(values) - set(FIELDS))
+    if odd:
+        raise BadInput(f"A trigger has no {odd[0]} that can be set.", field=odd[0])
 
 
 def _of_queue(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,3 +244,12 @@ class _Anything(dict[str, Any]):
 
     def __getitem__(self, _name: str) -> Any:
         return self
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": lambda value: check_label(str(value or ""), 100),
+    "kind": _check_kind,
+    "conditions": lambda value: payloads.dump(check_conditions(value), "conditions"),
+    "cap_per_hour": lambda value: check_whole("cap_per_hour", value, 1, MOST_AN_HOUR),
+    "enabled": lambda value: check_flag("enabled", value),
+}

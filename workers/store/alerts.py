@@ -23,9 +23,10 @@ def rules(connection: Connection) -> Sequence[Row]:
     return connection.execute(select(RULES).order_by(RULES.c.created_at, RULES.c.id)).mappings().all()
 
 
-def rule(connection: Connection, rule_id: str) -> Row | None:
-    """Fetch one rule."""
-    return connection.execute(select(RULES).where(RULES.c.id == rule_id)).mappings().one_or_none()
+def rule(connection: Connection, rule_id: str, *, locked: bool = False) -> Row | None:
+    """Fetch one rule; `locked` keeps others from it until the transaction ends."""
+    chosen = select(RULES).where(RULES.c.id == rule_id)
+    return connection.execute(chosen.with_for_update() if locked else chosen).mappings().one_or_none()
 
 
 def rules_of(connection: Connection, kind: str) -> Sequence[Row]:

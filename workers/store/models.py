@@ -137,6 +137,12 @@ class Job(Base):
             postgresql_where=text("parent IS NOT NULL"),
         ),
         Index(
+            "ix_jobs_rerun_of",
+            "rerun_of",
+            sqlite_where=text("rerun_of IS NOT NULL"),
+            postgresql_where=text("rerun_of IS NOT NULL"),
+        ),
+        Index(
             "ix_jobs_schedule",
             "schedule",
             "id",

@@ -69,6 +69,7 @@ class AlertRule(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     last_fired_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(BigInteger, default=1, server_default="1")  # moves with every edit
 
 
 class AlertChannel(Base):

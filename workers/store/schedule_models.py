@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, text
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workers.store.models import Base
@@ -46,7 +46,11 @@ class Schedule(Base):
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(200))
     updated_at: Mapped[datetime]
-    version: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(BigInteger)  # of the row: moves with every run
+    revision: Mapped[int] = mapped_column(BigInteger, default=1, server_default="1")  # moves with every edit only
+    refused_reason: Mapped[str | None] = mapped_column(Text)  # why its last run was refused; none when it was not
+    # Whether it was enabled when its task stopped declaring it; none when people have decided since.
+    enabled_when_declared: Mapped[bool | None]
 
     __table_args__ = (
         Index(

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Select, Table, bindparam, delete, func, or_, select, tuple_, union_all, update
 
-from workers.domain.states import FINAL, Status
+from workers.domain.states import FINAL
 from workers.store.dialects import insert_or_ignore
 from workers.store.jobs import JOBS
 from workers.store.schedule_models import Schedule, ScheduleFire
@@ -20,8 +20,6 @@ FIRES = cast(Table, ScheduleFire.__table__)
 _KEY = (FIRES.c.schedule_id, FIRES.c.fire_at)
 # Of the jobs of a schedule only the newest are asked whether they still run.
 _LOOKED_AT = 20
-# A run after the last one that completed.
-_is_open = or_(SCHEDULES.c.last_completed_fire_at.is_(None), FIRES.c.fire_at > SCHEDULES.c.last_completed_fire_at)
 _OF_JOB = (JOBS.c.status, JOBS.c.skipped_reason, JOBS.c.error, JOBS.c.run_ms, JOBS.c.attempt, JOBS.c.started_at)
 
 
@@ -86,6 +84,13 @@ def declared(connection: Connection) -> dict[str, Row]:
     return {row["declared_by"]: row for row in rows}
 
 
+def formerly_declared(connection: Connection) -> dict[str, Row]:
+    """Fetch the schedules that code created and declares no longer, the oldest of each by its maker `code:<task>`."""
+    chosen = select(SCHEDULES).where(SCHEDULES.c.declared_by.is_(None), SCHEDULES.c.created_by.startswith("code:"))
+    rows = connection.execute(chosen.order_by(SCHEDULES.c.created_at.desc())).mappings()
+    return {row["created_by"]: row for row in rows}
+
+
 def due(connection: Connection, until: datetime, limit: int) -> Sequence[str]:
     """Name the schedules that are due, the longest overdue first."""
     chosen = select(SCHEDULES.c.id).where(SCHEDULES.c.next_due_at <= until).order_by(SCHEDULES.c.next_due_at)
@@ -115,6 +120,19 @@ def advance(connection: Connection, row: Row, values: Mapping[str, Any]) -> bool
 def ran(connection: Connection, schedule_id: str, job_id: str) -> None:
     """Write which job the last fire made."""
     connection.execute(update(SCHEDULES).where(SCHEDULES.c.id == schedule_id).values(last_job_id=job_id))
+
+
+def refuse(connection: Connection, schedule_id: str, reason: str | None) -> None:
+    """Record why the last run of a schedule was refused; None for one that was not."""
+    own = (SCHEDULES.c.id == schedule_id, SCHEDULES.c.refused_reason.is_distinct_from(reason))
+    connection.execute(update(SCHEDULES).where(*own).values(refused_reason=reason))
+
+
+def refused(connection: Connection, limit: int = 200) -> Sequence[Row]:
+    """List the enabled schedules whose last run was refused."""
+    columns = (SCHEDULES.c.id, SCHEDULES.c.name, SCHEDULES.c.refused_reason)
+    chosen = select(*columns).where(SCHEDULES.c.enabled, SCHEDULES.c.refused_reason.is_not(None)).limit(limit)
+    return connection.execute(chosen).mappings().all()
 
 
 def add_fire(connection: Connection, row: Mapping[str, Any]) -> bool:
@@ -149,9 +167,16 @@ def let_go(connection: Connection, schedule_id: str) -> None:
 
 
 def is_busy(connection: Connection, schedule_id: str) -> bool:
-    """Tell whether one of the schedule's newest jobs has not ended."""
-    newest = select(JOBS.c.status).where(JOBS.c.schedule == schedule_id).order_by(JOBS.c.id.desc()).limit(_LOOKED_AT)
-    return any(status not in FINAL for status in connection.execute(newest).scalars())
+    """Return whether one of the schedule's newest jobs has not ended."""
+    return unfinished_job(connection, schedule_id) is not None
+
+
+def unfinished_job(connection: Connection, schedule_id: str) -> Row | None:
+    """Fetch the newest of the schedule's jobs that have not ended, whoever started it: id, task and status."""
+    columns = (JOBS.c.id, JOBS.c.task, JOBS.c.status)
+    newest = select(*columns).where(JOBS.c.schedule == schedule_id).order_by(JOBS.c.id.desc()).limit(_LOOKED_AT)
+    rows = connection.execute(newest).mappings()
+    return next((row for row in rows if row["status"] not in FINAL), None)
 
 
 def fires(connection: Connection, schedule_id: str, before: datetime | None = None, limit: int = 50) -> Sequence[Row]:
@@ -198,7 +223,8 @@ def missed_since(connection: Connection, since: datetime) -> Sequence[Row]:
     chosen = select(*columns, func.sum(FIRES.c.missed_count).label("missed")).join(
         FIRES, FIRES.c.schedule_id == SCHEDULES.c.id
     )
-    within = (FIRES.c.outcome == "missed", FIRES.c.at > since)
+    # What a person's pause has passed over is no cause for alarm: it says so in its detail.
+    within = (FIRES.c.outcome == "missed", FIRES.c.at > since, FIRES.c.detail.is_(None))
     return connection.execute(chosen.where(*within).group_by(*columns)).mappings().all()
 
 
@@ -219,37 +245,11 @@ def overdue(connection: Connection, until: datetime, limit: int = 200) -> Sequen
     return connection.execute(chosen).mappings().all()
 
 
-def newly_completed(connection: Connection) -> list[tuple[str, datetime]]:
-    """List the schedules with a deadline of which a later run has completed than is recorded, with the moment of that run."""
-    newest = (
-        select(func.max(FIRES.c.fire_at))
-        .select_from(FIRES.join(JOBS, JOBS.c.id == FIRES.c.job_id))
-        .where(FIRES.c.schedule_id == SCHEDULES.c.id, JOBS.c.status == str(Status.COMPLETED), _is_open)
-        .scalar_subquery()
-    )
-    chosen = select(SCHEDULES.c.id, newest).where(SCHEDULES.c.finish_within_seconds.is_not(None))
-    return [(schedule_id, fire_at) for schedule_id, fire_at in connection.execute(chosen) if fire_at is not None]
-
-
-def set_completed(connection: Connection, schedule_id: str, fire_at: datetime) -> None:
-    """Record which run of a schedule completed last."""
-    mine = update(SCHEDULES).where(SCHEDULES.c.id == schedule_id)
-    connection.execute(mine.values(last_completed_fire_at=fire_at))
-
-
-def deadlines(connection: Connection) -> Sequence[Row]:
-    """List the enabled schedules that must finish within a time, with the first run since the last one that completed."""
-    columns = ("id", "name", "finish_within_seconds", "next_fire_at")
-    first = select(func.min(FIRES.c.fire_at)).where(FIRES.c.schedule_id == SCHEDULES.c.id, _is_open).scalar_subquery()
-    own = [SCHEDULES.c[name] for name in columns]
-    chosen = select(*own, JOBS.c.status, first.label("open_since")).select_from(
-        SCHEDULES.outerjoin(JOBS, JOBS.c.id == SCHEDULES.c.last_job_id)
-    )
-    return (
-        connection.execute(chosen.where(SCHEDULES.c.enabled, SCHEDULES.c.finish_within_seconds.is_not(None)))
-        .mappings()
-        .all()
-    )
+def from_the_future(connection: Connection, moment: datetime, limit: int) -> Sequence[Row]:
+    """List enabled schedules that were last dealt with, completed or changed after this moment."""
+    moments = (SCHEDULES.c.last_fire_at, SCHEDULES.c.last_completed_fire_at, SCHEDULES.c.updated_at)
+    later = or_(*(column > moment for column in moments))
+    return connection.execute(select(SCHEDULES).where(SCHEDULES.c.enabled, later).limit(limit)).mappings().all()
 
 
 def forget(connection: Connection, before: datetime, limit: int) -> int:

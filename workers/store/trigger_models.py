@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Float, ForeignKey, Index, Integer, String, text
+from sqlalchemy import BigInteger, Float, ForeignKey, Index, Integer, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from workers.store.models import Base
@@ -37,6 +37,7 @@ class Trigger(Base):
     created_at: Mapped[datetime]
     created_by: Mapped[str] = mapped_column(String(200))
     updated_at: Mapped[datetime]
+    revision: Mapped[int] = mapped_column(BigInteger, default=1, server_default="1")  # moves with every edit
 
     __table_args__ = (
         Index(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
@@ -73,9 +73,11 @@ def add_firing(connection: Connection, row: Mapping[str, Any]) -> None:
     connection.execute(insert(FIRINGS), dict(row))
 
 
-def fired_since(connection: Connection, trigger_id: str, since: datetime) -> int:
-    """Count the runs of a trigger since then that made a job; its cap bounds them."""
-    own = (FIRINGS.c.trigger_id == trigger_id, FIRINGS.c.id >= first_id(since), FIRINGS.c.outcome == "fired")
+def fired_within_an_hour(connection: Connection, trigger_id: str, now: datetime) -> int:
+    """Count the runs of a trigger within an hour of now that made a job; its cap bounds them."""
+    hour = timedelta(hours=1)
+    within = (FIRINGS.c.id >= first_id(now - hour), FIRINGS.c.id < first_id(now + hour))
+    own = (FIRINGS.c.trigger_id == trigger_id, FIRINGS.c.outcome == "fired", *within)
     return connection.execute(select(func.count()).select_from(FIRINGS).where(*own)).scalar_one()
 
 
