@@ -77,6 +77,8 @@ def _ours(error: Exception) -> Response:
                 more["errors"] = error.errors
             if isinstance(error, errors.Conflict) and error.state:
                 more["state"] = error.state
+            if isinstance(error, errors.KeyConflict):
+                more |= {name: value for name in ("job_id", "errors") if (value := getattr(error, name))}
             answer = problem(status, title, str(error), **more)
             if isinstance(error, errors.Throttled):
                 answer.headers["Retry-After"] = str(error.wait_seconds)

@@ -18,6 +18,7 @@ from workers.domain.errors import BadInput, SettingsError
 from workers.domain.names import check_priority, check_queue, check_task, is_reserved_queue
 from workers.domain.task_options import check_options
 from workers.domain.texts import safe_repr
+from workers.payload_schema import PayloadSchema
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class TaskDefinition:
 
     def schema(self) -> dict[str, Any]:
         """Tell the JSON Schema of the payload."""
-        return self.payload_model.model_json_schema()
+        return self.payload_model.model_json_schema(schema_generator=PayloadSchema)
 
     def run(self, payload: Mapping[str, Any]) -> Any:
         """Call the function with a checked payload; BadInput names the field that does not fit."""

@@ -25,7 +25,7 @@ from workers.domain.ids import new_id
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
 from workers.domain.numbers import check_number
 from workers.domain.states import FINAL, WAITING, Status
-from workers.services import audit, files
+from workers.services import audit, files, unique_retries
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.jobs import FRESH, released
 from workers.services.telling import push, tell, tell_kind
@@ -128,7 +128,7 @@ def step(yard: Yard, action_id: str) -> Row:
             return action
         wanted = replace(JobFilter.from_args(json.loads(action["selection"]), now), without_tasks=SYSTEM_TASKS)
         ids, cursor = job_lists.ids_matching(connection, wanted, action["cursor"], _size(action))
-        done, refused = _apply(connection, action, jobs.locked(connection, ids), now)
+        done, refused = _apply(yard, connection, action, jobs.locked(connection, ids), now)
         bulk_actions.refuse(connection, action_id, refused)
         values: dict[str, Any] = {"status": "processing", "cursor": cursor}
         values |= {"done": action["done"] + len(done), "refused": action["refused"] + len(refused)}
@@ -142,18 +142,26 @@ def step(yard: Yard, action_id: str) -> Row:
 
 
 def _apply(
-    connection: Connection, action: Row, rows: Sequence[Row], now: datetime
+    yard: Yard, connection: Connection, action: Row, rows: Sequence[Row], now: datetime
 ) -> tuple[list[Row], list[tuple[str, str]]]:
     kind, actor = action["action"], action["created_by"]
+    reasons: dict[str, str] = {}
     allowed = [row for row in rows if _refusal(kind, row) is None]
     if kind == "delete":
         jobs.remove(connection, [row["id"] for row in allowed])
         done = allowed
     else:
-        done = [row for status in Status for row in _move(connection, kind, status, allowed, now, actor)]
+        done = []
+        if kind == "retry":
+            retried = unique_retries.retry_unique(yard, connection, allowed, now, actor)
+            done, reasons = retried.moved, retried.refusals
+            allowed = [row for row in allowed if row["id"] not in retried.ids]
+        done += [row for status in Status for row in _move(connection, kind, status, allowed, now, actor)]
     moved = {row["id"] for row in done}
-    refused = [row for row in rows if row["id"] not in moved]
-    return done, [(row["id"], _refusal(kind, row) or f"it is {row['status']}") for row in refused]
+    refused = [row["id"] for row in rows if row["id"] not in moved]
+    by_id = {row["id"]: row for row in rows}
+    whys = {one: reasons.get(one) or _refusal(kind, by_id[one]) or f"it is {by_id[one]['status']}" for one in refused}
+    return done, list(whys.items())
 
 
 def _refusal(kind: str, row: Row) -> str | None:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from workers.domain.states import FINAL, Status, may_move
-from workers.store.dialects import insert_or_ignore
+from workers.store import job_keys
 from workers.store.models import (
     VERSION_STEP,
     Attempt,
@@ -38,7 +38,7 @@ EVENTS = cast(Table, JobEvent.__table__)
 # What a new row holds; the rest comes with its life, and is not worth binding fifty values for.
 _NEW = (
     "id task queue priority payload search_text status progress attempt max_retries timeout_seconds retry_delays scheduled_for due_at "
-    "pending_at idempotency_key unique_key parent batch schedule rerun_of created_at updated_at callback_url created_by "
+    "pending_at idempotency_key request_hash unique_key parent batch schedule rerun_of created_at updated_at callback_url created_by "
     "version"
 ).split()
 _INSERT = Prepared(insert(JOBS).values({name: bindparam(name) for name in _NEW}).inline())
@@ -75,19 +75,6 @@ def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     _INSERT.run_many(connection, rows)
 
 
-def add_unless_known(connection: Connection, row: Row) -> str | None:
-    """Insert a job that has an idempotency or unique key; tells the id of the job that already holds the key, else None."""
-    added = connection.execute(insert_or_ignore(connection, JOBS).returning(JOBS.c.id), row).scalar_one_or_none()
-    if added is not None:
-        return None
-    for key in ("idempotency_key", "unique_key"):
-        if row[key] is not None:
-            holder = connection.execute(select(JOBS.c.id).where(JOBS.c[key] == row[key])).scalar_one_or_none()
-            if holder is not None:
-                return str(holder)
-    raise RuntimeError("a job was refused by a key that nobody holds")
-
-
 def blank() -> dict[str, Any]:
     """Make a new row, to be filled in."""
     return dict(_BLANK)
@@ -113,7 +100,7 @@ def transition(
     Returns the row as it is now, or None when someone else was first. The event is written in the same transaction.
     `values` sets further columns, `attempt` among them; `unless` is a condition that forbids it, with its
     parameters in `unless_values`. Raises ValueError for a
-    move that `states.TRANSITIONS` lacks.
+    move that `states.TRANSITIONS` lacks, KeyConflict when another job holds the `unique_key` in `values`.
     """
     if not may_move(before, after, event):
         raise ValueError(f"a job cannot go from {before} to {after} by {event}")
@@ -121,7 +108,11 @@ def transition(
     if after in FINAL:
         changes["unique_key"] = None
     guard = {"b_id": job_id, "b_status": str(before), "b_attempt": attempt, **(unless_values or {})}
-    row = _guarded_update(tuple(changes), unless).one(connection, {**changes, **guard})
+    statement, bound = _guarded_update(tuple(changes), unless), {**changes, **guard}
+    if changes.get("unique_key") is None:
+        row = statement.one(connection, bound)
+    else:
+        row = job_keys.give_unique_key(connection, changes["unique_key"], lambda: statement.one(connection, bound))
     if row is not None:
         note(connection, row, event, now, actor=actor, detail=detail, before=before)
     return row

@@ -1,0 +1,73 @@
+"""The keys that only one job may hold: an idempotency key for as long as its row is there, a unique key until the job ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, Table, select
+
+from workers.domain.errors import Conflict, KeyConflict
+from workers.store.dialects import insert_or_ignore
+from workers.store.models import Job
+from workers.store.types import Row
+
+T = TypeVar("T")
+_JOBS = cast(Table, Job.__table__)
+_HOLDER = tuple(_JOBS.c[name] for name in "id status task payload idempotency_key request_hash unique_key".split())
+# Each time, the job that held the key ended between the write and the look for it.
+_MOST_ATTEMPTS = 20
+
+
+def add_unless_held(connection: Connection, row: Mapping[str, Any]) -> Row | None:
+    """Insert a job that has an idempotency or unique key.
+
+    Returns the job that already holds one of them, the holder of the idempotency key first, or None when the row was
+    inserted. Raises Conflict when the keys change hands too fast.
+    """
+    insert = insert_or_ignore(connection, _JOBS).returning(_JOBS.c.id)
+    for _ in range(_MOST_ATTEMPTS):
+        if connection.execute(insert, row).scalar_one_or_none() is not None:
+            return None
+        for key in ("idempotency_key", "unique_key"):
+            found = holder(connection, key, row[key])
+            if found is not None:
+                return found
+    raise _busy()
+
+
+def holder(connection: Connection, key: str, value: str | None) -> Row | None:
+    """Fetch the job that holds an `idempotency_key` or `unique_key`; None when nobody does."""
+    if value is None:
+        return None
+    return connection.execute(select(*_HOLDER).where(_JOBS.c[key] == value)).mappings().one_or_none()
+
+
+def give_unique_key(connection: Connection, value: str, write: Callable[[], T]) -> T:
+    """Carry out a write that gives a unique key to a job; what it returns.
+
+    Raises KeyConflict, with nothing written, when another job holds the key.
+    """
+    violation = connection.dialect.loaded_dbapi.IntegrityError
+    for _ in range(_MOST_ATTEMPTS):
+        try:
+            with connection.begin_nested():
+                return write()
+        except violation:
+            found = holder(connection, "unique_key", value)
+            if found is not None:
+                raise unique_conflict(found["id"]) from None
+    raise _busy()
+
+
+def unique_conflict(job_id: str) -> KeyConflict:
+    """Return the error for a job that must wait for another one of its unique task and payload."""
+    return KeyConflict(
+        f"Job {job_id} has the same task and payload and has not ended; this task allows only one such job at a time. "
+        "Wait for that job, or cancel it.",
+        job_id=job_id,
+    )
+
+
+def _busy() -> Conflict:
+    return Conflict("Other requests use the same key at this moment. Try again.")
