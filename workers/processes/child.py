@@ -32,6 +32,7 @@ from workers.services.telling import word_of
 from workers.settings import Settings, forget_secrets
 from workers.yard import Yard
 
+PUSH_SECONDS = 1.0
 log = logging.getLogger("taskyard.child")
 
 QUIET, ALOUD = "quiet", "aloud"
@@ -120,6 +121,8 @@ class Child:
         os._exit(code if isinstance(code, int) else int(code is not None))
 
     def _end(self, job: RunningJob, ending: Ending) -> str:
+        # This process may be ended as soon as the job has: what it enqueued is on its queue before.
+        self._yard.pusher.wait(PUSH_SECONDS)
         peak = _peak_bytes()
         full = replace(
             ending,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -15,7 +14,7 @@ from workers.domain import names, numbers, payloads
 from workers.domain.addresses import check_url
 from workers.domain.clock import check_instant, utcnow
 from workers.domain.computing import compute
-from workers.domain.errors import BadInput, TooLarge, Unavailable
+from workers.domain.errors import BadInput, TooLarge
 from workers.domain.ids import new_id
 from workers.domain.masked_edits import refuse_masks
 from workers.domain.masking import MASK
@@ -23,7 +22,7 @@ from workers.domain.states import Status
 from workers.domain.texts import check_text
 from workers.services import catalogue, keys, secret_fields
 from workers.services.catalogue import CataloguedTask
-from workers.services.telling import push, tell
+from workers.services.telling import push_soon, tell
 from workers.store import jobs
 from workers.store import queues as queue_rows
 from workers.yard import Yard
@@ -283,8 +282,7 @@ def know_queues(yard: Yard, connection: Connection, rows: Sequence[Mapping[str, 
 
 def deliver(yard: Yard, rows: Sequence[dict[str, Any]]) -> None:
     """Push new rows that are committed and tell of them; with Redis away they are delivered later."""
-    with suppress(Unavailable):
-        push(yard, [row for row in rows if row["status"] == Status.PENDING])
+    push_soon(yard, [row for row in rows if row["status"] == Status.PENDING])
     later = [row for row in rows if row["status"] != Status.PENDING]
     if later:
         tell(yard, later[0] if len(later) == 1 else {**later[-1], "id": "*"})
