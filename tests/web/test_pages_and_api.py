@@ -220,7 +220,9 @@ def test_a_queue_is_paused_resumed_and_purged_over_the_api(app: Flask, auth: Any
     header, client = auth.token("operator"), app.test_client()
     assert client.put("/api/v1/queues/default/pause", headers=header).json["paused_by"] == "token:a operator"
     assert client.delete("/api/v1/queues/default/pause", headers=header).json["paused_at"] is None
-    assert client.post("/api/v1/queues/default/purges", headers=header).json == {"canceled": 1}
+    purge = client.post("/api/v1/queues/default/purges", headers=header)
+    assert (purge.status_code, purge.json["action"], purge.json["total"]) == (202, "cancel", 1)
+    assert client.get(purge.headers["Location"], headers=header).json["status"] == "pending"
     assert client.get("/api/v1/queues/none", headers=header).status_code == 404
 
 

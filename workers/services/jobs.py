@@ -21,7 +21,7 @@ from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.masked_edits import mask_change, restore
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue, rq_id
 from workers.domain.states import FINAL, WAITING, Status
-from workers.services import audit, catalogue, files, keys, secret_fields
+from workers.services import audit, catalogue, keys, removal, secret_fields
 from workers.services.enqueueing import (
     Enqueued,
     NewJob,
@@ -29,7 +29,7 @@ from workers.services.enqueueing import (
     enqueue_many,
 )
 from workers.services.telling import push, tell
-from workers.store import job_keys, jobs
+from workers.store import job_keys, jobs, upload_uses
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -69,6 +69,7 @@ def retry(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | No
             values["request_hash"] = keys.hash_of_request(connection, row)
         after = _moved(connection, row, Status.PENDING, "retried", now, actor, values)
         if payload is not None:
+            upload_uses.note(connection, [after])
             _note_edit(connection, row, after, now, actor)
         _audit(connection, actor, "job.retried", row, after, now)
     return _pushed(yard, after)
@@ -143,16 +144,18 @@ def run_again(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] 
 
 
 def delete(yard: Yard, job_id: str, actor: Actor) -> None:
-    """Delete a job with its attempts, events and logs. Raises NotFound, and Conflict while it runs."""
+    """Delete a job with its attempts, events, logs and files, and the uploads that no other job names. Raises NotFound, and Conflict while it runs."""
     now = utcnow()
     with yard.database.write() as connection:
         row = get(connection, job_id)
         refuse_system_job(row)
         _require(row, FINAL | WAITING, "It runs; cancel it first")
-        if not jobs.remove(connection, [job_id]):
+        removed = removal.remove_rows(yard, connection, [job_id])
+        if not removed.job_ids:
             raise _lost_race(row)
         _audit(connection, actor, "job.deleted", row, None, now)
-    files.remove_job_folder(yard.settings, job_id)
+    with suppress(Unavailable):  # the scheduler deletes what is left
+        removal.remove_files(yard, removed)
     with suppress(Unavailable):
         queues.remove(yard.redis, [queues.PushRef.of(row)])
     tell(yard, row, status="deleted")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Connection, Table, select
 
 from workers.domain.errors import Conflict, KeyConflict
+from workers.store import upload_uses
 from workers.store.dialects import insert_or_ignore
 from workers.store.models import Job
 from workers.store.types import Row
@@ -28,6 +29,7 @@ def add_unless_held(connection: Connection, row: Mapping[str, Any]) -> Row | Non
     insert = insert_or_ignore(connection, _JOBS).returning(_JOBS.c.id)
     for _ in range(_MOST_ATTEMPTS):
         if connection.execute(insert, row).scalar_one_or_none() is not None:
+            upload_uses.note(connection, [row])
             return None
         for key in ("idempotency_key", "unique_key"):
             found = holder(connection, key, row[key])

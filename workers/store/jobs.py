@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from workers.domain.states import FINAL, Status, may_move
-from workers.store import job_keys
+from workers.store import job_keys, upload_uses
 from workers.store.models import (
     VERSION_STEP,
     Attempt,
@@ -73,6 +73,7 @@ def locked(connection: Connection, job_ids: Sequence[str]) -> list[Row]:
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert new jobs; see `blank`. That they were enqueued, and by whom, the rows say themselves: `events` tells it."""
     _INSERT.run_many(connection, rows)
+    upload_uses.note(connection, rows)
 
 
 def blank() -> dict[str, Any]:
@@ -169,8 +170,8 @@ def touch(connection: Connection, job_id: str, attempt: int, values: Mapping[str
     return _guarded_touch(tuple(values)).run(connection, {**values, **guard}) == 1
 
 
-def remove(connection: Connection, job_ids: Sequence[str]) -> int:
-    """Delete jobs with their attempts, events and logs; those that are processing stay. Returns how many went."""
+def remove(connection: Connection, job_ids: Sequence[str]) -> list[str]:
+    """Delete jobs with their attempts, events and logs; those that are processing stay. Returns the ids that went."""
     gone = connection.execute(
         delete(JOBS).where(JOBS.c.id.in_(job_ids), JOBS.c.status != str(Status.PROCESSING)).returning(JOBS.c.id)
     ).scalars()
@@ -178,7 +179,8 @@ def remove(connection: Connection, job_ids: Sequence[str]) -> int:
     for model in (Attempt, JobEvent, JobLog, BulkActionItem):
         table = cast(Table, model.__table__)
         connection.execute(delete(table).where(table.c.job_id.in_(ids)))
-    return len(ids)
+    upload_uses.forget(connection, ids)
+    return ids
 
 
 def events(connection: Connection, job: Row, limit: int = 500) -> Sequence[Row]:

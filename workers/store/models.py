@@ -360,6 +360,15 @@ class UploadUse(Base):
     __table_args__ = (Index("ix_upload_uses_job", "job_id"), {"sqlite_with_rowid": False})
 
 
+class FileRemoval(Base):
+    """A deleted job whose files are still to be deleted."""
+
+    __tablename__ = "file_removals"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    job_id: Mapped[str] = _id(primary_key=True)
+
+
 class User(Base):
     """A person who signs in."""
 

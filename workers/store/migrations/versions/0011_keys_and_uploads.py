@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(36), primary_key=True),
         sqlite_with_rowid=False,
     )
+    op.create_table("file_removals", sa.Column("job_id", sa.String(36), primary_key=True), sqlite_with_rowid=False)
     op.create_index("ix_upload_uses_job", "upload_uses", ["job_id"])
     op.create_index("ix_bulk_action_items_job", "bulk_action_items", ["job_id"])
     connection = op.get_bind()
@@ -42,6 +43,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back. Keys of unique tasks stay as they are; they end with their jobs."""
     op.drop_index("ix_bulk_action_items_job", "bulk_action_items")
+    op.drop_table("file_removals")
     op.drop_table("upload_uses")
     op.drop_column("jobs", "request_hash")
 
