@@ -1,6 +1,6 @@
 """Pushing entries without waiting for each one.
 
-A push to an idle Redis is sent at once by its caller. While a push is under way, and for two milliseconds after it, further
+A push to an idle Redis is sent at once by its caller. While a push is under way, and for five milliseconds after it, further
 ones are gathered and sent together by a thread: waking the server for each costs more than the rest of an enqueue.
 
 The row in SQL is committed before its entry is handed over. What is lost here, with the process or because Redis is away,
@@ -22,10 +22,11 @@ from workers.broker.connection import QuickRedis
 from workers.broker.queues import PushRef
 from workers.domain.errors import Unavailable
 
-GATHER_SECONDS = 0.002
+GATHER_SECONDS = 0.005
 MOST_WAITING = 10_000  # entries; with more, whoever pushes waits
 FLUSH_SECONDS = 5.0
 _BATCH = 500
+_MOST_AT_ONCE = 50  # entries; the thread sends more while their caller goes on
 _IDLE_SECONDS = 1.0  # after which the thread ends
 
 _pushers: WeakSet[Pusher] = WeakSet()
@@ -54,7 +55,7 @@ class Pusher:
         Waits while 10,000 entries are waiting, at most for Redis' time-outs.
         """
         with self._changed:
-            is_idle = self._is_idle()
+            is_idle = len(refs) <= _MOST_AT_ONCE and self._is_idle()
             if is_idle:
                 self._is_sending = True
             else:
@@ -62,6 +63,7 @@ class Pusher:
                 self._refs += refs
                 self._words += words
                 self._ensure_thread()
+                self._changed.notify_all()
         if is_idle:
             self._send(refs, words)
 
@@ -104,7 +106,8 @@ class Pusher:
                 if not self._refs:
                     self._has_thread = False
                     return
-                wait = self._sent_at + GATHER_SECONDS - time.monotonic()
+                is_full = len(self._refs) >= _BATCH
+                wait = 0.0 if is_full else self._sent_at + GATHER_SECONDS - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
             with self._changed:

@@ -85,6 +85,11 @@ def enqueue_system(yard: Yard, new: NewJob) -> Enqueued:
 
 
 def _enqueue(yard: Yard, row: dict[str, Any], now: datetime) -> Enqueued:
+    if jobs.can_be_quick(row) and queue_rows.is_known(yard.database, row["queue"]):
+        with yard.database.quick_write() as quick:
+            jobs.add_quickly(quick, row)
+        deliver(yard, [row])
+        return Enqueued(row["id"], row["status"])
     with yard.database.write() as connection:
         know_queues(yard, connection, [row], now)
         holder = insert(connection, row)

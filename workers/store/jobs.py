@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from workers.domain.states import FINAL, Status, may_move
 from workers.store import job_keys, upload_uses
+from workers.store.database import QuickConnection
 from workers.store.models import (
     VERSION_STEP,
     Attempt,
@@ -41,7 +42,10 @@ _NEW = (
     "pending_at idempotency_key request_hash unique_key parent batch schedule rerun_of created_at updated_at callback_url created_by "
     "version"
 ).split()
-_INSERT = Prepared(insert(JOBS).values({name: bindparam(name) for name in _NEW}).inline())
+_OFTEN_EMPTY = frozenset(
+    "retry_delays scheduled_for due_at pending_at idempotency_key request_hash unique_key parent batch schedule "
+    "rerun_of callback_url".split()
+)
 _BLANK = {**dict.fromkeys(_NEW), "progress": 0.0, "attempt": 1, "created_by": "", "version": VERSION_STEP}
 _INSERT_EVENT = Prepared(
     insert(EVENTS).values({one.name: bindparam(one.name) for one in EVENTS.columns if one.name != "id"}).inline()
@@ -72,8 +76,18 @@ def locked(connection: Connection, job_ids: Sequence[str]) -> list[Row]:
 
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert new jobs; see `blank`. That they were enqueued, and by whom, the rows say themselves: `events` tells it."""
-    _INSERT.run_many(connection, rows)
+    _insertion(rows).run_many(connection, rows)
     upload_uses.note(connection, rows)
+
+
+def add_quickly(connection: QuickConnection, row: Row) -> None:
+    """Insert a new job that holds no key and names no upload; see `can_be_quick`."""
+    _insertion([row]).run(connection, row)
+
+
+def can_be_quick(row: Row) -> bool:
+    """Return whether `add_quickly` may insert a row."""
+    return row["idempotency_key"] is None and row["unique_key"] is None and upload_uses.PREFIX not in row["payload"]
 
 
 def blank() -> dict[str, Any]:
@@ -230,6 +244,17 @@ def _enqueued(job: Row, kept: Sequence[Row]) -> Row:
     first = next((one["from_status"] for one in kept if one["from_status"]), job["status"])
     told = {"id": 0, "job_id": job["id"], "at": job["created_at"], "event": "enqueued", "attempt": 1}
     return {**told, "from_status": None, "to_status": first, "actor": job["created_by"], "detail": None}
+
+
+def _insertion(rows: Sequence[Row]) -> Prepared:
+    """Return the statement that inserts these rows and names no column that is null in all of them."""
+    return _insert_without(frozenset(name for name in _OFTEN_EMPTY if all(row[name] is None for row in rows)))
+
+
+@lru_cache(maxsize=128)
+def _insert_without(empty: frozenset[str]) -> Prepared:
+    named = [name for name in _NEW if name not in empty]
+    return Prepared(insert(JOBS).values({name: bindparam(name) for name in named}).inline())
 
 
 @lru_cache(maxsize=128)
