@@ -127,6 +127,7 @@ def test_a_page_makes_the_same_few_trips_to_redis_however_many_jobs_there_are(au
     jobs.enqueue(light_yard, NewJob("samples.noop"))
     few = {path: trips(path) for path in PAGES}
     jobs.enqueue_many(light_yard, [NewJob("samples.noop")] * 400)
+    assert light_yard.pusher.flush(30)
     assert {path: trips(path) for path in PAGES} == few
     assert max(few.values()) <= 2, few
 
