@@ -273,3 +273,13 @@ def test_the_upgrade_gives_unfinished_jobs_canonical_keys(unique: Yard) -> None:
     assert kept[ids[1]] is None
     assert enqueue(unique, NewJob(TASK)).job_id == ids[0]
     assert enqueue(unique, NewJob(TASK, {"options": {}})).job_id == ids[2]
+
+
+def test_jobs_get_their_keys_when_their_task_becomes_unique_or_changes(unique: Yard) -> None:
+    definition = registry.REGISTRY[TASK]
+    publishing.publish(unique, {TASK: replace(definition, unique=False)})
+    ids = [enqueue(unique, NewJob(TASK, payload)).job_id for payload in ({"customer": 4}, {}, {"customer": 5})]
+    assert len(set(ids)) == 3
+    publishing.publish(unique, {TASK: definition})
+    assert enqueue(unique, NewJob(TASK)).job_id == ids[0]
+    assert enqueue(unique, NewJob(TASK, {"customer": 5})).job_id == ids[2]

@@ -97,6 +97,11 @@ def get_task(yard: Yard, name: str, newer_than: float = math.inf) -> CataloguedT
     return task
 
 
+def forget(yard: Yard) -> None:
+    """Have this process read the catalogue anew when it next needs it."""
+    _caches.pop(id(yard.database), None)
+
+
 def list_tasks(connection: Connection) -> Sequence[Row]:
     """List the catalogue by name."""
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()

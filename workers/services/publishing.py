@@ -10,7 +10,7 @@ from sqlalchemy import Table, select, update
 
 from workers.domain.clock import utcnow
 from workers.registry import TaskDefinition
-from workers.services import schedules
+from workers.services import catalogue, schedules, unique_retries
 from workers.services.telling import tell_kind
 from workers.store import queues
 from workers.store.dialects import upsert
@@ -29,6 +29,7 @@ def publish(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
     """
     now = utcnow()
     changed = 0
+    rekeyed: list[str] = []
     with yard.database.write() as connection:
         known = {row["name"]: dict(row) for row in connection.execute(select(_TASKS)).mappings()}
         for definition in definitions.values():
@@ -42,11 +43,21 @@ def publish(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
                 statement = upsert(connection, _TASKS, ["name"], _COLUMNS)
                 connection.execute(statement, {**row, "published_at": now})
                 changed += 1
+                if before is not None and _has_other_keys(before, row):
+                    rekeyed.append(definition.name)
         queues.know(connection, yard.database, {one.queue for one in definitions.values()} | {"default"}, now)
+    for name in rekeyed:
+        catalogue.forget(yard)
+        unique_retries.renew_keys(yard, name)
     if changed:
         tell_kind(yard, "task", "*", "published")
     schedules.declare(yard, definitions)
     return changed
+
+
+def _has_other_keys(before: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    schemas = (before["payload_schema"], row["payload_schema"])
+    return bool(before["is_unique"] != row["is_unique"] or (row["is_unique"] and schemas[0] != schemas[1]))
 
 
 def _row(definition: TaskDefinition) -> dict[str, Any]:

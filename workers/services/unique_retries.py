@@ -1,4 +1,6 @@
-"""Retrying many jobs of unique tasks: each takes its key, or is refused because another job with its payload has not ended."""
+"""Many jobs of unique tasks: retried, each takes its key or is refused because another job with its payload has not ended;
+and when the task has changed, each unfinished one gets the key that it should have.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ from workers.domain.errors import BadInput, KeyConflict
 from workers.domain.states import Status
 from workers.services import catalogue, keys
 from workers.services.jobs import FRESH
-from workers.store import jobs
+from workers.store import job_keys, jobs
 from workers.store.types import Row
 from workers.yard import Yard
+
+STEP = 500
 
 
 @dataclass(slots=True)
@@ -55,6 +59,31 @@ def _retry(yard: Yard, connection: Connection, row: Row, now: datetime, actor: s
         return
     if moved is not None:
         retried.moved.append(moved)
+
+
+def renew_keys(yard: Yard, task: str) -> int:
+    """Give the unfinished jobs of a task the keys that its rule and schema ask for now; how many changed. Raises Unavailable.
+
+    The oldest of several with the same payload has the key; the others keep what they have, and run.
+    """
+    changed, after = 0, ""
+    while True:
+        with yard.database.write() as connection:
+            rows = job_keys.unfinished(connection, task, after, STEP)
+            changed += sum(_renew_key(yard, connection, row) for row in rows)
+        if len(rows) < STEP:
+            return changed
+        after = rows[-1]["id"]
+
+
+def _renew_key(yard: Yard, connection: Connection, row: Row) -> bool:
+    key = keys.unique_key_of(yard, row)
+    if key == row["unique_key"]:
+        return False
+    try:
+        return job_keys.give_unique_key(connection, key or "", lambda: job_keys.set_unique_key(connection, row, key))
+    except KeyConflict:
+        return False
 
 
 def _is_unique(yard: Yard, task: str) -> bool:

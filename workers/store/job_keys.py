@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, select, update
+from sqlalchemy.exc import IntegrityError
 
 from workers.domain.errors import Conflict, KeyConflict
+from workers.domain.states import FINAL, Status
 from workers.store import upload_uses
 from workers.store.dialects import insert_or_ignore
 from workers.store.models import Job
@@ -55,11 +57,24 @@ def give_unique_key(connection: Connection, value: str, write: Callable[[], T]) 
         try:
             with connection.begin_nested():
                 return write()
-        except violation:
+        except (violation, IntegrityError):  # the driver's own, from a prepared statement, or SQLAlchemy's
             found = holder(connection, "unique_key", value)
             if found is not None:
                 raise unique_conflict(found["id"]) from None
     raise _busy()
+
+
+def unfinished(connection: Connection, task: str, after: str, limit: int) -> Sequence[Row]:
+    """List the jobs of a task that have not ended, in the order of their ids, after the given one."""
+    statuses = [str(status) for status in Status if status not in FINAL]
+    chosen = select(*_HOLDER).where(_JOBS.c.task == task, _JOBS.c.status.in_(statuses), _JOBS.c.id > after)
+    return connection.execute(chosen.order_by(_JOBS.c.id).limit(limit)).mappings().all()
+
+
+def set_unique_key(connection: Connection, row: Row, key: str | None) -> bool:
+    """Change the unique key of a job that has not moved on; False when it has."""
+    same = (_JOBS.c.id == row["id"], _JOBS.c.status == row["status"])
+    return connection.execute(update(_JOBS).where(*same).values(unique_key=key)).rowcount == 1
 
 
 def unique_conflict(job_id: str) -> KeyConflict:
