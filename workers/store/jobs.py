@@ -248,7 +248,10 @@ def _enqueued(job: Row, kept: Sequence[Row]) -> Row:
 
 def _insertion(rows: Sequence[Row]) -> Prepared:
     """Return the statement that inserts these rows and names no column that is null in all of them."""
-    return _insert_without(frozenset(name for name in _OFTEN_EMPTY if all(row[name] is None for row in rows)))
+    empty = set(_OFTEN_EMPTY)
+    for row in rows:
+        empty = {name for name in empty if row[name] is None}
+    return _insert_without(frozenset(empty))
 
 
 @lru_cache(maxsize=128)
