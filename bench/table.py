@@ -24,6 +24,11 @@ ROWS: tuple[tuple[str, str, str], ...] = (
         "enqueue",
         "{taskyard_enqueue_many:,.0f} a second, {bulk_ratio:.1f} × RQ without them",
     ),
+    (
+        "`POST /jobs` and `GET /jobs` over a kept connection",
+        "http_calls",
+        "p50 {post_jobs_p50_ms:.1f} ms and {get_jobs_p50_ms:.1f} ms",
+    ),
     ("a report in a task until it is in the browser", "live", "p50 {quiet_p50_ms:.1f} ms, p99 {quiet_p99_ms:.1f} ms"),
     (
         "… with 50 viewers and 2,000 reports a second",

@@ -79,6 +79,8 @@ def _ours(error: Exception) -> Response:
                 more["state"] = error.state
             if isinstance(error, errors.Edited):
                 more |= {"revision": error.revision, "differences": error.differences}
+            if isinstance(error, errors.KeyConflict):
+                more |= {name: value for name in ("job_id", "errors") if (value := getattr(error, name))}
             answer = problem(status, title, str(error), **more)
             if isinstance(error, errors.Throttled):
                 answer.headers["Retry-After"] = str(error.wait_seconds)

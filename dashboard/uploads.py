@@ -23,7 +23,6 @@ MAX_BYTES = 2 * 1024**3
 MAX_INCOMING = 16  # files that arrive at the same time in one web process
 FREE_BYTES = 256 * 1024**2  # of the disk, that uploads leave to others
 LEFT_OVER_SECONDS = 86_400.0
-_PREFIX = ".incoming-"
 _CHUNK = 1 << 20
 _CHECK_BYTES = 64 * 1024**2
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
@@ -43,7 +42,7 @@ class IncomingFile:
         folder = settings.uploads_dir
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_space(folder, announced_bytes)
-        self._path = folder / f"{_PREFIX}{secrets.token_hex(16)}"
+        self._path = folder / f"{files.UNUSED_PREFIX}{secrets.token_hex(16)}"
         self._file = files.create_file(folder, self._path.name)
         self._buffer = bytearray()
         self._size = self._checked_size = 0
@@ -116,7 +115,7 @@ def remove(settings: Settings, sources: Iterable[str]) -> None:
 def remove_left_over(settings: Settings) -> None:
     """Delete what an earlier process was receiving when it ended; younger files may be another process's."""
     before = time.time() - LEFT_OVER_SECONDS
-    for path in settings.uploads_dir.glob(f"{_PREFIX}*"):
+    for path in settings.uploads_dir.glob(f"{files.UNUSED_PREFIX}*"):
         if path.lstat().st_mtime < before:
             path.unlink(missing_ok=True)
 

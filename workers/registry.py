@@ -16,6 +16,7 @@ from workers.domain.names import check_priority, check_queue, check_task, is_res
 from workers.domain.task_options import check_options
 from workers.domain.texts import safe_repr
 from workers.event_loop import run_coroutine
+from workers.payload_schema import PayloadSchema
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class TaskDefinition:
 
     def schema(self) -> dict[str, Any]:
         """Tell the JSON Schema of the payload."""
-        return self.payload_model.model_json_schema()
+        return self.payload_model.model_json_schema(schema_generator=PayloadSchema)
 
     def run(self, payload: Mapping[str, Any]) -> Any:
         """Call the function with a checked payload; BadInput names the field that does not fit."""

@@ -61,6 +61,7 @@ class Settings:
     heartbeat_seconds: float = 15
     monitor_interval_seconds: float = 60
     retention_days: int = 30
+    upload_days: int = 30
     probe_url: str = ""
     database_limit_mb: int = 0
     allow_private_http: bool = False
@@ -133,6 +134,7 @@ class Settings:
             (not self.probe_url or self.probe_url.startswith(("http://", "https://")), "PROBE_URL", "an http(s) URL"),
             (self.database_limit_mb >= 0, "DATABASE_LIMIT_MB", "0 (none) or more"),
             (1 <= self.retention_days <= 36500, "RETENTION_DAYS", "from 1 to 36500"),
+            (1 <= self.upload_days <= 36500, "UPLOAD_DAYS", "from 1 to 36500"),
             (0 <= self.trusted_proxies <= 10, "TRUSTED_PROXIES", "the number of proxies in front, 0 to 10"),
             (5 <= self.session_idle_minutes <= 10_080, "SESSION_IDLE_MINUTES", "from 5 to 10080, which is a week"),
             (self.max_connections_per_address >= 0, "MAX_CONNECTIONS_PER_ADDRESS", "0 (no limit) or more"),
@@ -248,6 +250,7 @@ _READERS: dict[str, Callable[[Environment, str], Any]] = {
     "heartbeat_seconds": read_seconds,
     "monitor_interval_seconds": read_seconds,
     "retention_days": read_whole,
+    "upload_days": read_whole,
     "probe_url": read_text,
     "database_limit_mb": read_whole,
     "allow_private_http": read_switch,

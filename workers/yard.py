@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from workers.broker.connection import QuickRedis, connect
 from workers.broker.live import LivePublisher
 from workers.broker.names import RedisNames
+from workers.broker.pusher import Pusher
 from workers.settings import Settings
 from workers.store import installation
 from workers.store.database import Database
@@ -21,6 +22,11 @@ class Yard:
     database: Database
     redis: QuickRedis
     live: LivePublisher
+    pusher: Pusher = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what goes with this client of Redis."""
+        object.__setattr__(self, "pusher", Pusher(self.redis))
 
     @classmethod
     def open(cls, settings: Settings, database: Database | None = None) -> Yard:
@@ -30,6 +36,7 @@ class Yard:
         return cls(settings, database, redis, LivePublisher(redis))
 
     def close(self) -> None:
-        """Close every connection."""
+        """Send what is still to be pushed, then close every connection."""
+        self.pusher.flush()
         self.redis.close()
         self.database.close()

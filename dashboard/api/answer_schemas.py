@@ -99,7 +99,6 @@ ANSWERS: dict[str, Schema] = {
     "Logs": _page("logs", _object(id=_WHOLE, line=_TEXT, level=_TEXT)),
     "Pool": _object(workers=_WHOLE),
     "Preview": _object(description=_TEXT, fires={"type": "array", "items": _object(fire_at=_INSTANT, note=_TEXT)}),
-    "Purge": _object(canceled=_WHOLE),
     "Queue": _QUEUE,
     "Queues": _page("queues", _QUEUE),
     "Schedule": _SCHEDULE,

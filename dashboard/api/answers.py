@@ -6,7 +6,9 @@ from typing import Any
 
 from flask import Response, jsonify, make_response
 
+from workers.services import bulk_actions
 from workers.services.enqueueing import Enqueued
+from workers.store.types import Row
 
 
 def enqueued(made: Enqueued) -> dict[str, Any]:
@@ -23,4 +25,11 @@ def accepted(made: Enqueued) -> Response:
     """Answer 202 with the job and where it is."""
     answer = make_response(jsonify(enqueued(made)), 202)
     answer.headers["Location"] = f"/api/v1/jobs/{made.job_id}"
+    return answer
+
+
+def accepted_action(row: Row) -> Response:
+    """Answer 202 with a bulk action and where it is."""
+    answer = make_response(jsonify(bulk_actions.as_json(row)), 202)
+    answer.headers["Location"] = f"/api/v1/bulk-actions/{row['id']}"
     return answer

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from flask import Blueprint, jsonify, make_response
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import BeforeValidator, Field
 
+from dashboard.api.answers import accepted_action
 from dashboard.api.contract import Strict, operation, read_body, refuse_crowd
 from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.jobs import as_json
@@ -52,9 +53,7 @@ def create() -> ResponseReturnValue:
         told = bulk_actions.preview(conn(), given.action, wanted)
         return jsonify(**{**told, "sample": [as_json(row, declared()) for row in told["sample"]]})
     row = bulk_actions.create(yard(), given.action, wanted, given.rate_per_second, actor())
-    answer = make_response(jsonify(bulk_actions.as_json(row)), 202)
-    answer.headers["Location"] = f"/api/v1/bulk-actions/{row['id']}"
-    return answer
+    return accepted_action(row)
 
 
 @bp.get("/bulk-actions/<id:action_id>")

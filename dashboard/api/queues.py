@@ -9,6 +9,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 from pydantic import Field
 
+from dashboard.api.answers import accepted_action
 from dashboard.api.contract import Strict, operation, read_body
 from dashboard.context import actor, conn, yard
 from dashboard.presenters.plain import plain
@@ -60,10 +61,10 @@ def resume(name: str) -> ResponseReturnValue:
 
 @bp.post("/queues/<queue:name>/purges")
 @requires("operator")
-@operation("Cancel every job that waits on a queue", tag="queues", answer="Purge", status=202)
+@operation("Cancel every job that waits on a queue, by a bulk action", tag="queues", answer="BulkAction", status=202)
 def purge(name: str) -> ResponseReturnValue:
     """Purge."""
-    return jsonify(canceled=queues.purge(yard(), name, actor())), 202
+    return accepted_action(queues.purge(yard(), name, actor()))
 
 
 @bp.get("/tasks")

@@ -103,16 +103,19 @@ def selection() -> ResponseReturnValue:
         "cancel": jobs.cancel,
         "delete": jobs.delete,
     }
-    worked, refused = 0, 0
+    worked, refused, reason = 0, 0, ""
     for job_id in dict.fromkeys(ids):
         try:
             calls[action](yard(), job_id, actor())
             worked += 1
-        except (Conflict, NotFound):
+        except (Conflict, NotFound) as error:
             refused += 1
+            reason = reason or str(error)
     words = f"{worked} job{'' if worked == 1 else 's'} {WORDS[action]}."
     if refused:
-        words += f" {refused} could not be: their state or their queue forbids it."
+        words += (
+            f" {refused} could not be. {reason}" if refused == 1 else f" {refused} could not be. The first: {reason}"
+        )
     return done(words, came_from("/jobs"), kind="success" if worked else "error", stay=True)
 
 

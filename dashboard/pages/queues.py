@@ -84,10 +84,8 @@ def purge(name: str) -> ResponseReturnValue:
     if request.method != "POST":
         waiting, capped = job_lists.count_matching(conn(), JobFilter(queue=(name,), status=(Status.PENDING,)))
         return render_template("queues/purge.html", active_page="queues", name=name, waiting=waiting, capped=capped)
-    canceled = queues.purge(yard(), name, actor())
-    return done(
-        f"{canceled:,} waiting job{'s were' if canceled != 1 else ' was'} canceled on {name}.", f"/queues/{name}"
-    )
+    action = queues.purge(yard(), name, actor())
+    return done(f"The purge of {name} has started. This page shows its progress.", f"/bulk-actions/{action['id']}")
 
 
 def _back(name: str) -> str:

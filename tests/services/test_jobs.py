@@ -13,7 +13,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.filters import JobFilter
 from workers.domain.states import TRANSITIONS, Status
-from workers.services import delivery, execution, jobs, queues, statistics
+from workers.services import bulk_actions, delivery, execution, jobs, queues, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending, Refused
 from workers.store import job_lists
@@ -186,8 +186,9 @@ def test_a_paused_queue_gives_nothing_away_but_accepts(yard: Yard, operator: Act
 
 def test_a_purge_cancels_what_waits(yard: Yard, operator: Actor) -> None:
     jobs.enqueue_many(yard, [NewJob("samples.noop")] * 30)
-    assert queues.purge(yard, "default", operator) == 30
-    assert counts(yard) == {"canceled": 30}
+    action = queues.purge(yard, "default", operator)
+    assert bulk_actions.work(yard, action["id"], lambda done, total: None) == {"done": 30, "refused": 0}
+    assert counts(yard) == {"canceled": 30, "pending": 1}  # the job that works the purge
 
 
 def test_what_redis_lost_is_delivered_again(yard: Yard) -> None:

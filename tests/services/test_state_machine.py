@@ -173,6 +173,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule()
     def redis_forgets(self) -> None:
+        assert self.yard.pusher.flush(30)
         self.yard.redis.flushall()
 
     @invariant()
@@ -189,6 +190,7 @@ class Walk(RuleBasedStateMachine):
 
     def _every_pending_job_is_carried(self) -> None:
         pending = {f"{job}-{one['attempt']}" for job, one in self.model.items() if one["status"] == "pending"}
+        assert self.yard.pusher.flush(30)
         # A name that outlived its attempt may hide one that is missing, until a worker takes it and finds it void.
         for stale in carriers.listed(self.yard.redis, "default") - pending:
             job, _, attempt = stale.rpartition("-")

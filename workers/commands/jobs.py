@@ -14,7 +14,7 @@ from workers.domain.filters import JobFilter
 from workers.domain.masking import mask, mask_text
 from workers.domain.strict_json import parse_object
 from workers.domain.untrusted import visible_json, visible_line
-from workers.services import jobs, monitoring, queues, retention, statistics
+from workers.services import bulk_actions, jobs, monitoring, queues, removal, retention, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.enqueueing import enqueue as enqueue_job
 from workers.settings import Settings
@@ -93,7 +93,10 @@ def purge(arguments: argparse.Namespace, settings: Settings) -> int:
                     waiting = statistics.snapshot(connection, utcnow())["queues"]
                 _print(f"{waiting.get(arguments.queue, {}).get('pending', 0)} waiting jobs would be canceled")
                 return 0
-            _print(f"{queues.purge(yard, arguments.queue, ACTOR)} waiting jobs canceled")
+            action = queues.purge(yard, arguments.queue, ACTOR)
+            # Worked here and now as well: a worker that takes the same action takes turns with this process.
+            purged = bulk_actions.work(yard, action["id"], lambda _done, _total: None)
+            _print(f"{purged['done']} waiting jobs canceled")
             return 0
         now, gone = utcnow(), 0
         if arguments.dry_run:
@@ -101,6 +104,9 @@ def purge(arguments: argparse.Namespace, settings: Settings) -> int:
             return 0
         while step := retention.purge_step(yard, now):
             gone += step
+        while removal.remove_leftovers(yard, now):
+            pass
+        removal.expire_uploads(yard, now)
     _print(f"{gone} jobs deleted that ended more than {settings.retention_days} days ago")
     return 0
 

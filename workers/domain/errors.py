@@ -6,7 +6,8 @@ TaskyardError
 │   └── TooLarge        it is bigger than the bound
 ├── NotFound            there is no such thing
 ├── Conflict            the thing is in a state that forbids it; `state` says which
-│   └── Edited          somebody else has edited it since it was read; `differences` names both values of each field
+│   ├── Edited          somebody else has edited it since it was read; `differences` names both values of each field
+│   └── KeyConflict     another job holds the key; `job_id` says which, `errors` for each index of a batch
 ├── Forbidden           this person or token may not do it
 ├── Throttled           too many attempts; `wait_seconds` says for how long
 │   └── TooManyAtOnce   as many of these are in progress as one caller may have
@@ -73,6 +74,15 @@ class Edited(Conflict):
             state="edited",
         )
         self.revision, self.differences = revision, differences
+
+
+class KeyConflict(Conflict):
+    """Another job holds the key."""
+
+    def __init__(self, message: str, job_id: str | None = None, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.errors = errors or []
 
 
 class Forbidden(TaskyardError):

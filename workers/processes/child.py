@@ -36,6 +36,7 @@ from workers.settings import Settings, forget_secrets
 from workers.task_errors import Canceled, Interrupted, TimeLimitReached
 from workers.yard import Yard
 
+PUSH_SECONDS = 1.0
 log = logging.getLogger("taskyard.child")
 
 BEREFT = 71  # the exit status when the task has closed what the child talks by
@@ -156,6 +157,8 @@ class Child:
         os._exit(code if isinstance(code, int) else int(code is not None))
 
     def _end(self, job: RunningJob, ending: Ending) -> str:
+        # This process may be ended as soon as the job has: what it enqueued is on its queue before.
+        self._yard.pusher.wait(PUSH_SECONDS)
         peak = _peak_bytes()
         full = replace(
             ending,

@@ -28,6 +28,7 @@ from workers.services import (
     own_changes,
     pool,
     private_files,
+    removal,
     retention,
 )
 from workers.services.enqueueing import NewJob, enqueue_system
@@ -42,6 +43,7 @@ SETTLED_SECONDS = 6.0
 LONGEST_WAIT_SECONDS = 8.0
 RETAIN_EVERY_SECONDS = 3600.0
 TIDY_EVERY_SECONDS = 1200.0
+LEFTOVERS_EVERY_SECONDS = 86_400.0
 SWEEP_TIMER = "monitor-sweep"
 OVERDUE_SWEEPS = 2.5  # intervals without a sweep, after which one is enqueued whatever the timer says
 
@@ -106,6 +108,8 @@ class Scheduler:
             Step("queues that triggers watch", hearing.look_at_queues, 5.0),
             Step("lost jobs", self._deliver, 1.0),
             Step("retention", _unless_clock_jumped(retention.purge_step), RETAIN_EVERY_SECONDS),
+            Step("uploads", _unless_clock_jumped(removal.expire_uploads), RETAIN_EVERY_SECONDS),
+            Step("files of deleted jobs", removal.remove_leftovers, LEFTOVERS_EVERY_SECONDS),
             Step("roll-ups", _unless_clock_jumped(retention.tidy_step), TIDY_EVERY_SECONDS),
             *([Step("size of the pool", self._size_pool, 1.0)] if tell_size else []),
         )

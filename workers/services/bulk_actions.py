@@ -10,8 +10,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,11 +25,11 @@ from workers.domain.ids import new_id
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
 from workers.domain.numbers import check_number
 from workers.domain.states import FINAL, WAITING, Status
-from workers.services import audit, files
-from workers.services.enqueueing import NewJob, enqueue_system
+from workers.services import audit, removal, statistics, unique_retries
+from workers.services.enqueueing import NewJob, deliver, insert, know_queues, row_of
 from workers.services.jobs import FRESH, released
 from workers.services.telling import push, tell, tell_kind
-from workers.store import bulk_actions, deadlines, job_lists, jobs
+from workers.store import bulk_actions, job_lists, jobs
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -38,12 +38,22 @@ STEP = 500
 LOWEST_RATE, HIGHEST_RATE = 0.01, 100_000.0
 SAMPLE = 10
 COUNT_CAP = 1_000_000
+_JUST_NOW = timedelta(seconds=5)
 ALLOWED: dict[str, frozenset[Status]] = {
     "retry": frozenset({Status.FAILED, Status.CANCELED}),
     "run_now": frozenset({Status.SCHEDULED, Status.RETRY_SCHEDULED}),
     "cancel": WAITING | {Status.PROCESSING},
     "delete": FINAL | WAITING,
 }
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What a step did."""
+
+    done: list[Row] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)  # a job's id, why
+    removed: removal.Removed | None = None
 
 
 def preview(connection: Connection, action: str, wanted: JobFilter) -> dict[str, Any]:
@@ -63,10 +73,14 @@ def create(yard: Yard, action: str, wanted: JobFilter, rate_per_second: float | 
         check_number("rate_per_second", rate_per_second, LOWEST_RATE, HIGHEST_RATE)
     now = utcnow()
     narrowed = _narrowed(action, wanted, now)
+    with yard.database.read() as connection:
+        total = _total(connection, narrowed)
+    action_id = new_id(now)
+    # Its job comes with it in one transaction: neither is ever there alone.
+    job = row_of(yard, NewJob(TASK, {"bulk_action_id": action_id}, created_by=str(actor)), now, is_system=True)
     with yard.database.write() as connection:
-        total, _ = job_lists.count_matching(connection, narrowed, COUNT_CAP)
         row: dict[str, Any] = {
-            "id": new_id(),
+            "id": action_id,
             "action": action,
             "selection": json.dumps(narrowed.to_args()),
             "rate_per_second": rate_per_second,
@@ -74,19 +88,21 @@ def create(yard: Yard, action: str, wanted: JobFilter, rate_per_second: float | 
             "total": total,
             "created_at": now,
             "created_by": str(actor),
+            "job_id": job["id"],
         }
         bulk_actions.add(connection, row)
         told = {"action": action, "filter": narrowed.to_args(), "total": total}
         audit.record(connection, actor, "bulk_action.created", "bulk_action", row["id"], now, None, told)
-    made = enqueue_system(yard, NewJob(TASK, {"bulk_action_id": row["id"]}, created_by=str(actor)))
-    with yard.database.write() as connection:
-        bulk_actions.change(connection, row["id"], {"job_id": made.job_id}, before=bulk_actions.UNFINISHED)
-        return get(connection, row["id"])
+        know_queues(yard, connection, [job], now)
+        insert(connection, job)
+        made = get(connection, action_id)
+    deliver(yard, [job])
+    return made
 
 
-def get(connection: Connection, action_id: str) -> Row:
-    """Fetch one; NotFound when there is none."""
-    row = bulk_actions.get(connection, action_id)
+def get(connection: Connection, action_id: str, *, locked: bool = False) -> Row:
+    """Fetch one; NotFound when there is none. A locked one is kept from others until the transaction ends."""
+    row = bulk_actions.get(connection, action_id, locked=locked)
     if row is None:
         raise NotFound(f"There is no bulk action {action_id}.")
     return row
@@ -123,38 +139,45 @@ def step(yard: Yard, action_id: str) -> Row:
     """Do the next step of an action; the row as it is then. Raises NotFound, Unavailable."""
     now = utcnow()
     with yard.database.write() as connection:
-        action = get(connection, action_id)
+        # Two that work the same action take turns: each step begins where the other's ended.
+        action = get(connection, action_id, locked=True)
         if action["status"] not in bulk_actions.UNFINISHED:
             return action
         wanted = replace(JobFilter.from_args(json.loads(action["selection"]), now), without_tasks=SYSTEM_TASKS)
         ids, cursor = job_lists.ids_matching(connection, wanted, action["cursor"], _size(action))
-        done, refused = _apply(connection, action, jobs.locked(connection, ids), now)
-        bulk_actions.refuse(connection, action_id, refused)
+        outcome = _apply(yard, connection, action, jobs.locked(connection, ids), now)
+        bulk_actions.refuse(connection, action_id, outcome.refused)
         values: dict[str, Any] = {"status": "processing", "cursor": cursor}
-        values |= {"done": action["done"] + len(done), "refused": action["refused"] + len(refused)}
+        values |= {"done": action["done"] + len(outcome.done), "refused": action["refused"] + len(outcome.refused)}
         if cursor is None:
             values |= {"status": "completed", "ended_at": now}
         bulk_actions.change(connection, action_id, values, before=bulk_actions.UNFINISHED)
         after = get(connection, action_id)
-    _carry_out(yard, action["action"], done)
+    _carry_out(yard, action["action"], outcome)
     tell_kind(yard, "bulk_action", action_id, after["status"])
     return after
 
 
-def _apply(
-    connection: Connection, action: Row, rows: Sequence[Row], now: datetime
-) -> tuple[list[Row], list[tuple[str, str]]]:
+def _apply(yard: Yard, connection: Connection, action: Row, rows: Sequence[Row], now: datetime) -> _Outcome:
     kind, actor = action["action"], action["created_by"]
+    outcome, reasons = _Outcome(), {}
     allowed = [row for row in rows if _refusal(kind, row) is None]
     if kind == "delete":
-        deadlines.record_completed(connection, [row["id"] for row in allowed])
-        jobs.remove(connection, [row["id"] for row in allowed])
-        done = allowed
+        outcome.removed = removal.remove_rows(yard, connection, [row["id"] for row in allowed])
+        gone = set(outcome.removed.job_ids)
+        outcome.done = [row for row in allowed if row["id"] in gone]
     else:
-        done = [row for status in Status for row in _move(connection, kind, status, allowed, now, actor)]
-    moved = {row["id"] for row in done}
-    refused = [row for row in rows if row["id"] not in moved]
-    return done, [(row["id"], _refusal(kind, row) or f"it is {row['status']}") for row in refused]
+        if kind == "retry":
+            retried = unique_retries.retry_unique(yard, connection, allowed, now, actor)
+            outcome.done, reasons = retried.moved, retried.refusals
+            allowed = [row for row in allowed if row["id"] not in retried.ids]
+        outcome.done += [row for status in Status for row in _move(connection, kind, status, allowed, now, actor)]
+    moved = {row["id"] for row in outcome.done}
+    for row in rows:
+        if row["id"] not in moved:
+            why = reasons.get(row["id"]) or _refusal(kind, row) or f"it is {row['status']}"
+            outcome.refused.append((row["id"], why))
+    return outcome
 
 
 def _refusal(kind: str, row: Row) -> str | None:
@@ -192,9 +215,10 @@ def _is_asked_to_stop(connection: Connection, row: Row, now: datetime, actor: st
     return True
 
 
-def _carry_out(yard: Yard, action: str, done: Sequence[Row]) -> None:
-    for row in done if action == "delete" else ():
-        files.remove_job_folder(yard.settings, row["id"])
+def _carry_out(yard: Yard, action: str, outcome: _Outcome) -> None:
+    done = outcome.done
+    if outcome.removed is not None:
+        removal.remove_files(yard, outcome.removed)
     with suppress(Unavailable):
         if action in {"retry", "run_now"}:
             push(yard, done)
@@ -205,6 +229,16 @@ def _carry_out(yard: Yard, action: str, done: Sequence[Row]) -> None:
                     queues.stop(yard.redis, row["worker"], queues.PushRef.of(row).rq_id)
     if done and action not in {"retry", "run_now"}:
         tell(yard, {**done[-1], "id": "*"})
+
+
+def _total(connection: Connection, narrowed: JobFilter) -> int:
+    """Return how many jobs an action will meet, up to a million: by the counters where they know, else counted."""
+    plain = JobFilter(status=narrowed.status, queue=narrowed.queue, until=narrowed.until, without_tasks=SYSTEM_TASKS)
+    if narrowed != plain or narrowed.until is None or utcnow() - narrowed.until > _JUST_NOW:
+        return job_lists.count_matching(connection, narrowed, COUNT_CAP)[0]
+    by_queue = statistics.count_by_queue(connection, narrowed.status)
+    chosen = narrowed.queue or [name for name in by_queue if not is_reserved_queue(name)]
+    return min(sum(by_queue.get(name, 0) for name in chosen), COUNT_CAP)
 
 
 def _narrowed(action: str, wanted: JobFilter, now: datetime) -> JobFilter:

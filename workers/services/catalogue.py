@@ -146,6 +146,11 @@ def is_published(connection: Connection, name: str) -> bool:
     return is_known and name not in unavailable_tasks(connection)
 
 
+def forget(yard: Yard) -> None:
+    """Have this process read the catalogue anew when it next needs it."""
+    _caches.pop(id(yard.database), None)
+
+
 def list_tasks(connection: Connection) -> Sequence[Row]:
     """List the catalogue by name."""
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()

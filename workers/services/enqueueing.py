@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -16,15 +14,15 @@ from workers.domain import names, numbers, payloads
 from workers.domain.addresses import check_url
 from workers.domain.clock import check_instant, utcnow
 from workers.domain.computing import compute
-from workers.domain.errors import BadInput, TooLarge, Unavailable
+from workers.domain.errors import BadInput, TooLarge
 from workers.domain.ids import new_id
 from workers.domain.masked_edits import refuse_masks
 from workers.domain.masking import MASK
 from workers.domain.states import Status
 from workers.domain.texts import check_text
-from workers.services import catalogue, secret_fields
+from workers.services import catalogue, keys, secret_fields
 from workers.services.catalogue import CataloguedTask
-from workers.services.telling import push, tell
+from workers.services.telling import push_soon, tell
 from workers.store import jobs
 from workers.store import queues as queue_rows
 from workers.yard import Yard
@@ -87,6 +85,11 @@ def enqueue_system(yard: Yard, new: NewJob) -> Enqueued:
 
 
 def _enqueue(yard: Yard, row: dict[str, Any], now: datetime) -> Enqueued:
+    if jobs.can_be_quick(row) and queue_rows.is_known(yard.database, row["queue"]):
+        with yard.database.quick_write() as quick:
+            jobs.add_quickly(quick, row)
+        deliver(yard, [row])
+        return Enqueued(row["id"], row["status"])
     with yard.database.write() as connection:
         know_queues(yard, connection, [row], now)
         holder = insert(connection, row)
@@ -97,7 +100,10 @@ def _enqueue(yard: Yard, row: dict[str, Any], now: datetime) -> Enqueued:
 
 
 def enqueue_many(yard: Yard, batch: Sequence[NewJob]) -> list[Enqueued]:
-    """Make many jobs, all or none; BadInput lists every bad one by its index. 10,000 at most."""
+    """Make many jobs, all or none; 10,000 at most.
+
+    BadInput lists every bad one by its index, KeyConflict every one whose idempotency key another request has used.
+    """
     if len(batch) > MAX_BULK:
         raise TooLarge(f"At most {MAX_BULK:,} jobs can be enqueued at once; these are {len(batch):,}.", "jobs")
     now = utcnow()
@@ -106,25 +112,13 @@ def enqueue_many(yard: Yard, batch: Sequence[NewJob]) -> list[Enqueued]:
     for row in rows:
         row["id"] = new_id(now)
     plain = [row for row in rows if row["idempotency_key"] is None and row["unique_key"] is None]
-    keyed = [row for row in rows if row["idempotency_key"] is not None or row["unique_key"] is not None]
-    results: dict[str, Enqueued] = {}
     with yard.database.write() as connection:
         know_queues(yard, connection, rows, now)
         if plain:
             jobs.add(connection, plain)
-        for row in keyed:
-            holder = insert(connection, row)
-            if holder is not None:
-                results[row["id"]] = known(connection, holder)
+        results = {job_id: known(connection, holder) for job_id, holder in keys.insert_many(connection, rows).items()}
     deliver(yard, [row for row in rows if row["id"] not in results])
     return [results.get(row["id"]) or Enqueued(row["id"], row["status"]) for row in rows]
-
-
-def unique_key(task: CataloguedTask, payload: str) -> str | None:
-    """Tell the key that at most one unfinished job of a unique task with this payload holds; None for other tasks."""
-    if not task.row["is_unique"]:
-        return None
-    return f"{task.row['name'][:180]}:{hashlib.sha256(payload.encode()).hexdigest()}"
 
 
 def _tasks(yard: Yard, batch: Sequence[NewJob]) -> dict[str, CataloguedTask | BadInput]:
@@ -192,8 +186,7 @@ def _row(
         max_retries=_retries(new.max_retries, defaults["max_retries"], priority),
         timeout_seconds=_timeout(new.timeout_seconds, defaults["timeout_seconds"]),
         retry_delays=defaults["retry_delays"],
-        idempotency_key=key,
-        unique_key=unique_key(task, payload),
+        **keys.keys_of(task, new.payload, key),
         parent=new.parent,
         batch=new.batch,
         schedule=new.schedule,
@@ -271,11 +264,14 @@ def _url(url: str | None, allows_private: bool) -> str | None:
 
 
 def insert(connection: Connection, row: dict[str, Any]) -> str | None:
-    """Put a row in; tells the id of the job that already holds its key, else None. `deliver` it after the commit."""
+    """Put a row in; the id of the job that already holds its key, else None. `deliver` it after the commit.
+
+    Raises KeyConflict when its idempotency key was used for another task or payload.
+    """
     if row["idempotency_key"] is None and row["unique_key"] is None:
         jobs.add(connection, [row])
         return None
-    return jobs.add_unless_known(connection, row)
+    return keys.insert(connection, row)
 
 
 def known(connection: Connection, job_id: str) -> Enqueued:
@@ -291,8 +287,7 @@ def know_queues(yard: Yard, connection: Connection, rows: Sequence[Mapping[str, 
 
 def deliver(yard: Yard, rows: Sequence[dict[str, Any]]) -> None:
     """Push new rows that are committed and tell of them; with Redis away they are delivered later."""
-    with suppress(Unavailable):
-        push(yard, [row for row in rows if row["status"] == Status.PENDING])
+    push_soon(yard, [row for row in rows if row["status"] == Status.PENDING])
     later = [row for row in rows if row["status"] != Status.PENDING]
     if later:
         tell(yard, later[0] if len(later) == 1 else {**later[-1], "id": "*"})

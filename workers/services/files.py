@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shutil
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -21,8 +20,10 @@ from typing import BinaryIO
 
 from workers.domain.errors import BadInput, SettingsError
 from workers.domain.ids import is_id
+from workers.services.file_trees import remove_tree
 from workers.settings import Settings, checked_inbox
 
+UNUSED_PREFIX = ".incoming-"  # of uploads that are not whole yet, or deleted
 UPLOAD, INBOX = "upload:", "inbox:"
 MAX_LISTED_FILES = 100
 _LONGEST_SHOWN = 100
@@ -116,16 +117,29 @@ def make_folder(root: Path, name: str) -> Path:
     return folder
 
 
-def remove_job_folder(settings: Settings, job_id: str) -> None:
-    """Delete the files of a job. A link in the place of its folder is deleted, not followed."""
-    if not is_id(job_id):
-        return
-    folder = settings.files_dir / job_id
-    with suppress(OSError):
-        if stat.S_ISDIR(os.lstat(folder).st_mode):
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            folder.unlink()
+def has_job_folder(settings: Settings, job_id: str) -> bool:
+    """Return whether a job has files here."""
+    return is_id(job_id) and os.path.lexists(settings.files_dir / job_id)
+
+
+def remove_job_folder(settings: Settings, job_id: str) -> bool:
+    """Delete the files of a job; False when some are left. A link in the place of its folder is deleted, not followed."""
+    return is_id(job_id) and remove_tree(settings.files_dir / job_id)
+
+
+def discard_upload(settings: Settings, name: str) -> Path | None:
+    """Take an upload's name, without `upload:`, from it; the path of what is to be deleted, None when it is not there.
+
+    Deleting gigabytes takes long. What is not deleted then, the web process deletes when it starts, by this prefix.
+    """
+    if "/" in name or name.startswith("."):
+        return None
+    discarded = settings.uploads_dir / f"{UNUSED_PREFIX}{secrets.token_hex(16)}"
+    try:
+        (settings.uploads_dir / name).rename(discarded)
+    except OSError:
+        return None
+    return discarded
 
 
 def create_file(folder: Path, name: str) -> BinaryIO:

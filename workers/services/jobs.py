@@ -21,16 +21,15 @@ from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.masked_edits import mask_change, restore
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue, rq_id
 from workers.domain.states import FINAL, WAITING, Status
-from workers.services import audit, catalogue, files, secret_fields
+from workers.services import audit, catalogue, keys, removal, secret_fields
 from workers.services.enqueueing import (
     Enqueued,
     NewJob,
     enqueue,
     enqueue_many,
-    unique_key,
 )
 from workers.services.telling import push, tell
-from workers.store import deadlines, jobs
+from workers.store import job_keys, jobs, upload_uses
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -57,8 +56,9 @@ def retry(
 ) -> Row:
     """Put a failed or canceled job back on its queue as its next attempt, with another payload if one is given.
 
-    With `attempt`, only while that attempt is the last one. Raises NotFound, BadInput for a payload that does not fit,
-    Conflict when its state forbids it.
+    With `attempt`, only while that attempt is the last one.
+    Raises NotFound, BadInput for a payload that does not fit, Conflict when its state forbids it, KeyConflict when its task
+    is unique and another job with the same payload has not ended.
     """
     now = utcnow()
     with yard.database.write() as connection:
@@ -67,8 +67,13 @@ def retry(
         _require(row, {Status.FAILED, Status.CANCELED}, "Only failed and canceled jobs can be retried")
         _require_attempt(row, attempt)
         payload = _restored(connection, row, payload)
-        after = _moved(connection, row, Status.PENDING, "retried", now, actor, _next_attempt(yard, row, payload, now))
+        values = _next_attempt(yard, row, payload, now)
+        if payload is not None and row["idempotency_key"] is not None:
+            # The key still stands for what it was first used for.
+            values["request_hash"] = keys.hash_of_request(connection, row)
+        after = _moved(connection, row, Status.PENDING, "retried", now, actor, values)
         if payload is not None:
+            upload_uses.note(connection, [after])
             _note_edit(connection, row, after, now, actor)
         _audit(connection, actor, "job.retried", row, after, now)
     return _pushed(yard, after)
@@ -134,7 +139,7 @@ def cancel_waiting(yard: Yard, job_id: str, attempt: int, actor: Actor) -> Row:
 
 
 def run_again(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] | None = None) -> Enqueued:
-    """Make a new job like a completed one, linked to it. Raises NotFound, BadInput, Conflict."""
+    """Make a new job like a completed one, linked to it. Raises NotFound, BadInput, Conflict, KeyConflict as `retry` does."""
     with yard.database.read() as connection:
         row = get(connection, job_id)
         payload = _restored(connection, row, payload)
@@ -151,21 +156,25 @@ def run_again(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] 
         rerun_of=job_id,
         created_by=str(actor),
     )
-    return enqueue(yard, new)
+    made = enqueue(yard, new)
+    if made.deduplicated:
+        raise job_keys.unique_conflict(made.job_id)
+    return made
 
 
 def delete(yard: Yard, job_id: str, actor: Actor) -> None:
-    """Delete a job with its attempts, events and logs. Raises NotFound, and Conflict while it runs."""
+    """Delete a job with its attempts, events, logs and files, and the uploads that no other job names. Raises NotFound, and Conflict while it runs."""
     now = utcnow()
     with yard.database.write() as connection:
         row = get(connection, job_id)
         refuse_system_job(row)
         _require(row, FINAL | WAITING, "It runs; cancel it first")
-        deadlines.record_completed(connection, [job_id])
-        if not jobs.remove(connection, [job_id]):
+        removed = removal.remove_rows(yard, connection, [job_id])
+        if not removed.job_ids:
             raise _lost_race(row)
         _audit(connection, actor, "job.deleted", row, None, now)
-    files.remove_job_folder(yard.settings, job_id)
+    with suppress(Unavailable):  # the scheduler deletes what is left
+        removal.remove_files(yard, removed)
     with suppress(Unavailable):
         queues.remove(yard.redis, [queues.PushRef.of(row)])
     tell(yard, row, status="deleted")
@@ -190,14 +199,12 @@ def refuse_system_queue(row: Row) -> None:
 
 def _next_attempt(yard: Yard, row: Row, payload: Mapping[str, Any] | None, now: datetime) -> dict[str, Any]:
     values = {**FRESH, "progress": 0.0, "attempt": row["attempt"] + 1, "pending_at": now}
-    text = row["payload"]
     if payload is not None:
         task = catalogue.get_task(yard, row["task"])
         text = values["payload"] = task.write(payload)
         names = secret_fields.fields_of(task.row["secret_fields"])
         values["search_text"] = secret_fields.search_text(text, payload, row["idempotency_key"], names)
-    with suppress(Exception):  # a task that is gone has no unique rule any more
-        values["unique_key"] = unique_key(catalogue.get_task(yard, row["task"]), text)
+    values["unique_key"] = keys.unique_key_of(yard, row, payload)
     return values
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, select, update
 from workers.domain.clock import utcnow
 from workers.domain.modules import ImportedModule
 from workers.registry import TaskDefinition
-from workers.services import schedule_declarations
+from workers.services import catalogue, schedule_declarations, unique_retries
 from workers.services.telling import tell_kind
 from workers.store import queues, task_modules
 from workers.store.dialects import upsert
@@ -44,6 +44,7 @@ def publish(
     if unless_known and _is_known(yard, definitions, rows):
         return 0
     changed = 0
+    rekeyed: list[str] = []
     with yard.database.write() as connection:
         known = _catalogued(connection)
         for definition in definitions.values():
@@ -57,11 +58,16 @@ def publish(
                 statement = upsert(connection, _TASKS, ["name"], _COLUMNS)
                 connection.execute(statement, {**row, "published_at": now})
                 changed += 1
+                if before is not None and _has_other_keys(before, row):
+                    rekeyed.append(definition.name)
         queues.know(connection, yard.database, {one.queue for one in definitions.values()} | {"default"}, now)
         task_modules.put_modules(connection, rows)
         if drop_others:
             task_modules.drop_others(connection, socket.gethostname(), {row["name"] for row in rows})
             task_modules.drop_absent_hosts(connection, socket.gethostname(), now)
+    for name in rekeyed:
+        catalogue.forget(yard)
+        unique_retries.renew_keys(yard, name)
     tell_kind(yard, "task", "*", "published")
     schedule_declarations.declare(yard, definitions)
     return changed
@@ -116,6 +122,11 @@ def _modules_of(definitions: Mapping[str, TaskDefinition]) -> list[ImportedModul
         if not one.is_own:
             tasks.setdefault(one.module, []).append(one.name)
     return [ImportedModule(name, tuple(names)) for name, names in tasks.items()]
+
+
+def _has_other_keys(before: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    schemas = (before["payload_schema"], row["payload_schema"])
+    return bool(before["is_unique"] != row["is_unique"] or (row["is_unique"] and schemas[0] != schemas[1]))
 
 
 def _row(definition: TaskDefinition) -> dict[str, Any]:

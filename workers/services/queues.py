@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from sqlalchemy import Connection
 
-from workers.broker import queues as carriers
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
-from workers.domain.errors import Conflict, NotFound, Unavailable
+from workers.domain.errors import Conflict, NotFound
 from workers.domain.filters import JobFilter
 from workers.domain.names import check_queue, is_reserved_queue
 from workers.domain.states import Status
-from workers.services import audit
+from workers.services import audit, bulk_actions
 from workers.services.telling import tell_kind
-from workers.store import job_lists, jobs, queues
+from workers.store import queues
 from workers.store.types import Row
 from workers.yard import Yard
-
-_STEP = 500
 
 
 def get(connection: Connection, name: str) -> Row:
@@ -41,18 +36,16 @@ def resume(yard: Yard, name: str, actor: Actor) -> Row:
     return _set_paused(yard, name, actor, paused=False)
 
 
-def purge(yard: Yard, name: str, actor: Actor) -> int:
-    """Cancel every job that waits on a queue, in small steps; tells how many. What runs goes on. NotFound, Conflict."""
+def purge(yard: Yard, name: str, actor: Actor) -> Row:
+    """Make the bulk action that cancels every job that waits on a queue; what runs goes on. NotFound, Conflict."""
     refuse_reserved(name, "purged")
     with yard.database.read() as connection:
         get(connection, name)
-    purged = 0
-    while step := _purge_step(yard, name, actor):
-        purged += step
+    action = bulk_actions.create(yard, "cancel", JobFilter(queue=(name,), status=(Status.PENDING,)), None, actor)
+    purged = {"bulk_action_id": action["id"], "waiting": action["total"]}
     with yard.database.write() as connection:
-        audit.record(connection, actor, "queue.purged", "queue", name, utcnow(), None, {"canceled": purged})
-    tell_kind(yard, "queue", name, "purged")
-    return purged
+        audit.record(connection, actor, "queue.purged", "queue", name, utcnow(), None, purged)
+    return action
 
 
 def refuse_reserved(name: str, act: str) -> None:
@@ -75,29 +68,3 @@ def _set_paused(yard: Yard, name: str, actor: Actor, *, paused: bool) -> Row:
     if before["paused_at"] != after["paused_at"]:
         tell_kind(yard, "queue", name, "paused" if paused else "running")
     return after
-
-
-def _purge_step(yard: Yard, name: str, actor: Actor) -> int:
-    now = utcnow()
-    wanted = JobFilter(queue=(name,), status=(Status.PENDING,))
-    with yard.database.write() as connection:
-        ids, _ = job_lists.ids_matching(connection, wanted, None, _STEP)
-        rows = jobs.get_many(connection, ids)
-        moved = [
-            jobs.transition(
-                connection,
-                row["id"],
-                Status.PENDING,
-                row["attempt"],
-                Status.CANCELED,
-                "canceled",
-                now,
-                actor=str(actor),
-                values={"canceled_at": now},
-                detail={"purged": True},
-            )
-            for row in rows.values()
-        ]
-    with suppress(Unavailable):
-        carriers.remove(yard.redis, [carriers.PushRef.of(row) for row in rows.values()])
-    return sum(row is not None for row in moved)

@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, i
 
 from workers.domain.ids import first_id
 from workers.domain.states import FINAL
-from workers.services import audit, files
+from workers.services import audit, removal
 from workers.services import sessions as session_service
 from workers.services.statistics import HEALTH, minute_of
-from workers.store import alerts, deadlines, jobs, schedules, sweeps, trigger_rows
+from workers.store import alerts, schedules, sweeps, trigger_rows
 from workers.store.jobs import JOBS
 from workers.store.models import JobMinute
 from workers.store.monitor_models import JobHistogram
@@ -32,11 +32,9 @@ def purge_step(yard: Yard, now: datetime) -> int:
     old = select(JOBS.c.id).where(*_old(yard, now)).order_by(JOBS.c.id).limit(STEP).with_for_update(skip_locked=True)
     with yard.database.write() as connection:
         found = connection.execute(old).scalars().all()
-        deadlines.record_completed(connection, found)
-        removed = jobs.remove(connection, found) if found else 0
-    for job_id in found:
-        files.remove_job_folder(yard.settings, job_id)
-    return removed
+        removed = removal.remove_rows(yard, connection, found)
+    removal.remove_files(yard, removed)
+    return len(removed.job_ids)
 
 
 def would_purge(yard: Yard, now: datetime) -> int:

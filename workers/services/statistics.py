@@ -78,6 +78,13 @@ def silent_jobs(connection: Connection, now: datetime, settings: Settings) -> in
     return int(connection.execute(counted).scalar_one())
 
 
+def count_by_queue(connection: Connection, statuses: Sequence[str]) -> dict[str, int]:
+    """Count the jobs in these states on each queue, by the counters."""
+    n = func.sum(_COUNTS.c.n)
+    chosen = select(_COUNTS.c.queue, n).where(_COUNTS.c.status.in_([str(one) for one in statuses]))
+    return {queue: int(count) for queue, count in connection.execute(chosen.group_by(_COUNTS.c.queue))}
+
+
 def pending_by_queue(connection: Connection) -> dict[str, int]:
     """Tell how many jobs wait on each queue that has any."""
     n = func.sum(_COUNTS.c.n)

@@ -29,9 +29,21 @@ def push(yard: Yard, rows: Sequence[Row]) -> int:
     """
     if not rows:
         return 0
+    return queues.push(yard.redis, [queues.PushRef.of(row) for row in rows], _words(yard, rows))
+
+
+def push_soon(yard: Yard, rows: Sequence[Row]) -> None:
+    """Put pending rows on their queues and tell it, without waiting while other pushes are under way.
+
+    With Redis away, or when this process is killed within milliseconds, the sweep pushes them.
+    """
+    if rows:
+        yard.pusher.push([queues.PushRef.of(row) for row in rows], _words(yard, rows))
+
+
+def _words(yard: Yard, rows: Sequence[Row]) -> list[bytes]:
     told = [_changed(row) for row in rows] if len(rows) <= _MOST_TOLD else [{**_changed(rows[-1]), "id": "*"}]
-    words = [word for word in map(yard.live.written, told) if word is not None]
-    return queues.push(yard.redis, [queues.PushRef.of(row) for row in rows], words)
+    return [word for word in map(yard.live.written, told) if word is not None]
 
 
 def tell_kind(yard: Yard, kind: str, name: str, status: str, version: int = 0) -> None:

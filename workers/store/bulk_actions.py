@@ -21,9 +21,10 @@ def add(connection: Connection, row: Mapping[str, Any]) -> None:
     connection.execute(insert(ACTIONS), row)
 
 
-def get(connection: Connection, action_id: str) -> Row | None:
-    """Fetch one."""
-    return connection.execute(select(ACTIONS).where(ACTIONS.c.id == action_id)).mappings().one_or_none()
+def get(connection: Connection, action_id: str, *, locked: bool = False) -> Row | None:
+    """Fetch one; a locked one is kept from others until the transaction ends."""
+    chosen = select(ACTIONS).where(ACTIONS.c.id == action_id)
+    return connection.execute(chosen.with_for_update() if locked else chosen).mappings().one_or_none()
 
 
 def change(connection: Connection, action_id: str, values: Mapping[str, Any], *, before: Sequence[str]) -> bool:

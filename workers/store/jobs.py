@@ -21,7 +21,8 @@ from sqlalchemy import (
 )
 
 from workers.domain.states import FINAL, Status, may_move
-from workers.store.dialects import insert_or_ignore
+from workers.store import job_keys, upload_uses
+from workers.store.database import QuickConnection
 from workers.store.models import (
     VERSION_STEP,
     Attempt,
@@ -38,10 +39,13 @@ EVENTS = cast(Table, JobEvent.__table__)
 # What a new row holds; the rest comes with its life, and is not worth binding fifty values for.
 _NEW = (
     "id task queue priority payload search_text status progress attempt max_retries timeout_seconds retry_delays scheduled_for due_at "
-    "pending_at idempotency_key unique_key parent batch schedule rerun_of created_at updated_at callback_url created_by "
+    "pending_at idempotency_key request_hash unique_key parent batch schedule rerun_of created_at updated_at callback_url created_by "
     "version"
 ).split()
-_INSERT = Prepared(insert(JOBS).values({name: bindparam(name) for name in _NEW}).inline())
+_OFTEN_EMPTY = frozenset(
+    "retry_delays scheduled_for due_at pending_at idempotency_key request_hash unique_key parent batch schedule "
+    "rerun_of callback_url".split()
+)
 _BLANK = {**dict.fromkeys(_NEW), "progress": 0.0, "attempt": 1, "created_by": "", "version": VERSION_STEP}
 _INSERT_EVENT = Prepared(
     insert(EVENTS).values({one.name: bindparam(one.name) for one in EVENTS.columns if one.name != "id"}).inline()
@@ -72,20 +76,18 @@ def locked(connection: Connection, job_ids: Sequence[str]) -> list[Row]:
 
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert new jobs; see `blank`. That they were enqueued, and by whom, the rows say themselves: `events` tells it."""
-    _INSERT.run_many(connection, rows)
+    _insertion(rows).run_many(connection, rows)
+    upload_uses.note(connection, rows)
 
 
-def add_unless_known(connection: Connection, row: Row) -> str | None:
-    """Insert a job that has an idempotency or unique key; tells the id of the job that already holds the key, else None."""
-    added = connection.execute(insert_or_ignore(connection, JOBS).returning(JOBS.c.id), row).scalar_one_or_none()
-    if added is not None:
-        return None
-    for key in ("idempotency_key", "unique_key"):
-        if row[key] is not None:
-            holder = connection.execute(select(JOBS.c.id).where(JOBS.c[key] == row[key])).scalar_one_or_none()
-            if holder is not None:
-                return str(holder)
-    raise RuntimeError("a job was refused by a key that nobody holds")
+def add_quickly(connection: QuickConnection, row: Row) -> None:
+    """Insert a new job that holds no key and names no upload; see `can_be_quick`."""
+    _insertion([row]).run(connection, row)
+
+
+def can_be_quick(row: Row) -> bool:
+    """Return whether `add_quickly` may insert a row."""
+    return row["idempotency_key"] is None and row["unique_key"] is None and upload_uses.PREFIX not in row["payload"]
 
 
 def blank() -> dict[str, Any]:
@@ -113,7 +115,7 @@ def transition(
     Returns the row as it is now, or None when someone else was first. The event is written in the same transaction.
     `values` sets further columns, `attempt` among them; `unless` is a condition that forbids it, with its
     parameters in `unless_values`. Raises ValueError for a
-    move that `states.TRANSITIONS` lacks.
+    move that `states.TRANSITIONS` lacks, KeyConflict when another job holds the `unique_key` in `values`.
     """
     if not may_move(before, after, event):
         raise ValueError(f"a job cannot go from {before} to {after} by {event}")
@@ -121,7 +123,11 @@ def transition(
     if after in FINAL:
         changes["unique_key"] = None
     guard = {"b_id": job_id, "b_status": str(before), "b_attempt": attempt, **(unless_values or {})}
-    row = _guarded_update(tuple(changes), unless).one(connection, {**changes, **guard})
+    statement, bound = _guarded_update(tuple(changes), unless), {**changes, **guard}
+    if changes.get("unique_key") is None:
+        row = statement.one(connection, bound)
+    else:
+        row = job_keys.give_unique_key(connection, changes["unique_key"], lambda: statement.one(connection, bound))
     if row is not None:
         note(connection, row, event, now, actor=actor, detail=detail, before=before)
     return row
@@ -178,8 +184,8 @@ def touch(connection: Connection, job_id: str, attempt: int, values: Mapping[str
     return _guarded_touch(tuple(values)).run(connection, {**values, **guard}) == 1
 
 
-def remove(connection: Connection, job_ids: Sequence[str]) -> int:
-    """Delete jobs with their attempts, events and logs; those that are processing stay. Returns how many went."""
+def remove(connection: Connection, job_ids: Sequence[str]) -> list[str]:
+    """Delete jobs with their attempts, events and logs; those that are processing stay. Returns the ids that went."""
     gone = connection.execute(
         delete(JOBS).where(JOBS.c.id.in_(job_ids), JOBS.c.status != str(Status.PROCESSING)).returning(JOBS.c.id)
     ).scalars()
@@ -187,7 +193,8 @@ def remove(connection: Connection, job_ids: Sequence[str]) -> int:
     for model in (Attempt, JobEvent, JobLog, BulkActionItem):
         table = cast(Table, model.__table__)
         connection.execute(delete(table).where(table.c.job_id.in_(ids)))
-    return len(ids)
+    upload_uses.forget(connection, ids)
+    return ids
 
 
 def events(connection: Connection, job: Row, limit: int = 500) -> Sequence[Row]:
@@ -237,6 +244,20 @@ def _enqueued(job: Row, kept: Sequence[Row]) -> Row:
     first = next((one["from_status"] for one in kept if one["from_status"]), job["status"])
     told = {"id": 0, "job_id": job["id"], "at": job["created_at"], "event": "enqueued", "attempt": 1}
     return {**told, "from_status": None, "to_status": first, "actor": job["created_by"], "detail": None}
+
+
+def _insertion(rows: Sequence[Row]) -> Prepared:
+    """Return the statement that inserts these rows and names no column that is null in all of them."""
+    empty = set(_OFTEN_EMPTY)
+    for row in rows:
+        empty = {name for name in empty if row[name] is None}
+    return _insert_without(frozenset(empty))
+
+
+@lru_cache(maxsize=128)
+def _insert_without(empty: frozenset[str]) -> Prepared:
+    named = [name for name in _NEW if name not in empty]
+    return Prepared(insert(JOBS).values({name: bindparam(name) for name in named}).inline())
 
 
 @lru_cache(maxsize=128)

@@ -62,6 +62,8 @@ class Job(Base):
     retry_delays: Mapped[str | None]  # JSON list of seconds
     next_retry_at: Mapped[datetime | None]
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    # Of the task and payload that the idempotency key was first used for; null without a key, and in rows of earlier versions.
+    request_hash: Mapped[str | None] = mapped_column(String(64))
     unique_key: Mapped[str | None] = mapped_column(String(255))  # set while a unique task's job is not final
     parent: Mapped[str | None] = mapped_column(String(36))
     batch: Mapped[str | None] = mapped_column(String(36))
@@ -353,6 +355,28 @@ class BulkActionItem(Base):
     job_id: Mapped[str] = _id(primary_key=True)
     outcome: Mapped[str] = mapped_column(String(16))  # refused
     detail: Mapped[str | None]
+
+    __table_args__ = (Index("ix_bulk_action_items_job", "job_id"),)
+
+
+class UploadUse(Base):
+    """A job whose payload names an uploaded file."""
+
+    __tablename__ = "upload_uses"
+
+    upload: Mapped[str] = mapped_column(String(100), primary_key=True)  # without the `upload:` of payloads
+    job_id: Mapped[str] = _id(primary_key=True)
+
+    __table_args__ = (Index("ix_upload_uses_job", "job_id"), {"sqlite_with_rowid": False})
+
+
+class FileRemoval(Base):
+    """A deleted job whose files are still to be deleted."""
+
+    __tablename__ = "file_removals"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    job_id: Mapped[str] = _id(primary_key=True)
 
 
 class User(Base):

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from workers.store.database import QuickConnection
 from workers.store.types import UtcDateTime
 
 Convert = Callable[[Any], Any]
@@ -26,22 +27,22 @@ class Prepared:
         self._statement = statement
         self._forms: dict[str, _Form] = {}
 
-    def run(self, connection: Connection, values: Mapping[str, Any]) -> int:
+    def run(self, connection: Connection | QuickConnection, values: Mapping[str, Any]) -> int:
         """Carry it out; tells how many rows it met."""
         form = self._form(connection)
         return form.execute(connection, form.bound(values))[0]
 
-    def run_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    def run_many(self, connection: Connection | QuickConnection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Carry it out for each of these rows."""
         form = self._form(connection)
         form.execute_many(connection, [form.bound(row) for row in rows])
 
-    def one(self, connection: Connection, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    def one(self, connection: Connection | QuickConnection, values: Mapping[str, Any]) -> dict[str, Any] | None:
         """Carry it out; the row that it returns, None when it met no row."""
         form = self._form(connection)
         return form.returned(form.execute(connection, form.bound(values))[1])
 
-    def _form(self, connection: Connection) -> _Form:
+    def _form(self, connection: Connection | QuickConnection) -> _Form:
         form = self._forms.get(connection.dialect.name)
         if form is None:
             form = self._forms[connection.dialect.name] = _Form(self._statement, connection.dialect)
@@ -89,7 +90,7 @@ class _Form:
                 row[name] = convert(row[name])
         return row
 
-    def execute(self, connection: Connection, bound: Any) -> tuple[int, Any]:
+    def execute(self, connection: Connection | QuickConnection, bound: Any) -> tuple[int, Any]:
         with _cursor(connection) as cursor:
             try:
                 cursor.execute(self._text, bound)
@@ -99,7 +100,7 @@ class _Form:
                 _give_up_if_gone(connection, cursor, error)
                 raise
 
-    def execute_many(self, connection: Connection, rows: Sequence[Any]) -> None:
+    def execute_many(self, connection: Connection | QuickConnection, rows: Sequence[Any]) -> None:
         with _cursor(connection) as cursor:
             try:
                 cursor.executemany(self._text, rows)
@@ -108,12 +109,12 @@ class _Form:
                 raise
 
 
-def _cursor(connection: Connection) -> Any:
+def _cursor(connection: Connection | QuickConnection) -> Any:
     driver: Any = connection.connection.dbapi_connection
     return closing(driver.cursor())
 
 
-def _give_up_if_gone(connection: Connection, cursor: Any, error: Exception) -> None:
+def _give_up_if_gone(connection: Connection | QuickConnection, cursor: Any, error: Exception) -> None:
     # SQLAlchemy cannot see what goes wrong here: a connection that is gone must not go back to its pool.
     dialect = connection.dialect
     if isinstance(error, dialect.loaded_dbapi.Error) and dialect.is_disconnect(error, cursor.connection, cursor):

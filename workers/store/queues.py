@@ -34,6 +34,11 @@ def know(connection: Connection, database: Database, names: Iterable[str], now: 
             connection.execute(insert_or_ignore(connection, QUEUES), {"name": name, "created_at": now})
 
 
+def is_known(database: Database, name: str) -> bool:
+    """Return whether this process has seen the row of a queue; a queue that it has not seen may have one."""
+    return name in _known.get(database, ())
+
+
 def all_queues(connection: Connection) -> Sequence[Row]:
     """List every queue by name."""
     return connection.execute(select(QUEUES).order_by(QUEUES.c.name)).mappings().all()

@@ -7,8 +7,8 @@ from alembic import op
 
 from workers.store.types import UtcDateTime
 
-revision = "0014"
-down_revision = "0008"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
