@@ -55,12 +55,14 @@ def taskyards(server: RedisServer, tmp_path: Path) -> Iterator[list[Running]]:
             TASK_MODULES="tests.chaos.ledger_tasks",
             CHAOS_LEDGER=str(tmp_path / f"{name}.ledger"),
         )
-        made.append(one.start())
-    for one in made:
-        one.ready()
-    yield made
-    for one in made:
-        one.clean_up()
+        made.append(one)
+    try:
+        for one in made:
+            one.start().ready()
+        yield made
+    finally:
+        for one in made:
+            one.clean_up()
 
 
 @pytest.fixture

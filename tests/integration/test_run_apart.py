@@ -82,7 +82,7 @@ def test_web_workers_and_scheduler_work_together_and_each_stops_by_itself(part: 
     worker = part("worker", "worker", "--count", "2")
     scheduler = part("scheduler", "scheduler", MONITOR_INTERVAL_SECONDS="1")
     command_line = part("command-line")
-    eventually(lambda: command_line.enqueue("samples.noop"), within=15)
+    eventually(lambda: command_line.enqueue("samples.noop"), within=60)
     job = command_line.enqueue("samples.noop", "--delay", "1")
     eventually(lambda: _is(command_line, job, "completed"), within=20)
     with urllib.request.urlopen(f"{web.address}/readyz", timeout=5) as answer:
@@ -100,7 +100,7 @@ def test_web_workers_and_scheduler_work_together_and_each_stops_by_itself(part: 
 
 def test_a_worker_serves_only_the_queues_it_is_given(part: Callable[..., Running]) -> None:
     worker = part("worker", "worker", "--queues", "reports", "--name", "reporter")
-    eventually(lambda: worker.enqueue("samples.noop"), within=15)
+    eventually(lambda: worker.enqueue("samples.noop"), within=60)
     other = worker.enqueue("samples.noop", "--queue", "emails")
     ours = worker.enqueue("samples.noop", "--queue", "reports")
     eventually(lambda: _is(worker, ours, "completed"), within=15)
@@ -120,7 +120,7 @@ def test_parts_wait_for_a_redis_that_is_away_and_go_on_when_it_is_back(
     worker = part("worker", "worker")
     scheduler = part("scheduler", "scheduler")
     made: list[str] = []
-    eventually(lambda: made.append(worker.enqueue("samples.noop")), within=20)
+    eventually(lambda: made.append(worker.enqueue("samples.noop")), within=60)
     assert worker.status(made[0]) == "pending"
     eventually(lambda: _says(worker, "trying again"), within=10)
 
@@ -137,7 +137,7 @@ def test_parts_wait_for_a_redis_that_is_away_and_go_on_when_it_is_back(
 def test_the_log_can_be_json(part: Callable[..., Running]) -> None:
     scheduler = part("scheduler", "scheduler", "--alone", LOG_FORMAT="json", LOG_LEVEL="debug")
     worker = part("worker", "worker", LOG_FORMAT="json")
-    eventually(lambda: worker.enqueue("samples.noop"), within=15)
+    eventually(lambda: worker.enqueue("samples.noop"), within=60)
     assert worker.stop() == 0
     assert scheduler.stop() == 0
     lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
@@ -147,7 +147,7 @@ def test_the_log_can_be_json(part: Callable[..., Running]) -> None:
 
 def test_the_doctor_says_what_is_missing_and_what_to_do(part: Callable[..., Running], redis: Redis) -> None:
     worker = part("worker", "worker")
-    eventually(lambda: worker.enqueue("samples.noop"), within=15)
+    eventually(lambda: worker.enqueue("samples.noop"), within=60)
     eventually(lambda: _healthy(worker, "workers"), within=15)
     report = worker.run("doctor")
     assert report.returncode == 1
