@@ -16,7 +16,7 @@ from workers.registry import TaskDefinition
 from workers.services import audit, firing
 from workers.services.schedule_checks import RHYTHM
 from workers.services.schedule_values import next_run
-from workers.services.schedules import carry_and_tell, keep, new_row
+from workers.services.schedules import MOST_READINGS, carry_and_tell, keep, new_row
 from workers.store import schedules
 from workers.store.types import Row
 from workers.yard import Yard
@@ -45,15 +45,22 @@ def declare(yard: Yard, definitions: Mapping[str, TaskDefinition]) -> int:
 
 def _bring(yard: Yard, definition: TaskDefinition, before: Row | None, former: Row | None, now: datetime) -> bool:
     """Bring the schedule of one task to what its code says; whether it changed."""
-    if definition.schedule is None:
-        return before is not None and _undeclare(yard, before, now)
-    mark = _mark(definition)
-    if before is not None and before["declared_hash"] == mark:
-        return False
-    stored = before or former
+    mark = _mark(definition) if definition.schedule is not None else None
+    stored = before or (former if mark is not None else None)
     if stored is None:
-        return _create(yard, definition, mark, now)
-    return _redeclare(yard, stored, definition, mark, now)
+        return mark is not None and _create(yard, definition, mark, now)
+    for _ in range(MOST_READINGS):
+        if stored["declared_by"] is not None and stored["declared_hash"] == mark:
+            return False
+        is_kept = _undeclare(yard, stored, now) if mark is None else _redeclare(yard, stored, definition, mark, now)
+        if is_kept:
+            return True
+        # It ran, or another process was first: it is read again.
+        with yard.database.read() as connection:
+            stored = schedules.get(connection, stored["id"])
+        if stored is None or (mark is None and stored["declared_by"] is None):
+            return False
+    return False
 
 
 def _create(yard: Yard, definition: TaskDefinition, mark: str, now: datetime) -> bool:
@@ -73,11 +80,10 @@ def _create(yard: Yard, definition: TaskDefinition, mark: str, now: datetime) ->
 
 
 def _redeclare(yard: Yard, before: Row, definition: TaskDefinition, mark: str, now: datetime) -> bool:
-    """Give a schedule the rhythm of the code, one that was declared before as well as one that is declared again."""
+    """Give a schedule the rhythm of the code, also one that is declared again; False when it has moved meanwhile."""
     if firing.is_due(before, now):
         firing.run_due(yard, before, now, now)
-        with yard.database.read() as connection:
-            before = schedules.get(connection, before["id"]) or before
+        return False  # it has moved
     after = {**before, **dict.fromkeys(RHYTHM), **_declared(definition), "declared_hash": mark, "updated_at": now}
     after |= {"declared_by": definition.name, "revision": before["revision"] + 1}
     if before["enabled_when_declared"] is not None:
