@@ -272,8 +272,8 @@ _PARTS = (
 
 
 def _count_threads() -> int:
-    # Those of the event loop stay, as the loop does: it uses them to look up host names, for one.
-    return sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate())
+    # Those of the event loop stay, as the loop does: it looks up host names in them. Ours are no job's.
+    return sum(not thread.name.startswith(("asyncio_", "taskyard-")) for thread in threading.enumerate())
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:
