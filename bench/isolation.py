@@ -1,0 +1,116 @@
+"""What a task module that opens connections at import costs and risks: `python -m bench.isolation`.
+
+Four workers run jobs that ask an HTTP client, a SQL engine, a Redis client and a sender thread, all opened at import, for
+a number of their own; answers that belong to another job are counted. Memory and start of both ways to import are
+measured with the same module. `--database` takes the address of a PostgreSQL database; SQLite without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from sqlalchemy import func, select
+
+from bench._common import tell, wait_for
+from bench.startup import Whole
+from workers.services.enqueueing import NewJob, enqueue_many
+from workers.settings import Settings
+from workers.store.jobs import JOBS
+from workers.yard import Yard
+
+MODULE = "tests.integration.opening_tasks"
+IDLE_SECONDS = 5.0
+
+
+class _Echo(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = self.path.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _echo() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+def measure(jobs: int, database: str, preload: bool) -> dict[str, float]:
+    """Run one Taskyard with four workers; its start in seconds, its memory in MB, wrong answers and failed jobs."""
+    with tempfile.TemporaryDirectory(prefix="taskyard-bench-") as name, _echo() as echo:
+        folder = Path(name) / "data"
+        os.environ |= {"DATA_DIR": str(folder), "WORKERS": "4", "PRELOAD": str(int(preload)), "TASK_MODULES": MODULE}
+        settings = Settings.from_env()
+        os.environ |= {
+            "ECHO_URL": echo,
+            "OWN_DATABASE_URL": database or f"sqlite:///{name}/own.db",
+            "OWN_REDIS_URL": settings.effective_redis_url,
+            "STOP_MARKS": f"{name}/stopped",
+        }
+        began = time.perf_counter()
+        whole = Whole(folder)
+        try:
+            wait_for(whole.serves)
+            start = time.perf_counter() - began
+            with closing(Yard.open(Settings.from_env())) as yard:
+                figures = _run(yard, jobs)
+            time.sleep(IDLE_SECONDS)
+            memory = whole.memory()
+        finally:
+            whole.stop()
+    return {"start_seconds": start, **memory, **figures}
+
+
+def _run(yard: Yard, jobs: int) -> dict[str, float]:
+    began = time.perf_counter()
+    enqueue_many(yard, [NewJob(f"{MODULE}.compare", {"number": n}) for n in range(jobs)])
+    chosen = select(func.count()).where(JOBS.c.task == f"{MODULE}.compare")
+
+    def done() -> bool:
+        with yard.database.read() as connection:
+            ended = chosen.where(JOBS.c.status.in_(("completed", "failed")))
+            return bool(connection.execute(ended).scalar_one() >= jobs)
+
+    wait_for(done)
+    seconds = time.perf_counter() - began
+    with yard.database.read() as connection:
+        rows = connection.execute(select(JOBS.c.status, JOBS.c.result).where(JOBS.c.task == f"{MODULE}.compare")).all()
+    wrong = sum(status == "completed" and json.loads(result) != [] for status, result in rows)
+    return {"wrong": wrong, "failed": sum(status == "failed" for status, _ in rows), "seconds": seconds}
+
+
+def main() -> None:
+    """Measure both ways and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2000)
+    parser.add_argument("--database", default="")
+    wanted = parser.parse_args()
+    figures = {}
+    for label, preload in (("imported_in_the_child", False), ("preloaded", True)):
+        found = measure(wanted.jobs, wanted.database, preload)
+        figures |= {f"{label}_{name}": value for name, value in found.items()}
+    tell("isolation", figures)
+
+
+if __name__ == "__main__":
+    main()
