@@ -8,6 +8,7 @@ from tests.conftest import running_worker
 from tests.support import eventually
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
+from workers.domain.evenness import Clocks
 from workers.domain.filters import JobFilter
 from workers.domain.names import BULK_QUEUE
 from workers.domain.states import Status
@@ -35,7 +36,7 @@ def test_a_killed_worker_leaves_a_purge_that_goes_on(yard: Yard, operator: Actor
         assert action_of(yard, action_id)["done"] > 0
 
     def is_put_back() -> None:
-        assert [one.will for one in stuck.resolve(yard, utcnow())] == ["reset"]
+        assert [one.will for one in stuck.resolve(yard, Clocks(utcnow()))] == ["reset"]
 
     def is_complete() -> None:
         assert action_of(yard, action_id)["status"] == "completed"

@@ -48,9 +48,9 @@ def task(light_yard: Yard) -> str:
 
     call.__module__ = "own.remote"
     definition = registry.define(call)
-    registry.REGISTRY.pop("remote.call")
+    registry.REGISTRY.pop("own.remote.call")
     publishing.publish(light_yard, {definition.name: definition})
-    return "remote.call"
+    return "own.remote.call"
 
 
 def failed(yard: Yard, task: str) -> str:

@@ -195,11 +195,11 @@ def failed_job(light_yard: Yard) -> str:
 
     call.__module__ = "own.remote"
     definition = registry.define(call, secret=("iban",))
-    registry.REGISTRY.pop("remote.call")
+    registry.REGISTRY.pop("own.remote.call")
     publishing.publish(light_yard, {definition.name: definition})
     payload = {"api_key": PLANTED, "iban": PLANTED, "headers": [{"name": "Authorization", "value": PLANTED}]}
     url = f"https://a.example/?token={PLANTED}"
-    job_id = jobs.enqueue(light_yard, NewJob("remote.call", payload, callback_url=url, max_retries=0)).job_id
+    job_id = jobs.enqueue(light_yard, NewJob("own.remote.call", payload, callback_url=url, max_retries=0)).job_id
     execution.begin(light_yard, job_id, 1, "w", "default")
     ending = Ending(
         "failed",

@@ -18,7 +18,7 @@ def publish_task(yard: Yard) -> None:
 
     call.__module__ = "own.remote"
     definition = registry.define(call, secret=("iban",))
-    registry.REGISTRY.pop("remote.call")
+    registry.REGISTRY.pop("own.remote.call")
     publishing.publish(yard, {definition.name: definition})
 
 
@@ -36,7 +36,9 @@ def test_a_masked_value_cannot_be_found_letter_by_letter(yard: Yard) -> None:
     publish_task(yard)
     secret = "Qzv7"
     for _ in range(3):
-        jobs.enqueue(yard, NewJob("remote.call", {"api_key": f"{secret}xyz", "iban": f"DE{secret}", "city": "Berlin"}))
+        jobs.enqueue(
+            yard, NewJob("own.remote.call", {"api_key": f"{secret}xyz", "iban": f"DE{secret}", "city": "Berlin"})
+        )
     for letter in string.ascii_letters + string.digits:
         for start in ("", "Q", "Qz", "Qzv"):
             guess = f'"api_key":"{start}{letter}'
@@ -45,7 +47,7 @@ def test_a_masked_value_cannot_be_found_letter_by_letter(yard: Yard) -> None:
         assert found(yard, words) == []
     assert len(found(yard, "Berlin")) == 3
     assert len(found(yard, "berlin")) == 3
-    assert len(found(yard, "remote.call")) == 3
+    assert len(found(yard, "own.remote.call")) == 3
 
 
 def test_pages_of_a_search_hold_every_job_once(yard: Yard) -> None:
@@ -55,7 +57,7 @@ def test_pages_of_a_search_hold_every_job_once(yard: Yard) -> None:
         hidden = "needle" if number % 2 else "nothing"
         shown = "needle" if number % 3 == 0 else "other"
         made.append(
-            jobs.enqueue(yard, NewJob("remote.call", {"api_key": hidden, "iban": hidden, "city": shown})).job_id
+            jobs.enqueue(yard, NewJob("own.remote.call", {"api_key": hidden, "iban": hidden, "city": shown})).job_id
         )
     expected = [job_id for number, job_id in enumerate(made) if number % 3 == 0][::-1]
     with yard.database.read() as connection:
@@ -71,7 +73,7 @@ def test_pages_of_a_search_hold_every_job_once(yard: Yard) -> None:
 
 def test_many_hidden_matches_do_not_hide_what_is_shown(yard: Yard) -> None:
     publish_task(yard)
-    visible = jobs.enqueue(yard, NewJob("remote.call", {"api_key": "x", "iban": "x", "city": "needle"})).job_id
+    visible = jobs.enqueue(yard, NewJob("own.remote.call", {"api_key": "x", "iban": "x", "city": "needle"})).job_id
     payload = {"api_key": "needle", "iban": "needle", "city": "x"}
-    jobs.enqueue_many(yard, [NewJob("remote.call", payload) for _ in range(450)])
+    jobs.enqueue_many(yard, [NewJob("own.remote.call", payload) for _ in range(450)])
     assert found(yard, "needle") == [visible]

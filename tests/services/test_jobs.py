@@ -210,14 +210,14 @@ def test_a_unique_task_has_one_unfinished_job_for_a_payload(yard: Yard) -> None:
     definition = registry.define(tidy, unique=True)
     try:
         publishing.publish(yard, {definition.name: definition})
-        first = jobs.enqueue(yard, NewJob("house.tidy", {"day": "monday"}))
-        assert jobs.enqueue(yard, NewJob("house.tidy", {"day": "monday"})).job_id == first.job_id
-        assert jobs.enqueue(yard, NewJob("house.tidy", {"day": "tuesday"})).job_id != first.job_id
+        first = jobs.enqueue(yard, NewJob("own.house.tidy", {"day": "monday"}))
+        assert jobs.enqueue(yard, NewJob("own.house.tidy", {"day": "monday"})).job_id == first.job_id
+        assert jobs.enqueue(yard, NewJob("own.house.tidy", {"day": "tuesday"})).job_id != first.job_id
         execution.begin(yard, first.job_id, 1, "w", "default")
         execution.end(yard, first.job_id, 1, Ending("completed"))
-        assert jobs.enqueue(yard, NewJob("house.tidy", {"day": "monday"})).job_id != first.job_id
+        assert jobs.enqueue(yard, NewJob("own.house.tidy", {"day": "monday"})).job_id != first.job_id
     finally:
-        registry.REGISTRY.pop("house.tidy")
+        registry.REGISTRY.pop("own.house.tidy")
 
 
 def test_pages_by_keyset_show_every_job_once(yard: Yard) -> None:

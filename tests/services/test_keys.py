@@ -16,6 +16,7 @@ from sqlalchemy import select, text, update
 from workers import registry
 from workers.domain.actors import Actor
 from workers.domain.errors import KeyConflict
+from workers.domain.evenness import Clocks
 from workers.domain.filters import JobFilter
 from workers.services import bulk_actions, delivery, execution, jobs, publishing, stuck
 from workers.services.enqueueing import NewJob, enqueue, enqueue_many
@@ -172,7 +173,7 @@ def test_undoing_a_failure_beside_a_newer_job_is_refused(unique: Yard, operator:
     with unique.database.read() as connection:
         row = jobs.get(connection, job_id)
     later = row["created_at"] + timedelta(days=1)
-    assert [one.will for one in stuck.resolve(unique, later)] == ["failed"]
+    assert [one.will for one in stuck.resolve(unique, Clocks(later))] == ["failed"]
     newer = enqueue(unique, NewJob(TASK))
     with unique.database.read() as connection:
         finding = connection.execute(text("SELECT max(id) FROM sweep_findings")).scalar_one()

@@ -34,7 +34,7 @@ def test_a_stream_of_jobs_gets_there_whole_and_in_order(light_yard: Yard) -> Non
     made += [one.job_id for one in enqueue_many(light_yard, [NewJob("samples.noop")] * 1200)]
     made += [enqueue(light_yard, NewJob("samples.noop")).job_id for _ in range(20)]
     assert light_yard.pusher.flush(30)
-    key = queues.ordered_keys(["default"])[1]
+    key = queues.ordered_keys(light_yard.redis.names, ["default"])[1]
     assert [one.decode().rpartition("-")[0] for one in light_yard.redis.lrange(key, 0, -1)] == made
 
 
@@ -107,7 +107,7 @@ def test_a_forked_child_sends_its_own_jobs_and_none_of_its_parents(light_yard: Y
 
 
 def test_jobs_enqueued_while_redis_is_away_wait_for_the_sweep(yard: Yard) -> None:
-    dead = connect(replace(yard.settings, redis_url="redis://127.0.0.1:1/0"))
+    dead = connect(replace(yard.settings, redis_url="redis://127.0.0.1:1/0"), yard.redis.names)
     cut_off = replace(yard, redis=dead, live=LivePublisher(dead))
     made = {enqueue(cut_off, NewJob("samples.noop")).job_id for _ in range(20)}
     assert cut_off.pusher.wait(30)

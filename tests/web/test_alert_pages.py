@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from alembic import command
 from flask import Flask
-from redis import Redis
 
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
-from workers.services import alerting, channels, jobs, rules
+from workers.services import alerting, channels, rules
 from workers.services.alert_messages import acknowledge_path
-from workers.services.enqueueing import NewJob
 from workers.services.facts import Found
 from workers.store import alerts, migrate
 from workers.yard import Yard
@@ -152,18 +149,3 @@ def test_the_upgrade_repeats_critical_rules_and_does_not_repeat_open_alerts_at_o
         row = alerting.get(connection, alert_id)
     assert told == {"critical": 14400, "warning": 0}
     assert (row["notified_at"], row["notified_value"]) == (row["last_at"], 1500)
-
-
-def test_a_job_that_waits_while_redis_is_away_says_so_on_its_page_and_in_the_api(
-    app: Flask, auth: Any, light_yard: Yard
-) -> None:
-    made = jobs.enqueue(light_yard, NewJob("samples.noop", queue="reports")).job_id
-    client, header = auth.client("vera"), auth.token("viewer")
-    assert "Redis" not in client.get(f"/api/v1/jobs/{made}/explanation", headers=header).json["sentence"]
-    app.extensions["yard"] = replace(light_yard, redis=Redis(unix_socket_path="/nowhere/valkey.sock"))
-    page = client.get(f"/jobs/{made}")
-    assert page.status_code == 200
-    assert "Redis cannot be reached" in page.text
-    told = client.get(f"/api/v1/jobs/{made}/explanation", headers=header).json
-    assert told["causes"][0].startswith("No worker can take jobs: Redis cannot be reached")
-    assert told["facts"]["redis_trouble"]

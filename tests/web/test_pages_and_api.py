@@ -250,9 +250,9 @@ def test_secrets_in_payloads_are_never_shown(app: Flask, auth: Any, light_yard: 
     definition = registry.define(call)
     try:
         publishing.publish(light_yard, {definition.name: definition})
-        made = jobs.enqueue(light_yard, NewJob("remote.call", {"api_key": "hunter2"}))
+        made = jobs.enqueue(light_yard, NewJob("own.remote.call", {"api_key": "hunter2"}))
     finally:
-        registry.REGISTRY.pop("remote.call")
+        registry.REGISTRY.pop("own.remote.call")
     client = auth.client("ada")
     for path in (f"/jobs/{made.job_id}?tab=payload", f"/api/v1/jobs/{made.job_id}", "/jobs/export?format=ndjson"):
         assert "hunter2" not in client.get(path).text, path

@@ -44,7 +44,7 @@ def test_pages_and_the_api_say_why_jobs_wait_and_stop_saying_it(
     watch.look()
     assert [path for path in pages if words not in client.get(path).text] == []
     told = client.get(pages[-1]).json
-    assert told["sentence"] == told["facts"]["redis_trouble"]
+    assert told["causes"][0] == told["facts"]["redis_trouble"]
 
     light_yard.redis.execute_command("REPLICAOF", "NO", "ONE")
     light_yard.redis.config_set("maxmemory", "0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -43,33 +44,42 @@ def publish(
     rows = _module_rows(definitions, modules, now)
     if unless_known and _is_known(yard, definitions, rows):
         return 0
-    changed = 0
-    rekeyed: list[str] = []
     with yard.database.write() as connection:
-        known = _catalogued(connection)
-        for definition in definitions.values():
-            row = _row(definition)
-            before = known.get(definition.name)
-            if before is not None and before["secret_fields"] != row["secret_fields"]:
-                # What was searched until now may be secret from now on.
-                hidden = update(JOBS).where(JOBS.c.task == definition.name).values(search_text="")
-                connection.execute(hidden)
-            if _differs(before, row):
-                statement = upsert(connection, _TASKS, ["name"], _COLUMNS)
-                connection.execute(statement, {**row, "published_at": now})
-                changed += 1
-                if before is not None and _has_other_keys(before, row):
-                    rekeyed.append(definition.name)
+        changed = _write_tasks(connection, definitions, now)
         queues.know(connection, yard.database, {one.queue for one in definitions.values()} | {"default"}, now)
         task_modules.put_modules(connection, rows)
         if drop_others:
             task_modules.drop_others(connection, socket.gethostname(), {row["name"] for row in rows})
             task_modules.drop_absent_hosts(connection, socket.gethostname(), now)
-    for name in rekeyed:
+    for name in changed.rekeyed:
         catalogue.forget(yard)
         unique_retries.renew_keys(yard, name)
     tell_kind(yard, "task", "*", "published")
     schedule_declarations.declare(yard, definitions)
+    return changed.tasks
+
+
+@dataclass
+class _Changed:
+    tasks: int = 0
+    rekeyed: list[str] = field(default_factory=list)  # tasks whose unfinished jobs get other unique keys
+
+
+def _write_tasks(connection: Connection, definitions: Mapping[str, TaskDefinition], now: datetime) -> _Changed:
+    known = _catalogued(connection)
+    changed = _Changed()
+    for definition in definitions.values():
+        row = _row(definition)
+        before = known.get(definition.name)
+        if before is not None and before["secret_fields"] != row["secret_fields"]:
+            # What was searched until now may be secret from now on.
+            connection.execute(update(JOBS).where(JOBS.c.task == definition.name).values(search_text=""))
+        if not _differs(before, row):
+            continue
+        connection.execute(upsert(connection, _TASKS, ["name"], _COLUMNS), {**row, "published_at": now})
+        changed.tasks += 1
+        if before is not None and _has_other_keys(before, row):
+            changed.rekeyed.append(definition.name)
     return changed
 
 

@@ -69,13 +69,13 @@ def nav_counts(connection: Connection, now: datetime, settings: Settings) -> dic
 def silent_jobs(connection: Connection, now: datetime, settings: Settings) -> int:
     """Tell how many running jobs have given no sign for too long; counted up to 1,000."""
     seconds = heartbeat_limit(settings.heartbeat_seconds)
-    clocks = clock_service.read(connection, now)
-    if clocks.age_seconds(EARLIEST) <= seconds:
-        return 0  # the clock has not run evenly for that long
     limit = now - timedelta(seconds=seconds)
     silent = select(JOBS.c.id).where(JOBS.c.status == str(Status.PROCESSING), JOBS.c.heartbeat_at < limit)
     counted = select(func.count()).select_from(silent.limit(_MOST_SILENT).subquery())
-    return int(connection.execute(counted).scalar_one())
+    number = int(connection.execute(counted).scalar_one())
+    if number and clock_service.read(connection, now).age_seconds(EARLIEST) <= seconds:
+        return 0  # the clock has not run evenly for that long
+    return number
 
 
 def count_by_queue(connection: Connection, statuses: Sequence[str]) -> dict[str, int]:
