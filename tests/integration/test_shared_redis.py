@@ -317,6 +317,7 @@ def test_what_waits_at_the_upgrade_is_brought_over_and_the_rest_stays(yard: Yard
     redis = yard.redis
     ours = [one.job_id for one in jobs.enqueue_many(yard, [NewJob("samples.noop", priority="high")] * 3)]
     ours += [one.job_id for one in jobs.enqueue_many(yard, [NewJob("samples.noop")] * 40)]
+    assert yard.pusher.flush()
     redis.flushall()
     stock = Queue("default", connection=redis)
     theirs = [stock.enqueue(work, n).id for n in range(3)]

@@ -1,0 +1,197 @@
+"""The parts of a process's state that can be read and put back."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import decimal
+import gc
+import locale
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from workers.settings import environment
+
+_ABSENT = object()
+_SYS_NAMES = (
+    "argv path meta_path path_hooks warnoptions excepthook unraisablehook displayhook breakpointhook stdin __stdin__ "
+    "__stdout__ __stderr__ __excepthook__ dont_write_bytecode pycache_prefix tracebacklimit"
+).split()
+_SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_TIMERS = tuple(getattr(signal, name) for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the state: how it is read, and how it is put back."""
+
+    read: Callable[[], Any]
+    put_back: Callable[[Any], object]
+
+
+def _attribute(owner: object, name: str) -> Part:
+    def read() -> Any:
+        value = getattr(owner, name, _ABSENT)
+        # A list is changed in place as often as it is replaced.
+        return (value, [*value]) if isinstance(value, list) else value
+
+    def put_back(value: Any) -> None:
+        if value is _ABSENT:
+            delattr(owner, name)
+        elif isinstance(value, tuple) and isinstance(value[0], list):
+            value[0][:] = value[1]
+            setattr(owner, name, value[0])
+        else:
+            setattr(owner, name, value)
+
+    return Part(read, put_back)
+
+
+def _read_handlers() -> dict[int, Any]:
+    return {one: signal.getsignal(one) for one in _SIGNALS}
+
+
+def _put_handlers_back(before: dict[int, Any]) -> None:
+    for number, handler in before.items():
+        if signal.getsignal(number) != handler and handler is not None:
+            signal.signal(number, handler)
+
+
+def _read_mask() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def _put_mask_back(before: Iterable[int]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _read_timers() -> list[bool]:
+    return [signal.getitimer(one) != (0.0, 0.0) for one in _TIMERS]
+
+
+def _stop_timers(_before: list[bool]) -> None:
+    for one in _TIMERS:
+        signal.setitimer(one, 0)
+
+
+def _read_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _read_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
+def _put_folder_back(before: str | None) -> None:
+    if before is not None:
+        os.chdir(before)
+
+
+def _put_environment_back(before: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(before)
+    time.tzset()
+
+
+def _read_gc() -> tuple[Any, ...]:
+    return gc.isenabled(), gc.get_threshold(), gc.get_debug(), [*gc.callbacks]
+
+
+def _put_gc_back(before: tuple[Any, ...]) -> None:
+    is_enabled, threshold, debug, callbacks = before
+    gc.enable() if is_enabled else gc.disable()
+    gc.set_threshold(*threshold)
+    gc.set_debug(debug)
+    gc.callbacks[:] = callbacks
+
+
+def _read_tracing() -> tuple[Any, ...]:
+    return sys.gettrace(), sys.getprofile(), threading.gettrace(), threading.getprofile(), tracemalloc.is_tracing()
+
+
+def _put_tracing_back(before: tuple[Any, ...]) -> None:
+    trace, profile, thread_trace, thread_profile, is_tracing = before
+    sys.settrace(trace)
+    sys.setprofile(profile)
+    threading.settrace(thread_trace)
+    threading.setprofile(thread_profile)
+    if not is_tracing:
+        tracemalloc.stop()
+
+
+def _read_locale() -> str:
+    return locale.setlocale(locale.LC_ALL)
+
+
+def _put_locale_back(before: str) -> None:
+    locale.setlocale(locale.LC_ALL, before)
+
+
+def _read_default_context() -> str:
+    return repr(decimal.DefaultContext)
+
+
+def _put_default_context_back(_before: str) -> None:
+    for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
+        setattr(decimal.DefaultContext, name, getattr(_DEFAULT_CONTEXT, name))
+    decimal.DefaultContext.clear_flags()
+    for one, is_trapped in _DEFAULT_CONTEXT.traps.items():
+        decimal.DefaultContext.traps[one] = is_trapped
+
+
+def _read_loop_policy() -> object:
+    # The public function would make a policy where there is none yet.
+    return getattr(asyncio.events, "_event_loop_policy", None)
+
+
+def _put_loop_policy_back(before: Any) -> None:
+    asyncio.set_event_loop_policy(before)
+
+
+def _read_affinity() -> set[int]:
+    return os.sched_getaffinity(0)
+
+
+def _put_affinity_back(before: set[int]) -> None:
+    os.sched_setaffinity(0, before)
+
+
+_DEFAULT_CONTEXT = decimal.DefaultContext.copy()
+PARTS = (
+    *(_attribute(sys, name) for name in _SYS_NAMES),
+    _attribute(threading, "excepthook"),
+    _attribute(tempfile, "tempdir"),
+    Part(_read_handlers, _put_handlers_back),
+    Part(_read_mask, _put_mask_back),
+    Part(_read_timers, _stop_timers),
+    Part(_read_umask, os.umask),
+    Part(_read_folder, _put_folder_back),
+    Part(environment, _put_environment_back),
+    Part(_read_gc, _put_gc_back),
+    Part(_read_tracing, _put_tracing_back),
+    Part(_read_locale, _put_locale_back),
+    Part(_read_default_context, _put_default_context_back),
+    Part(_read_loop_policy, _put_loop_policy_back),
+    *([Part(_read_affinity, _put_affinity_back)] if hasattr(os, "sched_getaffinity") else []),
+    Part(socket.getdefaulttimeout, socket.setdefaulttimeout),
+    Part(sys.getrecursionlimit, sys.setrecursionlimit),
+    Part(sys.getswitchinterval, sys.setswitchinterval),
+    Part(sys.getdlopenflags, sys.setdlopenflags),
+    Part(sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+    Part(csv.field_size_limit, csv.field_size_limit),
+    Part(threading.stack_size, threading.stack_size),
+)
