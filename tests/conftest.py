@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -162,6 +163,15 @@ def running_worker(yard: Yard, queue: str = "", **environment: str) -> Iterator[
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@pytest.fixture
+def no_running_loop() -> Iterator[None]:
+    """Let a test run event loops of its own: Playwright's counts as running in this thread once it has been used."""
+    running = asyncio.events._get_running_loop()
+    asyncio.events._set_running_loop(None)
+    yield
+    asyncio.events._set_running_loop(running)
 
 
 @pytest.fixture

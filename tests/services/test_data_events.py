@@ -23,6 +23,7 @@ from workers.services import own_changes, rules, schedules, triggers
 from workers.store import alerts, trigger_rows
 from workers.yard import Yard
 
+pytestmark = pytest.mark.usefixtures("no_running_loop")
 ADA = Actor("user", "ada", "admin")
 
 

@@ -14,6 +14,7 @@ from workers import event_loop
 from workers.event_loop import KeptLoop, run_coroutine
 from workers.running import Canceled
 
+pytestmark = pytest.mark.usefixtures("no_running_loop")
 variable = contextvars.ContextVar("variable", default="untouched")
 
 
