@@ -18,7 +18,7 @@ from workers.yard import Yard
 
 
 def rate(count: int, call: Callable[[], object], of: int = 1) -> float:
-    """Tell how many jobs a second these calls make."""
+    """Return how many jobs a second these calls make."""
     start = time.perf_counter()
     for _ in range(count // of):
         call()
@@ -26,7 +26,7 @@ def rate(count: int, call: Callable[[], object], of: int = 1) -> float:
 
 
 def flushed_rate(yard: Yard, count: int, call: Callable[[], object], of: int = 1) -> float:
-    """Tell how many jobs a second these calls make, until the last one is on its queue."""
+    """Return how many jobs a second these calls make, until the last one is on its queue."""
     start = time.perf_counter()
     for _ in range(count // of):
         call()

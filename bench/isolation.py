@@ -11,17 +11,15 @@ import argparse
 import json
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import func, select
 
 from bench._common import tell, wait_for
 from bench.startup import Whole
+from tests.integration.echo_server import echo_server
 from workers.services.enqueueing import NewJob, enqueue_many
 from workers.settings import Settings
 from workers.store.jobs import JOBS
@@ -31,33 +29,9 @@ MODULE = "tests.integration.opening_tasks"
 IDLE_SECONDS = 5.0
 
 
-class _Echo(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        body = self.path.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def _echo() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-
-
 def measure(jobs: int, database: str, preload: bool) -> dict[str, float]:
     """Run one Taskyard with four workers; its start in seconds, its memory in MB, wrong answers and failed jobs."""
-    with tempfile.TemporaryDirectory(prefix="taskyard-bench-") as name, _echo() as echo:
+    with tempfile.TemporaryDirectory(prefix="taskyard-bench-") as name, echo_server() as echo:
         folder = Path(name) / "data"
         os.environ |= {"DATA_DIR": str(folder), "WORKERS": "4", "PRELOAD": str(int(preload)), "TASK_MODULES": MODULE}
         settings = Settings.from_env()

@@ -171,8 +171,15 @@ class Settings:
 
 
 def environment() -> dict[str, str]:
-    """Copy the environment, for those who must notice that a task has changed it."""
+    """Return a copy of the environment."""
     return dict(os.environ)
+
+
+def encoded_environment() -> dict[bytes, bytes]:
+    """Return a copy of the environment as the system has it, for those who must notice that a task has changed it."""
+    # What `os.environ` holds inside: a copy through its own methods takes fifty times as long, and is made for each job.
+    inner: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    return inner.copy()
 
 
 def is_setting(name: str) -> bool:

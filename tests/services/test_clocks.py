@@ -232,9 +232,9 @@ def test_a_host_that_is_off_follows_the_clock_of_postgresql(yard: Yard, offset: 
         assert measured == pytest.approx(-offset, abs=1.5)
 
 
+# SQLite has no clock but the host's.
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_host_clock_set_after_the_measurement_changes_nothing_on_postgresql(yard: Yard) -> None:
-    if yard.database.is_sqlite:
-        pytest.skip("SQLite has no clock but the host's")
     clocks.synchronize(yard, force=True)
     real = utcnow()
     with time_machine.travel(time.time() + 3600, tick=True):

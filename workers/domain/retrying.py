@@ -28,7 +28,7 @@ def delay_seconds(attempt: int, retry_delays: Sequence[float] | None = None, rng
 
 
 def tries_left(attempt: int, max_retries: int, interruptions: int = 0) -> bool:
-    """Tell whether another automatic attempt is allowed after this one; attempts that were interrupted do not count."""
+    """Return whether another automatic attempt is allowed after this one; attempts that were interrupted do not count."""
     return attempt - interruptions <= max_retries
 
 

@@ -19,14 +19,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from workers.settings import environment
+from workers.settings import encoded_environment
 
 _ABSENT = object()
 _SYS_NAMES = (
     "argv path meta_path path_hooks warnoptions excepthook unraisablehook displayhook breakpointhook stdin __stdin__ "
     "__stdout__ __stderr__ __excepthook__ dont_write_bytecode pycache_prefix tracebacklimit"
 ).split()
-_SIGNALS = tuple(sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
+_SIGNALS = tuple(sorted(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})))
+# The public function makes an enum of each answer, which takes ten times as long.
+_get_handler: Callable[[int], Any] = signal._signal.getsignal  # type: ignore[attr-defined]
 _TIMERS = tuple(getattr(signal, name) for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"))
 
 
@@ -56,13 +58,13 @@ def _attribute(owner: object, name: str) -> Part:
     return Part(read, put_back)
 
 
-def _read_handlers() -> dict[int, Any]:
-    return {one: signal.getsignal(one) for one in _SIGNALS}
+def _read_handlers() -> list[Any]:
+    return [*map(_get_handler, _SIGNALS)]
 
 
-def _put_handlers_back(before: dict[int, Any]) -> None:
-    for number, handler in before.items():
-        if signal.getsignal(number) != handler and handler is not None:
+def _put_handlers_back(before: list[Any]) -> None:
+    for number, handler in zip(_SIGNALS, before, strict=True):
+        if _get_handler(number) != handler and handler is not None:
             signal.signal(number, handler)
 
 
@@ -101,9 +103,9 @@ def _put_folder_back(before: str | None) -> None:
         os.chdir(before)
 
 
-def _put_environment_back(before: dict[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(before)
+def _put_environment_back(before: dict[bytes, bytes]) -> None:
+    os.environb.clear()
+    os.environb.update(before)
     time.tzset()
 
 
@@ -180,7 +182,7 @@ PARTS = (
     Part(_read_timers, _stop_timers),
     Part(_read_umask, os.umask),
     Part(_read_folder, _put_folder_back),
-    Part(environment, _put_environment_back),
+    Part(encoded_environment, _put_environment_back),
     Part(_read_gc, _put_gc_back),
     Part(_read_tracing, _put_tracing_back),
     Part(_read_locale, _put_locale_back),
