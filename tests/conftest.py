@@ -18,21 +18,23 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import make_url
 
+from tests import templates
+from tests.people import TESTS, add_people, sign_in_at_once
 from tests.postgres import PostgresServer
-from tests.support import eventually, sign_in
+from tests.support import eventually
 from workers import loading, registry
 from workers.broker.embedded import EmbeddedValkey
 from workers.domain import clock
 from workers.domain.actors import Actor
 from workers.processes import home
-from workers.services import callbacks, clocks, publishing, rules, tokens, users
+from workers.services import callbacks, clocks, publishing, rules, tokens
 from workers.settings import Settings
 from workers.store.migrate import migrate
 from workers.yard import Yard
 
 ROOT = Path(__file__).resolve().parent.parent
-PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(autouse=True)
@@ -72,27 +74,31 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Lend an empty database of each kind."""
+    """Lend a database of each kind that has the tables and no rows."""
     with database_of(request, request.param, tmp_path) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Lend a database of each kind before its first migration."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    with templates.postgresql_database(request.getfixturevalue("postgres")) as url:
         yield url
 
 
 @contextlib.contextmanager
 def database_of(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[str]:
-    """Lend an empty database of this kind until the block ends."""
+    """Lend a database of this kind that has the tables and no rows until the block ends."""
     if kind == "sqlite":
-        yield f"sqlite:///{folder / 'taskyard.db'}"
+        path = folder / "taskyard.db"
+        templates.copy_sqlite(path)
+        yield f"sqlite:///{path}"
         return
-    import psycopg
-
-    server = request.getfixturevalue("postgres")
-    name = f"ty_{os.urandom(6).hex()}"
-    admin = server.replace("+psycopg", "") + "postgres"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield server + name
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with templates.postgresql_copy(request.getfixturevalue("postgres")) as url:
+        yield url
 
 
 def settings_of(valkey: Settings, tmp_path: Path, url: str) -> Settings:
@@ -104,6 +110,9 @@ def settings_of(valkey: Settings, tmp_path: Path, url: str) -> Settings:
 
 def open_yard(settings: Settings) -> Yard:
     """Open an empty Taskyard with its tables and the ready-made tasks."""
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        templates.copy_sqlite(Path(str(url.database)))
     yard = Yard.open(settings)
     yard.redis.flushall()
     migrate(yard.database)
@@ -185,9 +194,7 @@ def app(light_yard: Yard) -> Iterator[Flask]:
     """Make the web application on a yard with three people in it: vera looks, olga acts, ada decides."""
     from dashboard.factory import create_app
 
-    ada = Actor("system", "tests", "admin")
-    for name, role in (("vera", "viewer"), ("olga", "operator"), ("ada", "admin")):
-        users.add(light_yard, name, role, PASSWORD, ada)
+    add_people(light_yard)
     made = create_app(light_yard.settings, light_yard)
     made.config["TESTING"] = False
     yield made
@@ -204,8 +211,7 @@ class Auth:
         """Make a client that this person is signed in with, or nobody; it sends the CSRF token by itself."""
         client = self._app.test_client()
         if name is not None:
-            answer = sign_in(client, name, PASSWORD)
-            assert answer.status_code == 303, answer.text
+            sign_in_at_once(self._yard, client, name)
         return client
 
     def csrf(self, client: FlaskClient) -> str:
@@ -215,7 +221,7 @@ class Auth:
 
     def token(self, role: str) -> dict[str, str]:
         """Make the header of a token with this role."""
-        secret = tokens.create(self._yard, f"a {role}", role, None, Actor("system", "tests", "admin"))
+        secret = tokens.create(self._yard, f"a {role}", role, None, TESTS)
         return {"Authorization": f"Bearer {secret}"}
 
 

@@ -29,9 +29,14 @@ async function read(region) {
   Idiomorph.morph(region, html, { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeNodeMorphed: keeps } });
 }
 
-// What a person has opened, typed, or what runs ahead of the row stays as it is.
+const newestLine = (log) => log.querySelector("li:last-child time")?.dateTime ?? "";
+
+// What a person has opened, typed, or what runs ahead of the row stays as it is. Of a flood not every line comes live:
+// a log whose end is behind the stored one is read again.
 function keeps(before, after) {
-  if (before.dataset?.behavior === "log" && after.dataset?.behavior === "log") return before.childElementCount <= after.childElementCount;
+  if (before.dataset?.behavior === "log" && after.dataset?.behavior === "log") {
+    return newestLine(before) < newestLine(after) || before.childElementCount <= after.childElementCount;
+  }
   if (before.nodeName === "DETAILS" && after.nodeName === "DETAILS") after.open = before.open;
   return true;
 }

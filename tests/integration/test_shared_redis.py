@@ -78,9 +78,9 @@ def test_all_processes_have_the_same_id_however_many_start_at_once(yard: Yard) -
 
 
 def test_before_the_first_migration_redis_waits_for_the_database(
-    valkey: Settings, database_url: str, tmp_path: Path
+    valkey: Settings, empty_database_url: str, tmp_path: Path
 ) -> None:
-    with closing(Yard.open(settings_of(valkey, tmp_path, database_url))) as empty:
+    with closing(Yard.open(settings_of(valkey, tmp_path, empty_database_url))) as empty:
         with pytest.raises(Unavailable):
             empty.redis.names.installation  # noqa: B018
         empty.live.publish({"type": "changed"})

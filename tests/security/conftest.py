@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from tests.conftest import PASSWORD, database_of, open_yard, settings_of
-from tests.security.seeds import add_people
+from tests.conftest import database_of, open_yard, settings_of
+from tests.people import add_people
 from tests.security.serving import Web, serving
-from workers.domain.actors import Actor
-from workers.services import users
 from workers.settings import Settings
 from workers.yard import Yard
 
@@ -29,9 +27,7 @@ def module_yard(valkey: Settings, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture
 def web(light_yard: Yard, tmp_path: Path) -> Iterator[Web]:
     """Serve a yard with vera (viewer), olga (operator) and ada (admin) from a real web process."""
-    tests = Actor("system", "tests", "admin")
-    for name, role in (("vera", "viewer"), ("olga", "operator"), ("ada", "admin")):
-        users.add(light_yard, name, role, PASSWORD, tests)
+    add_people(light_yard)
     with serving(light_yard, tmp_path) as web:
         yield web
 

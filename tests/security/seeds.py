@@ -5,27 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.conftest import PASSWORD
-from workers.domain.actors import Actor
+from tests.people import TESTS
 from workers.domain.clock import utcnow
 from workers.domain.filters import JobFilter
 from workers.domain.ids import new_id
-from workers.services import alerting, bulk_actions, execution, jobs, schedules, tokens, triggers, users
+from workers.services import alerting, bulk_actions, execution, jobs, schedules, tokens, triggers
 from workers.services.conditions import Found
 from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending
 from workers.store import alerts
 from workers.store import tokens as token_rows
 from workers.yard import Yard
-
-TESTS = Actor("system", "tests", "admin")
-PEOPLE = {"vera": "viewer", "olga": "operator", "ada": "admin"}
-
-
-def add_people(yard: Yard) -> None:
-    """Add vera (viewer), olga (operator) and ada (admin)."""
-    for name, role in PEOPLE.items():
-        users.add(yard, name, role, PASSWORD, TESTS)
 
 
 def plant(yard: Yard) -> dict[str, str]:

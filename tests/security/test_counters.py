@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from dashboard.factory import create_app
-from tests.conftest import PASSWORD
+from tests.people import PASSWORD
 from tests.support import eventually, sign_in
 from workers.broker.connection import connect_impatiently
 from workers.broker.embedded import EmbeddedValkey

@@ -9,7 +9,8 @@ import pytest
 from flask import Flask
 
 from dashboard.live import NAMESPACE, socketio
-from tests.conftest import PASSWORD, Auth
+from tests.conftest import Auth
+from tests.people import PASSWORD
 from tests.routes import Route, declared_routes
 from tests.security.seeds import plant
 from tests.support import sign_in

@@ -16,8 +16,9 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Page
 
-from tests.conftest import PASSWORD, Auth
+from tests.conftest import Auth
 from tests.integration.running import Running
+from tests.people import PASSWORD
 from tests.support import eventually
 from workers.domain.errors import SettingsError, TaskyardError
 from workers.domain.ids import new_id

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from workers.processes import home
 from workers.services import private_files
 from workers.settings import Settings
 from workers.store.database import Database
+from workers.yard import Yard
 
 pytestmark = pytest.mark.timeout(120)
 EXPECTED = {"taskyard.db", "taskyard.db-wal", "taskyard.db-shm", "lock", "secret_key", "valkey.log"}
@@ -120,3 +123,18 @@ def test_a_file_is_created_private_whatever_the_umask(tmp_path: Path, open_umask
     uploads.save(settings, BytesIO(b"x"), "t.csv")
     files.write_file(files.make_folder(settings.files_dir, "job"), "report.json", b"{}")
     assert open_files(settings.data_dir) == {}
+
+
+def test_a_database_that_is_in_use_keeps_its_locks_when_it_is_made_private(light_yard: Yard) -> None:
+    path = light_yard.settings.sqlite_file
+    assert path is not None
+    log = path.with_name(f"{path.name}-wal")
+    with light_yard.database.read() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM jobs").all()
+    before = log.stat().st_ino
+    path.chmod(0o644)
+    private_files.tighten_own_files(light_yard.settings)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    code = "import sqlite3, sys; one = sqlite3.connect(sys.argv[1]); one.execute('SELECT 1 FROM jobs'); one.close()"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)  # the last one to leave removes the log
+    assert log.stat().st_ino == before

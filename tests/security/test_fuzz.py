@@ -26,7 +26,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.security.seeds import TESTS, plant
+from tests.people import TESTS
+from tests.security.seeds import plant
 from workers.services import tokens
 
 CALLS = int(os.environ.get("FUZZ_CALLS", "600"))

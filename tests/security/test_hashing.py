@@ -18,7 +18,7 @@ from argon2 import PasswordHasher
 from flask import Flask
 
 from dashboard.hashing import MAX_WAITING, RESERVED, THREADS, HashingPool
-from tests.conftest import PASSWORD
+from tests.people import PASSWORD
 from tests.security.serving import Web, read_to_end, status_of
 from tests.support import eventually, sign_in
 from workers.domain.actors import Actor
@@ -189,7 +189,7 @@ def test_no_request_holds_a_connection_while_it_hashes(app: Flask, auth: Any, li
     assert client.post("/settings/users/otto", data={**fields, "change": "password"}).status_code == 200
     changed = {**fields, "present": PASSWORD, "password": "a wholly new phrase"}
     assert client.post("/settings/password", data=changed).status_code == 303
-    assert watched.lent == [0] * 6
+    assert watched.lent == [0] * 5
 
 
 def test_no_transaction_is_open_while_a_password_is_hashed(yard: Yard) -> None:
@@ -247,9 +247,10 @@ def test_a_sign_in_does_not_fail_because_the_hash_cannot_be_renewed_now(
 
 
 def seconds(yard: Yard, name: str) -> float:
-    start = time.perf_counter()
+    """Return the CPU time of a check, all threads together: a busy machine does not change it."""
+    start = time.process_time()
     assert users.check_password(yard, name, "wrong") is None
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_a_name_that_does_not_exist_takes_as_long_as_one_that_does(yard: Yard) -> None:

@@ -19,10 +19,11 @@ from flask import Flask
 
 from dashboard.api.contract import NoQuery
 from dashboard.factory import create_app
+from tests.people import TESTS
 from tests.routes import Route, declared_routes, routes_of
 from tests.security.hostile import BODIES, FOR_SQL, HEADER_NAMES, HEADERS, HOSTS, JSON_VALUES, SEGMENTS, TEXTS
 from tests.security.raw_requests import Answer, send
-from tests.security.seeds import TESTS, plant
+from tests.security.seeds import plant
 from workers.services import tokens
 
 ROUTES = declared_routes()

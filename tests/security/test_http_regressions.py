@@ -13,8 +13,9 @@ import pytest
 from flask import Flask
 
 from tests.integration.running import ROOT
+from tests.people import TESTS
 from tests.security.raw_requests import Answer, send
-from tests.security.seeds import TESTS, plant
+from tests.security.seeds import plant
 from workers.domain import clock, strict_json
 from workers.domain.errors import BadInput, Malformed, TooLarge
 from workers.services import tokens

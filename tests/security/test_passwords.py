@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from dashboard.live import NAMESPACE, socketio
-from tests.conftest import PASSWORD
+from tests.people import PASSWORD
 from tests.support import sign_in
 from workers.domain.actors import Actor
 from workers.domain.errors import BadInput, SettingsError

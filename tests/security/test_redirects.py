@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboard.redirects import local_path, path_on_host
-from tests.conftest import PASSWORD
+from tests.people import PASSWORD
 from tests.support import sign_in
 
 TARGETS = [

@@ -12,10 +12,10 @@ from flask.testing import FlaskClient
 
 from dashboard.live import NAMESPACE, LiveNamespace, socketio
 from dashboard.live_server import EVENTS
-from tests.conftest import PASSWORD, Auth
+from tests.conftest import Auth
+from tests.people import PEOPLE, TESTS, add_person
 from tests.routes import Route, declared_routes, routes_of
 from tests.security.role_table import ROLE_OF, ROLE_OF_EVENT
-from tests.security.seeds import PEOPLE, TESTS
 from workers.domain.actors import ROLES
 from workers.services import tokens, users
 from workers.store import tokens as token_rows
@@ -32,7 +32,7 @@ class Callers:
     def __init__(self, app: Flask) -> None:
         self._app, self._yard = app, app.extensions["yard"]
         self._auth = Auth(app, self._yard)
-        users.add(self._yard, LOCKED, "admin", PASSWORD, TESTS)
+        add_person(self._yard, LOCKED, "admin")
         self.clients: dict[str, FlaskClient] = {name: self._auth.client(name) for name in [*PEOPLE, LOCKED]}
         self.csrf = {name: self._auth.csrf(client) for name, client in self.clients.items()}
         users.change(self._yard, LOCKED, TESTS, disabled=True)

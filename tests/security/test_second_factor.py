@@ -15,7 +15,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from dashboard.live import NAMESPACE, socketio
-from tests.conftest import PASSWORD, Auth
+from tests.conftest import Auth
+from tests.people import PASSWORD, add_person
 from tests.support import sign_in
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
@@ -49,7 +50,7 @@ def turn_on(yard: Yard, name: str = "otto") -> tuple[str, list[str]]:
 
 @pytest.fixture
 def otto(yard: Yard) -> str:
-    users.add(yard, "otto", "viewer", PASSWORD, TESTS)
+    add_person(yard, "otto", "viewer")
     return str(user(yard, "otto")["id"])
 
 

@@ -18,7 +18,8 @@ from sqlalchemy import func, select
 from dashboard.cookies import session_cookie_name
 from dashboard.factory import create_app
 from dashboard.live import NAMESPACE, socketio
-from tests.conftest import PASSWORD, Auth
+from tests.conftest import Auth
+from tests.people import PASSWORD, add_person
 from tests.support import eventually, sign_in
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
@@ -48,7 +49,7 @@ def user(yard: Yard, name: str) -> Row:
 
 
 def add(yard: Yard, name: str = "otto", role: str = "viewer") -> Row:
-    users.add(yard, name, role, PASSWORD, TESTS)
+    add_person(yard, name, role)
     return user(yard, name)
 
 

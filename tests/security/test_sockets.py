@@ -20,7 +20,7 @@ import websocket
 
 from dashboard.live import RECHECK_SECONDS
 from dashboard.live_server import MAX_OF_OWNER, MAX_UNJOINED_OF_ADDRESS
-from tests.conftest import PASSWORD
+from tests.people import PASSWORD
 from tests.security.serving import Web, read_to_end, serving, status_of
 from tests.support import eventually
 from workers.domain.actors import Actor

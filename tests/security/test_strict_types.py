@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from dashboard.api import alerts, bulk_actions, jobs, monitor, queues, schedules, triggers
 from dashboard.api.contract import NoBody, NoQuery, Strict
+from tests.people import TESTS
 from tests.routes import routes_of
 from tests.security.raw_requests import send
-from tests.security.seeds import TESTS
 from workers.domain.errors import BadInput
 from workers.domain.numbers import check_flag, check_number, check_whole, parse_number, parse_whole
 from workers.services import rules, tokens

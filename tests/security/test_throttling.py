@@ -15,7 +15,7 @@ from flask import Flask
 from dashboard import attempts
 from dashboard.factory import create_app
 from dashboard.live import NAMESPACE, socketio
-from tests.conftest import PASSWORD
+from tests.people import PASSWORD
 from tests.security.serving import Web
 from tests.support import sign_in
 from workers.domain.actors import Actor

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from workers.processes import child_loop
 from workers.processes.child_process import ChildProcess
@@ -62,17 +63,9 @@ class WarmChild:
         return self._listen(current, tick)
 
     def tend(self) -> None:
-        """Start what is missing and collect what has ended; called whenever there is time. Never waits."""
-        if self._current is None:
-            self._start_current()
-        for one in (self._current, self._spare):
-            if one is not None and not one.is_ready and (line := one.read_line(0)):
-                one.note_ready(line)
-        if self._spare is not None and self._spare.has_ended():
-            self._discard(self._spare)
-            self._spare = None
-        if self._keeps_spare and self._spare is None and self._current is not None and self._current.is_ready:
-            self._spare = self._fork() if self._before_fork(False) else None
+        """Start what is missing and collect what has ended; called between jobs and while one is silent. Never waits."""
+        with suppress(OSError):  # no process can be made now; the next job or the next call tries again
+            self._start_missing()
         self._collect_ended()
 
     def notify(self, notice: int) -> None:
@@ -131,6 +124,18 @@ class WarmChild:
     def cpu_percent(self) -> float:
         """Return the children's share of a core since the last call."""
         return sum(one.cpu_percent() for one in (self._current, self._spare) if one is not None)
+
+    def _start_missing(self) -> None:
+        if self._current is None:
+            self._start_current()
+        for one in (self._current, self._spare):
+            if one is not None and not one.is_ready and (line := one.read_line(0)):
+                one.note_ready(line)
+        if self._spare is not None and self._spare.has_ended():
+            self._discard(self._spare)
+            self._spare = None
+        if self._keeps_spare and self._spare is None and self._current is not None and self._current.is_ready:
+            self._spare = self._fork() if self._before_fork(False) else None
 
     def _ready(self) -> ChildProcess:
         if self._current is None:

@@ -192,6 +192,7 @@ class TaskyardWorker(Worker):
         self.set_state(WorkerStatus.IDLE)
         idle_since, away, level = time.monotonic(), Backoff(), logging.WARNING
         while not self._stop_requested:
+            self._child.tend()
             try:
                 taken = self._take(block=timeout is not None)
             except RedisError as error:
@@ -207,7 +208,6 @@ class TaskyardWorker(Worker):
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):
                 return None
             self.check_for_suspension(burst=False)
-            self._child.tend()
         return None
 
     def _take(self, *, block: bool) -> tuple[str, str] | None:

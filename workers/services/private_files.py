@@ -13,7 +13,10 @@ from workers.settings import Settings
 UMASK = 0o077
 _OTHERS = 0o077
 _FOLDERS = ("run", "valkey", "uploads", "files", "mail")
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# A file that is opened in the usual way and closed again takes the locks along that SQLite holds on it in this process:
+# another process would then remove the write-ahead log that is in use here. A descriptor of a path alone leaves them.
+_PATH_ALONE = getattr(os, "O_PATH", 0)
+_OPEN = (_PATH_ALONE or os.O_RDONLY | os.O_NONBLOCK) | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def restrict_umask() -> None:
@@ -52,7 +55,8 @@ def _tighten(path: Path) -> None:
     try:
         status = os.fstat(descriptor)
         if _is_own(status):
-            os.fchmod(descriptor, 0o700 if stat.S_ISDIR(status.st_mode) else 0o600)
+            mode = 0o700 if stat.S_ISDIR(status.st_mode) else 0o600
+            os.chmod(f"/proc/self/fd/{descriptor}" if _PATH_ALONE else descriptor, mode)
     finally:
         os.close(descriptor)
 
