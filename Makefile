@@ -1,7 +1,8 @@
 # Taskyard's commands. Each does the set-up that it needs: a virtual environment in .venv, pinned requirements.
 SHELL := /bin/sh
 PYTHON ?= python3
-# Each process of the tests has its own Valkey and PostgreSQL; the tests of a file share a process.
+# Each process of the tests has its own Valkey and PostgreSQL; the tests of a file share a process. They are taken in the
+# order of their names, so that the long ones come first.
 TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ run: $(VENV)/.run ## Run everything on this machine: http://127.0.0.1:5000
 	@exec $(BIN)/python app.py
 
 test: $(VENV)/.dev parts ## Run every test
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(VENV)/.dev parts ## Call the API 100,000 times as its document allows and forbids, on each database: no call may fail
 	FUZZ_CALLS=$${FUZZ_CALLS:-100000} $(BIN)/python -m pytest -s --timeout=0 tests/security/test_fuzz.py $(ARGS)

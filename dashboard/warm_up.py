@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -18,6 +19,11 @@ def start(app: Flask) -> Any:
 
 
 def _run(app: Flask) -> None:
+    with suppress(OSError):  # no file can be opened now; the first requests do it themselves
+        _prepare(app)
+
+
+def _prepare(app: Flask) -> None:
     for name in app.jinja_env.list_templates(extensions=["html"]):
         gevent.sleep(PAUSE_SECONDS)
         app.jinja_env.get_template(name)

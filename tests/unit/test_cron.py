@@ -24,7 +24,7 @@ from workers.domain.passed import passed_moments
 Reader = Callable[[datetime], Iterator[datetime]]
 Stretch = tuple[datetime, datetime, timedelta]
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
-CASES, SHOWN = 2000, 25
+CASES, SHOWN = 500, 25
 ZONES = (
     "UTC Europe/Berlin America/New_York America/St_Johns Australia/Lord_Howe America/Havana Africa/Casablanca "
     "Asia/Kolkata Asia/Beirut Pacific/Chatham America/Santiago Europe/Dublin Asia/Tehran Pacific/Apia Antarctica/Troll"

@@ -316,10 +316,10 @@ def test_once_and_cron_agree_within_each_gap() -> None:
 def test_moments_around_a_day_that_is_skipped_are_counted_as_if_walked_through(zone: str, expression: str) -> None:
     rhythm = Rhythm(cron=expression, timezone=zone)
     skipped = at("1993-08-20T00:00Z") if zone == "Pacific/Kwajalein" else at("2011-12-30T10:00Z")
-    for before in range(1, 12):
+    for before in (1, 2, 3, 11):
         first = rhythm.next(skipped - before * DAY)
         assert first is not None
-        for after in range(-2, 12):
+        for after in (-2, -1, 0, 1, 2, 11):
             until = max(first, skipped + after * DAY)
             walked = rhythm.between(first - MINUTE / 60, until, 100_000)
             assert passed_moments(rhythm, first, until, 5) == (len(walked), walked[-5:])

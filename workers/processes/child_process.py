@@ -89,6 +89,10 @@ class ChildProcess:
         line, self._buffer = self._buffer.split(b"\n", 1)
         return line
 
+    def has_answer(self, within_seconds: float) -> bool:
+        """Return whether a line, or the end of the channel, can be read within this time."""
+        return b"\n" in self._buffer or bool(select.select([self.channel], [], [], within_seconds)[0])
+
     def note_ready(self, line: bytes) -> bool:
         """Take note when this line says that the child is ready; False when it says something else."""
         if not line.startswith(child_loop.READY):

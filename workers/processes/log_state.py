@@ -14,11 +14,21 @@ class _LoggerState:
     level: int
     is_disabled: bool
     propagates: bool
-    handlers: tuple[logging.Handler, ...]
-    filters: tuple[Any, ...]
+    handlers: list[logging.Handler]
+    filters: list[Any]
+
+    def is_state_of(self, logger: logging.Logger) -> bool:
+        """Return whether a logger is in this state. It is asked for each logger after each job."""
+        return (
+            logger.level == self.level
+            and logger.disabled == self.is_disabled
+            and logger.propagate == self.propagates
+            and logger.handlers == self.handlers
+            and logger.filters == self.filters
+        )
 
 
-_UNTOUCHED = _LoggerState(logging.NOTSET, False, True, (), ())
+_UNTOUCHED = _LoggerState(logging.NOTSET, False, True, [], [])
 
 
 class LogState:
@@ -36,7 +46,7 @@ class LogState:
             self._put_switches_back()
         for name, logger in _loggers():
             state = self._loggers.get(name, _UNTOUCHED)
-            if _differs(logger, state):
+            if not state.is_state_of(logger):
                 _put_back(logger, state)
         for handler, before in self._handlers.items():
             if _read_handler(handler) != before:
@@ -63,22 +73,12 @@ def _loggers() -> list[tuple[str, logging.Logger]]:
 
 
 def _read(logger: logging.Logger) -> _LoggerState:
-    return _LoggerState(logger.level, logger.disabled, logger.propagate, tuple(logger.handlers), tuple(logger.filters))
-
-
-def _differs(logger: logging.Logger, state: _LoggerState) -> bool:
-    return (
-        logger.level != state.level
-        or logger.disabled != state.is_disabled
-        or logger.propagate != state.propagates
-        or tuple(logger.handlers) != state.handlers
-        or tuple(logger.filters) != state.filters
-    )
+    return _LoggerState(logger.level, logger.disabled, logger.propagate, list(logger.handlers), list(logger.filters))
 
 
 def _put_back(logger: logging.Logger, state: _LoggerState) -> None:
     logger.disabled, logger.propagate = state.is_disabled, state.propagates
-    kept = state.handlers or tuple(one for one in logger.handlers if isinstance(one, logging.NullHandler))
+    kept = state.handlers or [one for one in logger.handlers if isinstance(one, logging.NullHandler)]
     logger.handlers[:] = kept
     logger.filters[:] = state.filters
     if logger.level != state.level:

@@ -25,9 +25,14 @@ class ServedQueues:
         self._keys = carriers.ordered_keys(self._names, self.wanted or ("default",))
         self._looked_at = 0.0
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `keys` will look the queues up in SQL."""
+        return time.monotonic() - self._looked_at >= LOOK_SECONDS
+
     def keys(self) -> list[str]:
-        """Tell the keys in the order of service: every high one, then normal, then low."""
-        if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+        """Return the keys in the order of service: every high one, then normal, then low."""
+        if self.is_due:
             self._look()
         return self._keys
 

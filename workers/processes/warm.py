@@ -45,8 +45,8 @@ class WarmChild:
         """The process id of the child that runs jobs; 0 when there is none."""
         return self._current.pid if self._current is not None else 0
 
-    def run(self, job_id: str, attempt: int, queue: str, tick: Callable[[], object], *, quiet: bool) -> str | None:
-        """Have an attempt run; its outcome, or None when the child died. `tick` is called while it is silent.
+    def start(self, job_id: str, attempt: int, queue: str, *, quiet: bool) -> None:
+        """Have an attempt run; `listen` returns its outcome.
 
         `quiet` leaves it to the caller to notify viewers that it runs, should it last.
         """
@@ -58,9 +58,30 @@ class WarmChild:
         except OSError:
             # It died while it was idle, before it heard of this job: another takes it.
             self._reap()
-            current = self._ready()
-            current.send(order)
-        return self._listen(current, tick)
+            self._ready().send(order)
+
+    def answers(self, within_seconds: float) -> bool:
+        """Return whether the child has ended the attempt, or itself, within this time."""
+        return self._current is not None and self._current.has_answer(within_seconds)
+
+    def listen(self, tick: Callable[[], object]) -> str | None:
+        """Wait for the end of the attempt; its outcome, or None when the child died. `tick` is called while it is silent."""
+        current = self._current
+        assert current is not None
+        while True:
+            line = current.read_line(_TICK_SECONDS)
+            if line is None and not current.has_ended():
+                self._limit_import(current)
+                self._memory.look()
+                self.tend()
+                tick()
+            elif not line:
+                if line == b"":
+                    current.await_end()
+                self._reap()
+                return None
+            elif not current.note_ready(line):
+                return self._answer(line)
 
     def tend(self) -> None:
         """Start what is missing and collect what has ended; called between jobs and while one is silent. Never waits."""
@@ -165,22 +186,6 @@ class WarmChild:
         except OSError:
             release_hold()
             raise
-
-    def _listen(self, current: ChildProcess, tick: Callable[[], object]) -> str | None:
-        while True:
-            line = current.read_line(_TICK_SECONDS)
-            if line is None and not current.has_ended():
-                self._limit_import(current)
-                self._memory.look()
-                self.tend()
-                tick()
-            elif not line:
-                if line == b"":
-                    current.await_end()
-                self._reap()
-                return None
-            elif not current.note_ready(line):
-                return self._answer(line)
 
     def _limit_import(self, current: ChildProcess) -> None:
         # The trial import has shown that it can be done in time; this process hangs.

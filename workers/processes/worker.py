@@ -28,12 +28,11 @@ from rq.worker import WorkerStatus
 from workers.broker import queues as carriers
 from workers.broker.connection import ANSWER_SECONDS
 from workers.domain.errors import Unavailable
-from workers.domain.ids import is_id
-from workers.domain.names import split_rq_id
 from workers.loading import load_own_tasks
 from workers.processes.backoff import Backoff
 from workers.processes.descendants import adopt_orphans
 from workers.processes.heartbeat import Heartbeat, hold_for_fork
+from workers.processes.intake import Entry, Intake
 from workers.processes.minder import Minder
 from workers.processes.presence import Presence
 from workers.processes.served import ServedQueues
@@ -48,7 +47,7 @@ from workers.yard import Yard
 
 log = logging.getLogger("taskyard.worker")
 INTERRUPT_SECONDS = 2.0  # what an interrupted task gets to end; less than the keeper's KILL_AFTER_SECONDS
-WAIT_SECONDS = 1  # how long a wait for work may block
+SHORT_SECONDS = 0.05  # among jobs that end within it the next one is taken ahead
 
 
 class TaskyardWorker(Worker):
@@ -64,13 +63,11 @@ class TaskyardWorker(Worker):
         self._child = WarmChild(yard.settings, name, self._minder, self._before_fork)
         self._watcher: Watcher | None = None
         self._trouble = Backoff()
-        self._ended: list[str] = []
-        self._words: list[bytes] = []
-        self._strangers: set[str] = set()
+        self._intake = Intake(yard, self._served, self.connection, self.name)
         self._presence = Presence(yard, name, self._served.wanted, self._child)
         self._heartbeat = Heartbeat(self._beat, self._report, yard.live.send)
         self._suspend_looked_at = 0.0
-        self._waited = True
+        self._was_short = False  # the last job
         self._kill_at: float | None = None  # monotonic
 
     # What RQ asks of a worker, answered with fewer trips.
@@ -95,6 +92,7 @@ class TaskyardWorker(Worker):
                 return
             if not suspended:
                 return
+            self._intake.give_back()
             time.sleep(1)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -179,9 +177,7 @@ class TaskyardWorker(Worker):
         self._child.close()
         self._minder.close()
         with contextlib.suppress(RedisError):
-            for word in self._words:
-                self._yard.live.send(word)
-            carriers.forget(self.connection, self._ended)
+            self._intake.close()
             super().teardown()
         self._presence.unregister()
 
@@ -194,7 +190,7 @@ class TaskyardWorker(Worker):
         while not self._stop_requested:
             self._child.tend()
             try:
-                taken = self._take(block=timeout is not None)
+                taken = self._intake.take(block=timeout is not None)
             except RedisError as error:
                 wait = away.after(0)
                 log.log(level, "Redis cannot be used (%s); trying again until it is there", error)
@@ -204,54 +200,24 @@ class TaskyardWorker(Worker):
             away.reset()
             level = logging.WARNING
             if taken is not None:
-                return taken
+                return taken.id, taken.queue
             if timeout is None or (max_idle_time is not None and time.monotonic() - idle_since > max_idle_time):
                 return None
             self.check_for_suspension(burst=False)
         return None
 
-    def _take(self, *, block: bool) -> tuple[str, str] | None:
-        keys = self._served.keys()
-        ended, self._ended = self._ended, []
-        words, self._words = self._words, []
-        try:
-            taken = carriers.take(self._yard.redis, keys, self.name, ended, words)
-        except BaseException:
-            self._ended, self._words = ended, words
-            raise
-        self._waited = taken is None
-        if taken is None and block:
-            taken = self._wait_for_one(keys)
-        if taken is None:
-            return None
-        # RQ only hands these on; building its Job and Queue would cost more than taking them did.
-        return taken[1], taken[0].removeprefix(carriers.QUEUE_PREFIX)
-
-    def _wait_for_one(self, keys: Sequence[str]) -> tuple[str, str] | None:
-        if not keys:
-            time.sleep(WAIT_SECONDS)
-            return None
-        popped = self.connection.blpop(keys, WAIT_SECONDS)
-        if popped is None:
-            return None
-        key, entry = popped[0].decode(), popped[1].decode()
-        carriers.mark_taken(self.connection, entry, self.name)
-        return key, entry
-
     # Having it run.
 
     def execute_job(self, job: Any, queue: Any) -> None:
         """Have an entry's attempt run by the child, and see it through to its end; both come from our own dequeue."""
-        entry, queue_name = str(job), str(queue)
-        job_id, attempt = split_rq_id(entry)
-        if not is_id(job_id) or not attempt:
-            self._leave_to_others(entry, queue_name)
+        entry = Entry(str(job), str(queue))
+        ref = self._intake.ref_of(entry)
+        if ref is None:
+            self._intake.leave_to_others(entry)
             return
-        name, priority = self._yard.redis.names.split_queue(queue_name)
-        ref = carriers.PushRef(job_id, attempt, name, priority)
         tell_viewers = self._heartbeat.tell_viewers
-        self._watcher = Watcher(self._yard, self._child, job_id, attempt, tell_viewers)
-        self._presence.entry = entry
+        self._watcher = Watcher(self._yard, self._child, ref.job_id, ref.attempt, tell_viewers)
+        self._presence.entry = entry.id
         self._state = WorkerStatus.BUSY
         try:
             self._settle(ref, self._run(ref, self._watcher))
@@ -269,13 +235,21 @@ class TaskyardWorker(Worker):
             self._end_when_hurried()
             watcher.tick()
 
+        began = time.monotonic()
         # In a rush of jobs viewers hear only of those that last.
-        word = self._child.run(ref.job_id, ref.attempt, ref.queue, tick, quiet=not self._waited)
+        self._child.start(ref.job_id, ref.attempt, ref.queue, quiet=not self._intake.has_waited)
+        if self._was_short:
+            self._intake.take_ahead()
+        if self._intake.is_ahead and not self._child.answers(SHORT_SECONDS):
+            self._intake.give_back()
+        word = self._child.listen(tick)
+        self._was_short = time.monotonic() - began < SHORT_SECONDS
         return watcher.after_death() if word is None else word
 
     def _settle(self, ref: carriers.PushRef, word: str) -> None:
         if word == Refused.PAUSED.value:
             self._served.look_again()
+            self._intake.give_back()
             with contextlib.suppress(Unavailable):
                 carriers.put_back(self._yard.redis, ref)
             return
@@ -283,25 +257,16 @@ class TaskyardWorker(Worker):
             self._put_back(ref, f"the process for it {self._child.death} before it began\n{self._child.fault or ''}")
             return
         self._trouble.reset()
-        self._ended.append(ref.rq_id)
-        self._words += [self._child.told] if self._child.told else []
+        self._intake.note_ended(ref, self._child.told)
         self._child.told = b""
         self._presence.count(failed=word in {"failed", "retry_scheduled"})
 
     def _put_back(self, ref: carriers.PushRef, why: str) -> None:
         log.error("job %s goes back to its queue: %s", ref.job_id, why.rstrip())
+        self._intake.give_back()
         with contextlib.suppress(Unavailable):
             carriers.put_back(self._yard.redis, ref)
         time.sleep(self._trouble.after(0))
-
-    def _leave_to_others(self, entry: str, queue_name: str) -> None:
-        # A job of plain RQ on a queue of ours: it goes to the end of the line for a worker that knows it.
-        if entry in self._strangers:
-            time.sleep(WAIT_SECONDS)
-            self._strangers.clear()
-        self._strangers.add(entry)
-        with contextlib.suppress(RedisError):
-            carriers.leave(self.connection, entry, queue_name)
 
     # Telling of itself.
 

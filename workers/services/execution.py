@@ -21,6 +21,7 @@ from workers.services import job_logs, secret_fields
 from workers.services.callbacks import job_ended
 from workers.services.telling import tell
 from workers.store import attempts, jobs, logs
+from workers.store.database import QuickConnection
 from workers.store.queues import QUEUES
 from workers.store.types import Row
 from workers.yard import Yard
@@ -32,6 +33,7 @@ _CLEARED = dict.fromkeys(
 LONGEST_ERROR = 4_000
 LONGEST_TRACEBACK = 64_000
 _LONGEST = {"traceback": LONGEST_TRACEBACK}
+_Consequence = tuple[Status, str, dict[str, Any]]  # the state after an attempt, the event, further columns
 
 
 class Refused(Enum):
@@ -64,7 +66,7 @@ def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str, *, qui
     `quiet` tells nobody yet: the caller does it if the job lasts.
     """
     now = utcnow()
-    with yard.database.write() as connection:
+    with yard.database.quick_write() as connection:
         row = jobs.transition(
             connection,
             job_id,
@@ -77,10 +79,11 @@ def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str, *, qui
             values={**_CLEARED, "worker": worker, "started_at": now, "heartbeat_at": now, "progress": 0.0},
             unless=_PAUSED,
         )
-        if row is None:
-            return _refused(connection, queue)
-        wait_ms = _milliseconds(row["pending_at"] or row["created_at"], now)
-        attempts.begin(connection, job_id, attempt, worker, now, wait_ms)
+        if row is not None:
+            wait_ms = _milliseconds(row["pending_at"] or row["created_at"], now)
+            attempts.begin(connection, job_id, attempt, worker, now, wait_ms)
+    if row is None:
+        return _refused(yard, job_id, attempt)
     if not quiet:
         tell(yard, row)
     return row
@@ -95,12 +98,17 @@ def end(
     for those who still have it; `quiet` leaves the telling to the caller. Raises Unavailable.
     """
     now = utcnow()
-    with yard.database.write() as connection:
-        row = begun if begun is not None else jobs.get(connection, job_id)
-        if row is None or row["status"] != Status.PROCESSING or row["attempt"] != attempt:
-            return None
-        after = _end(connection, row, ending, now)
-        lines = _keep_lines(connection, row, ending.unstored) if after is not None else []
+    lines: list[logs.Line] = []
+    if begun is not None and _is_plain(ending):
+        with yard.database.quick_write() as quick:
+            after = _write_end(quick, begun, ending, _consequence(begun, ending, now), now)
+    else:
+        with yard.database.write() as connection:
+            row = begun if begun is not None else jobs.get(connection, job_id)
+            if row is None or row["status"] != Status.PROCESSING or row["attempt"] != attempt:
+                return None
+            after = _end(connection, row, ending, now)
+            lines = _keep_lines(connection, row, ending.unstored) if after is not None else []
     if after is not None:
         job_logs.tell(yard, job_id, attempt, lines)
         if not quiet:
@@ -127,9 +135,11 @@ def _keep_lines(connection: Connection, row: Row, unstored: Waiting | None) -> l
     return logs.keep(connection, row["id"], row["attempt"], plan_waiting(unstored, show))[1]
 
 
-def _refused(connection: Connection, queue: str) -> Refused:
-    paused = connection.execute(select(QUEUES.c.paused_at).where(QUEUES.c.name == queue)).scalar_one_or_none()
-    return Refused.LOST if paused is None else Refused.PAUSED
+def _refused(yard: Yard, job_id: str, attempt: int) -> Refused:
+    # A job that still waits for this attempt met a pause, which may have ended meanwhile.
+    row = look(yard, job_id)
+    waits = row is not None and row["status"] == Status.PENDING and row["attempt"] == attempt
+    return Refused.PAUSED if waits else Refused.LOST
 
 
 def look(yard: Yard, job_id: str) -> Row | None:
@@ -153,14 +163,26 @@ def save_progress(yard: Yard, job_id: str, attempt: int, values: Mapping[str, An
         return jobs.touch(connection, job_id, attempt, {**values, "heartbeat_at": now, "progress_at": now})
 
 
+def _is_plain(ending: Ending) -> bool:
+    """Return whether an attempt left nothing but a result, so that there is nothing to mask."""
+    return ending.outcome == "completed" and ending.unstored is None
+
+
 def _end(connection: Connection, row: Row, ending: Ending, now: datetime) -> Row | None:
     status, event, values = _consequence(row, ending, now)
+    values |= _shown(connection, row, {**ending.progress, **values})
+    return _write_end(connection, row, ending, (status, event, values), now)
+
+
+def _write_end(
+    connection: Connection | QuickConnection, row: Row, ending: Ending, consequence: _Consequence, now: datetime
+) -> Row | None:
+    status, event, values = consequence
     run_ms = _milliseconds(row["started_at"], now)
     if ending.run_seconds is not None:
         run_ms = max(0, int(ending.run_seconds * 1000))
     wait_ms = _milliseconds(row["pending_at"] or row["created_at"], row["started_at"])
     values = {**ending.progress, **values, "run_ms": run_ms, "wait_ms": wait_ms, "heartbeat_at": now}
-    values |= _shown(connection, row, values)
     after = jobs.transition(
         connection,
         row["id"],
@@ -189,7 +211,7 @@ def _shown(connection: Connection, row: Row, values: Mapping[str, Any]) -> dict[
     return {name: _cut(visible(masker.text(text)), _LONGEST.get(name, LONGEST_ERROR)) for name, text in words.items()}
 
 
-def _consequence(row: Row, ending: Ending, now: datetime) -> tuple[Status, str, dict[str, Any]]:
+def _consequence(row: Row, ending: Ending, now: datetime) -> _Consequence:
     if ending.outcome in {"completed", "skipped"}:
         values = {"completed_at": now, "result": ending.result, "progress": 100.0}
         return Status.COMPLETED, ending.outcome, values | _skipped(ending)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     update,
 )
 
+from workers.store.database import QuickConnection
 from workers.store.models import Attempt
 from workers.store.prepared import Prepared
 from workers.store.types import Row
@@ -26,7 +27,12 @@ _INSERT = Prepared(insert(ATTEMPTS).values({name: bindparam(name) for name in _B
 
 
 def begin(
-    connection: Connection, job_id: str, attempt: int, worker: str, now: datetime, wait_ms: int | None = None
+    connection: Connection | QuickConnection,
+    job_id: str,
+    attempt: int,
+    worker: str,
+    now: datetime,
+    wait_ms: int | None = None,
 ) -> None:
     """Write that an attempt started."""
     row = {"job_id": job_id, "attempt": attempt, "worker": worker, "started_at": now, "wait_ms": wait_ms}
@@ -34,7 +40,7 @@ def begin(
 
 
 def end(
-    connection: Connection,
+    connection: Connection | QuickConnection,
     job_id: str,
     attempt: int,
     outcome: str,

@@ -96,7 +96,7 @@ def blank() -> dict[str, Any]:
 
 
 def transition(
-    connection: Connection,
+    connection: Connection | QuickConnection,
     job_id: str,
     before: Status,
     attempt: int,
@@ -127,6 +127,7 @@ def transition(
     if changes.get("unique_key") is None:
         row = statement.one(connection, bound)
     else:
+        assert isinstance(connection, Connection)
         row = job_keys.give_unique_key(connection, changes["unique_key"], lambda: statement.one(connection, bound))
     if row is not None:
         note(connection, row, event, now, actor=actor, detail=detail, before=before)
@@ -165,7 +166,7 @@ def transition_many(
 
 
 def note(
-    connection: Connection,
+    connection: Connection | QuickConnection,
     row: Row,
     event: str,
     now: datetime,
