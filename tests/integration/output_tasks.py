@@ -69,6 +69,14 @@ def say_and_die(how: str) -> None:
 
 
 @task(max_retries=0)
+def report_and_die(counts: list[float | None], how: str) -> None:
+    """Report progress without a total and die at once."""
+    for count in counts:
+        progress(count, message="so far")
+    _DEATHS[how]()
+
+
+@task(max_retries=0)
 def print_and_die(lines: int, source: str, path: str = "") -> None:
     """Print numbered lines, once a file is there, and die."""
     while path and not Path(path).exists():

@@ -112,6 +112,15 @@ def test_everything_that_a_task_said_before_its_process_died_is_kept(speaking: Y
     )
 
 
+@pytest.mark.parametrize("counts", [[1], [None], [7, None]], ids=str)
+@pytest.mark.parametrize("how", ["SIGKILL", "exit"])
+def test_progress_without_a_total_is_kept_after_a_death(speaking: Yard, counts: list[float | None], how: str) -> None:
+    job = ended(speaking, run(speaking, "report_and_die", {"counts": counts, "how": how}))
+    assert job["status"] == "failed"
+    assert (job["done"], job["total"], job["message"], job["progress"]) == (counts[-1], None, "so far", 0.0)
+    assert ended(speaking, run(speaking, "say_and_die", {"how": how}))["progress"] == 25.0  # the worker is well
+
+
 def test_secrets_are_masked_in_what_is_kept_after_a_death(speaking: Yard) -> None:
     made = run(speaking, "say_secrets_and_die", {"token": "plain words 4711"})
     job = ended(speaking, made)

@@ -261,3 +261,19 @@ def test_every_move_that_is_not_listed_is_refused(yard: Yard) -> None:
                 continue
             with yard.database.write() as connection, pytest.raises(ValueError, match="cannot go"):
                 rows.transition(connection, made.job_id, before, 1, after, "started", utcnow())
+
+
+@pytest.mark.parametrize("outcome", ["completed", "skipped", "failed", "timed_out", "lost", "interrupted", "canceled"])
+@pytest.mark.parametrize("percent", [None, 40.0])
+def test_progress_of_which_the_end_is_unknown_is_kept_however_the_attempt_ends(
+    yard: Yard, outcome: str, percent: float | None
+) -> None:
+    made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=0)).job_id
+    begun = execution.begin(yard, made, 1, "w", "default")
+    reported = {"done": 3, "total": None, "progress": percent, "message": "third"}
+    assert execution.save_progress(yard, made, 1, reported)
+    assert execution.end(yard, made, 1, Ending(outcome, progress=reported), begun) is not None  # type: ignore[arg-type]
+    with yard.database.read() as connection:
+        row = jobs.get(connection, made)
+    assert (row["done"], row["message"]) == (3, "third")
+    assert row["progress"] == (100.0 if row["status"] == "completed" else percent or 0.0)

@@ -121,7 +121,13 @@ class Watcher:
     def _end(self, ending: Ending, unstored: Unstored) -> Row | None:
         peak = self._child.peak_memory_bytes
         full = replace(ending, progress=unstored.progress, unstored=unstored.lines, peak_memory_bytes=peak or None)
-        return execution.end(self._yard, self._job_id, self._attempt, full)
+        try:
+            return execution.end(self._yard, self._job_id, self._attempt, full)
+        except Unavailable:
+            raise
+        except Exception:  # whatever the task has left there, its job must end and the worker go on
+            log.exception("what job %s left behind cannot be kept", self._job_id)
+            return execution.end(self._yard, self._job_id, self._attempt, ending)
 
     def _look(self, now: float) -> bool:
         row = execution.look(self._yard, self._job_id)

@@ -160,7 +160,16 @@ def save_progress(yard: Yard, job_id: str, attempt: int, values: Mapping[str, An
     """Keep the last progress in the row; False when it is no longer this attempt's. Raises Unavailable."""
     with yard.database.write() as connection:
         now = utcnow()
-        return jobs.touch(connection, job_id, attempt, {**values, "heartbeat_at": now, "progress_at": now})
+        kept = {**_progress_columns(values), "heartbeat_at": now, "progress_at": now}
+        return jobs.touch(connection, job_id, attempt, kept)
+
+
+def _progress_columns(progress: Mapping[str, Any]) -> dict[str, Any]:
+    """Return progress as columns of a job: the percentage of what has no known end is 0, `total` tells it apart."""
+    columns = dict(progress)
+    if "progress" in columns and columns["progress"] is None:
+        columns["progress"] = 0.0
+    return columns
 
 
 def _is_plain(ending: Ending) -> bool:
@@ -182,7 +191,7 @@ def _write_end(
     if ending.run_seconds is not None:
         run_ms = max(0, int(ending.run_seconds * 1000))
     wait_ms = _milliseconds(row["pending_at"] or row["created_at"], row["started_at"])
-    values = {**ending.progress, **values, "run_ms": run_ms, "wait_ms": wait_ms, "heartbeat_at": now}
+    values = {**_progress_columns(ending.progress), **values, "run_ms": run_ms, "wait_ms": wait_ms, "heartbeat_at": now}
     after = jobs.transition(
         connection,
         row["id"],
