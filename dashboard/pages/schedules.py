@@ -12,12 +12,13 @@ from dashboard.actions import done
 from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters import schedules as presenter
 from dashboard.rendering import render
+from dashboard.revisions import expected_by_form
 from dashboard.security import requires
 from dashboard.slices import render_template
 from dashboard.zones import viewer_zone
 from workers.domain import cron
 from workers.domain.clock import parse_instant, utcnow
-from workers.domain.errors import BadInput
+from workers.domain.errors import BadInput, Edited
 from workers.services import firing, schedule_samples, schedules
 from workers.store import schedules as rows
 
@@ -115,13 +116,25 @@ def resume(schedule_id: str) -> ResponseReturnValue:
 @bp.route("/schedules/<id:schedule_id>/deletions", methods=["GET", "POST"])
 @requires("operator")
 def remove(schedule_id: str) -> ResponseReturnValue:
-    """Ask, then delete it."""
+    """Ask, then delete the schedule that was shown: one that was edited meanwhile is shown again."""
     if request.method != "POST":
-        row: Any = schedules.get(conn(), schedule_id)
-        running = rows.unfinished_job(conn(), schedule_id)
-        return render_template("schedules/delete.html", active_page="schedules", schedule=row, running=running)
-    schedules.remove(yard(), schedule_id, actor())
+        return _deletion_page(schedule_id)
+    try:
+        schedules.remove(yard(), schedule_id, actor(), expected_by_form())
+    except Edited:
+        return _deletion_page(schedule_id, is_changed=True), 409
     return done("The schedule is deleted. Its jobs stay.", "/schedules")
+
+
+def _deletion_page(schedule_id: str, *, is_changed: bool = False) -> str:
+    row: Any = schedules.get(conn(), schedule_id)
+    return render_template(
+        "schedules/delete.html",
+        active_page="schedules",
+        schedule=row,
+        running=rows.unfinished_job(conn(), schedule_id),
+        is_changed=is_changed,
+    )
 
 
 @bp.post("/schedules/samples")

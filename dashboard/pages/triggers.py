@@ -116,12 +116,19 @@ def resume(trigger_id: str) -> ResponseReturnValue:
 @bp.route("/triggers/<id:trigger_id>/deletions", methods=["GET", "POST"])
 @requires("operator")
 def remove(trigger_id: str) -> ResponseReturnValue:
-    """Ask, then delete it."""
+    """Ask, then delete the trigger that was shown: one that was edited meanwhile is shown again."""
     if request.method != "POST":
-        row = triggers.get(conn(), trigger_id)
-        return render_template("triggers/delete.html", active_page="triggers", trigger=row)
-    triggers.remove(yard(), trigger_id, actor())
+        return _deletion_page(trigger_id)
+    try:
+        triggers.remove(yard(), trigger_id, actor(), expected_by_form())
+    except Edited:
+        return _deletion_page(trigger_id, is_changed=True), 409
     return done("The trigger is deleted. Its jobs stay.", "/triggers")
+
+
+def _deletion_page(trigger_id: str, *, is_changed: bool = False) -> str:
+    row = triggers.get(conn(), trigger_id)
+    return render_template("triggers/delete.html", active_page="triggers", trigger=row, is_changed=is_changed)
 
 
 @bp.post("/events")

@@ -284,3 +284,48 @@ def test_jobs_get_their_keys_when_their_task_becomes_unique_or_changes(unique: Y
     publishing.publish(unique, {TASK: definition})
     assert enqueue(unique, NewJob(TASK)).job_id == ids[0]
     assert enqueue(unique, NewJob(TASK, {"customer": 5})).job_id == ids[2]
+
+
+def test_a_key_that_a_unique_job_answered_for_stands_for_that_request(unique: Yard, operator: Actor) -> None:
+    first = enqueue(unique, NewJob(TASK, {"customer": 1})).job_id
+    assert enqueue(unique, NewJob(TASK, {"customer": 1}, idempotency_key="k")).job_id == first
+    for payload in ({"customer": 2}, {"customer": 3}):
+        with pytest.raises(KeyConflict) as refusal:
+            enqueue(unique, NewJob(TASK, payload, idempotency_key="k"))
+        assert refusal.value.job_id == first
+    with pytest.raises(KeyConflict):
+        enqueue(unique, NewJob("samples.noop", idempotency_key="k"))
+    end(unique, first)
+    assert enqueue(unique, NewJob(TASK, {"customer": 1}, idempotency_key="k")).job_id == first
+    jobs.cancel(unique, first, operator)
+    jobs.delete(unique, first, operator)
+    assert enqueue(unique, NewJob(TASK, {"customer": 2}, idempotency_key="k")).job_id != first
+
+
+def test_a_key_that_a_unique_job_answered_for_in_a_batch_stands_for_that_request(unique: Yard) -> None:
+    keyed = NewJob(TASK, {"customer": 8}, idempotency_key="b")
+    made = enqueue_many(unique, [NewJob(TASK, {"customer": 8}), keyed, keyed])
+    assert len({one.job_id for one in made}) == 1
+    with pytest.raises(KeyConflict):
+        enqueue(unique, NewJob(TASK, {"customer": 9}, idempotency_key="b"))
+    again = enqueue_many(unique, [keyed, NewJob(TASK, {"customer": 10}, idempotency_key="c")])
+    assert [one.deduplicated for one in again] == [True, False]
+
+
+def test_of_two_requests_with_one_key_at_the_same_moment_one_is_refused(unique: Yard) -> None:
+    first = enqueue(unique, NewJob(TASK, {"customer": 1})).job_id
+
+    def ask(n: int) -> str:
+        own = replace_database(unique)
+        try:
+            return enqueue(own, NewJob(TASK, {"customer": n % 2 + 1}, idempotency_key=f"k{n // 2}")).job_id
+        except KeyConflict:
+            return "refused"
+        finally:
+            own.database.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(16)))
+    for pair in (answers[n : n + 2] for n in range(0, 16, 2)):
+        assert pair.count("refused") == 1, answers
+    assert first in answers or all(answers[n] == "refused" for n in range(0, 16, 2))

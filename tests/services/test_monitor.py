@@ -195,7 +195,20 @@ def run_retry(yard: Yard, job_id: str, attempt: int) -> None:
     begin_next(yard, job_id, attempt + 1)
 
 
-@pytest.mark.parametrize("move_on", [begin_next, end_next, retry_next, run_retry], ids=lambda one: one.__name__)
+def fail_next(yard: Yard, job_id: str, attempt: int) -> None:
+    begin_next(yard, job_id, attempt)
+    execution.end(yard, job_id, attempt, Ending("failed", error="boom"))
+
+
+def interrupt_next(yard: Yard, job_id: str, attempt: int) -> None:
+    begin_next(yard, job_id, attempt)
+    execution.end(yard, job_id, attempt, Ending("interrupted"))
+
+
+MOVES = [begin_next, end_next, retry_next, run_retry, fail_next, interrupt_next]
+
+
+@pytest.mark.parametrize("move_on", MOVES, ids=lambda one: one.__name__)
 def test_undoing_an_old_reset_leaves_the_attempts_alone_that_started_since(
     yard: Yard, operator: Actor, move_on: Callable[[Yard, str, int], None]
 ) -> None:

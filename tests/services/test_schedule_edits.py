@@ -308,3 +308,39 @@ def test_a_finished_run_now_job_is_not_in_the_way_of_a_deletion(yard: Yard, cloc
     finish(yard, made(yard, schedule)[0])
     with yard.database.read() as connection:
         assert rows.unfinished_job(connection, schedule["id"]) is None
+
+
+NEVER: dict[str, tuple[dict[str, Any], timedelta, dict[str, Any]]] = {
+    "once, resumed late": ({"cron": None, "once_at": NOON + HOUR}, 2 * HOUR, {"enabled": True}),
+    "resumed after its end": ({"ends_at": NOON + 2 * HOUR}, 3 * HOUR, {"enabled": True}),
+    "no run before its end in the new zone": (
+        {"cron": "0 23 1 3 *", "ends_at": NOON + 12 * HOUR},
+        0 * HOUR,
+        {"timezone": "America/Los_Angeles"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("values", "pause", "edit"), NEVER.values(), ids=list(NEVER))
+def test_an_edit_after_which_a_schedule_would_never_run_is_refused(
+    yard: Yard, clock: Any, values: dict[str, Any], pause: timedelta, edit: dict[str, Any]
+) -> None:
+    row = make(yard, **values)
+    if pause:
+        schedules.change(yard, row["id"], {"enabled": False}, ADA)
+        clock.shift(pause)
+    before = stored(yard, row)
+    with pytest.raises(BadInput, match=r"Set a later|never run"):
+        schedules.change(yard, row["id"], edit, ADA)
+    assert stored(yard, row) == before
+    assert schedules.change(yard, row["id"], {"name": "renamed"}, ADA)["name"] == "renamed"
+
+
+def test_code_that_runs_a_schedule_more_often_shortens_its_jitter(yard: Yard, clock: Any) -> None:
+    publishing.publish(yard, definitions("0 * * * *"))
+    (row,) = of_code(yard)
+    schedules.change(yard, row["id"], {"jitter_seconds": JITTER}, ADA)
+    publishing.publish(yard, definitions("30 * * * *"))
+    assert [one["jitter_seconds"] for one in of_code(yard)] == [JITTER]
+    publishing.publish(yard, definitions("* * * * *"))
+    assert [one["jitter_seconds"] for one in of_code(yard)] == [60]

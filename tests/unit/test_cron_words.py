@@ -224,6 +224,11 @@ def test_a_range_that_wraps_around_is_the_values_from_its_start_to_its_end(
         ("0 0 5L * *", "not supported.*L for the last day"),
         ("0 30 6 * * *", "This one has 6.*seconds.*'30 6 \\* \\* \\*'"),
         ("0 30 6 ? * MON 2027", "This one has 7.*'30 6"),
+        ("0 0 1 1 * 2030", "This one has 6.*'0 0 1 1 \\*'"),
+        ("0 0 1 1 * 2030-2032", "'0 0 1 1 \\*'"),
+        ("0 0 12 * * ?", "'0 12 \\* \\* \\*'"),
+        ("0 0 12 ? * * 2027", "'0 12 \\* \\* \\*'"),
+        ("0 0 12 1W * ? 2027", "leave them out, or use"),
         ("@every 5m", "@every.*interval of 300 seconds"),
         ("@every 1h30m", "interval of 5,400 seconds"),
         ("@every soon", "@every.*interval instead"),
@@ -243,6 +248,15 @@ def test_what_cannot_be_read_is_named_with_what_to_write(expression: str, advice
     with pytest.raises(BadInput, match=advice) as refused:
         check_cron(expression)
     assert refused.value.field == "cron"
+
+
+@pytest.mark.parametrize("more", ["0 {}", "{} 2031", "0 {} *", "*/10 {} 2030-2040"])
+@pytest.mark.parametrize("five", ["30 6 * * MON", "0 0 1 1 *", "*/15 9-17 ? * FRI-MON", "5 4 L * ?"])
+def test_the_example_for_six_or_seven_fields_can_be_used(five: str, more: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        check_cron(more.format(five))
+    example = refused.value.message.partition("such as '")[2].partition("'")[0]
+    assert check_cron(example) == five.replace("?", "*")
 
 
 @given(expression=st.text("0123456789*/,-LW#?@ SUNMOfeb", max_size=40))

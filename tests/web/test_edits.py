@@ -257,3 +257,21 @@ def test_moves_that_were_computed_of_an_older_edit_are_refused_and_nothing_moves
     with light_yard.database.read() as connection:
         stored = [get(connection, one["id"])["cron"] for one in made]
     assert sorted(stored) == ["0 6 * * *"] * 3 + ["30 7 * * *"]
+
+
+@pytest.mark.parametrize("kind", ["schedule", "trigger"])
+def test_what_was_changed_since_its_deletion_was_asked_for_is_shown_again(
+    auth: Any, light_yard: Yard, kind: str
+) -> None:
+    path = f"schedules/{make(light_yard)['id']}" if kind == "schedule" else trigger_of(light_yard)
+    client = auth.client("olga")
+    form = {"revision": re.findall(r'name="revision" value="([0-9]+)"', client.get(f"/{path}/deletions").text)[0]}
+    service = schedules if kind == "schedule" else triggers
+    service.change(light_yard, path.partition("/")[2], {"name": "renamed"}, ADA)
+    refused = post(auth, client, f"/{path}/deletions", **form)
+    assert refused.status_code == 409
+    assert f"Somebody changed this {kind}" in refused.text
+    assert "renamed?" in refused.text
+    form = {"revision": re.findall(r'name="revision" value="([0-9]+)"', refused.text)[0]}
+    assert post(auth, client, f"/{path}/deletions", **form).status_code == 303
+    assert client.get(f"/{path}").status_code == 404

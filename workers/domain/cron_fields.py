@@ -32,6 +32,7 @@ _FIELDS = (
     ("day-of-week", 0, 7, _DAYS, 0, "0 to 7 or SUN to SAT, 1#2 for the second Monday or 5L for the last Friday"),
 )
 _RANGE = re.compile(r"([0-9]{1,2}|[A-Z]{3})-([0-9]{1,2}|[A-Z]{3})(?:/([0-9]{1,4}))?")
+_YEAR = re.compile(r"(?<![0-9])(19|20)[0-9]{2}(?![0-9])")
 _EVERY = re.compile(r"@every\s+(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 
 
@@ -80,13 +81,25 @@ def _check_count(fields: list[str]) -> None:
     advice = ""
     if len(fields) in {6, 7}:
         advice = (
-            f" Fields for seconds or years are not supported: leave them out, such as {' '.join(fields[1:6])!r}, "
+            f" Fields for seconds or years are not supported: leave them out{_example_without(fields)}, "
             "or use an interval for runs every few seconds."
         )
     raise BadInput(
         f"A cron expression has five fields: minute hour day month weekday. This one has {len(fields)}.{advice}",
         field="cron",
     )
+
+
+def _example_without(fields: list[str]) -> str:
+    """Return the five fields among six or seven as an example, or "" when they are none that can be used."""
+    has_year_alone = len(fields) == 6 and _YEAR.search(fields[5]) is not None
+    kept = fields[:5] if has_year_alone else fields[1:6]
+    example = " ".join(kept).replace("?", "*")
+    try:
+        check_cron(example)
+    except BadInput:
+        return ""
+    return f", such as {example!r}"
 
 
 def _check_field(name: str, allowed: str, part: str, place: int) -> None:

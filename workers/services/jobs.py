@@ -29,7 +29,7 @@ from workers.services.enqueueing import (
     enqueue_many,
 )
 from workers.services.telling import push, tell
-from workers.store import job_keys, jobs, upload_uses
+from workers.store import attempts, job_keys, jobs, upload_uses
 from workers.store.types import Row
 from workers.yard import Yard
 
@@ -130,6 +130,8 @@ def cancel_waiting(yard: Yard, job_id: str, attempt: int, actor: Actor) -> Row:
         refuse_system_job(row)
         _require_attempt(row, attempt)
         _require(row, WAITING, "Only an attempt that has not started can be canceled here")
+        if attempts.has_begun(connection, job_id, attempt):  # it ended, and the job waits for its retry
+            raise Conflict(f"Attempt {attempt} has started since. Cancel the job itself.", state=row["status"])
         after = _moved(connection, row, Status.CANCELED, "canceled", now, actor, _canceled_at(now))
         _audit(connection, actor, "job.canceled", row, after, now)
     with suppress(Unavailable):

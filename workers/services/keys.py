@@ -66,6 +66,7 @@ def insert(connection: Connection, row: Mapping[str, Any]) -> str | None:
 
     Raises KeyConflict when the idempotency key was used for another task or payload.
     """
+    job_keys.lock_keys(connection, [row["idempotency_key"]])
     holder = job_keys.add_unless_held(connection, row)
     if holder is None:
         return None
@@ -81,8 +82,9 @@ def insert_many(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> di
     """
     places = {row["id"]: index for index, row in enumerate(rows)}
     keyed = [row for row in rows if row["idempotency_key"] is not None or row["unique_key"] is not None]
-    # In one order everywhere, so that two batches do not wait for each other.
-    keyed.sort(key=lambda row: (row["unique_key"] or "", row["idempotency_key"] or ""))
+    # In one order everywhere, so that two batches do not wait for each other; of equals those that have a key come first.
+    keyed.sort(key=lambda row: (row["unique_key"] or "", row["idempotency_key"] is None, row["idempotency_key"] or ""))
+    job_keys.lock_keys(connection, [row["idempotency_key"] for row in keyed])
     known: dict[str, str] = {}
     errors: list[dict[str, Any]] = []
     for row in keyed:

@@ -56,6 +56,8 @@ def check_values(yard: Yard, values: Mapping[str, Any], given: Collection[str], 
     columns = {name: check(values[name]) for name, check in _CHECKS.items() if name in given}
     if TIMING & set(given):
         columns |= _check_timing(values, given, now)
+    if columns.get("enabled"):
+        check_runs(check_rhythm(values, now), now)
     if {"task", "payload"} & set(given) or columns.get("enabled"):
         columns |= _check_task(yard, values)
     if {"task", "queue"} & set(given) or columns.get("enabled"):
@@ -107,7 +109,7 @@ def _check_bounds(rhythm: Rhythm) -> None:
 
 def _check_timing(values: Mapping[str, Any], given: Collection[str], now: datetime) -> dict[str, Any]:
     rhythm = check_rhythm(values, now)
-    if {*RHYTHM, "starts_at", "ends_at"} & set(given):
+    if {*RHYTHM, "starts_at", "ends_at", "timezone"} & set(given):
         check_runs(rhythm, now)
     jitter = _whole("jitter_seconds", values["jitter_seconds"], 0, LONGEST_JITTER_SECONDS) or 0
     period = rhythm.shortest_period_seconds()

@@ -15,7 +15,7 @@ from workers.domain.errors import BadInput
 from workers.registry import TaskDefinition
 from workers.services import audit, firing
 from workers.services.schedule_checks import RHYTHM
-from workers.services.schedule_values import next_run
+from workers.services.schedule_values import next_run, rhythm_of
 from workers.services.schedules import MOST_READINGS, carry_and_tell, keep, new_row
 from workers.store import schedules
 from workers.store.types import Row
@@ -86,6 +86,7 @@ def _redeclare(yard: Yard, before: Row, definition: TaskDefinition, mark: str, n
         return False  # it has moved
     after = {**before, **dict.fromkeys(RHYTHM), **_declared(definition), "declared_hash": mark, "updated_at": now}
     after |= {"declared_by": definition.name, "revision": before["revision"] + 1}
+    after |= {"jitter_seconds": _fitting_jitter(after)}
     if before["enabled_when_declared"] is not None:
         after |= {"enabled": before["enabled_when_declared"], "enabled_when_declared": None}
     if after["enabled"] and not before["enabled"]:
@@ -96,6 +97,13 @@ def _redeclare(yard: Yard, before: Row, definition: TaskDefinition, mark: str, n
     if is_kept:
         carry_and_tell(yard, after)
     return is_kept
+
+
+def _fitting_jitter(row: Mapping[str, Any]) -> int:
+    """Return the jitter that people set, at most the shortest time between two runs of the new rhythm, in seconds."""
+    jitter = int(row["jitter_seconds"])
+    period = rhythm_of(row).shortest_period_seconds()
+    return jitter if period is None else min(jitter, int(period))
 
 
 def _undeclare(yard: Yard, before: Row, now: datetime) -> bool:

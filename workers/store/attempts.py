@@ -52,6 +52,12 @@ def end(
     _ended(tuple(changes)).run(connection, {**changes, "b_id": job_id, "b_attempt": attempt})
 
 
+def has_begun(connection: Connection, job_id: str, attempt: int) -> bool:
+    """Return whether an attempt at a job has ever started."""
+    chosen = select(ATTEMPTS.c.attempt).where(ATTEMPTS.c.job_id == job_id, ATTEMPTS.c.attempt == attempt)
+    return connection.execute(chosen).scalar_one_or_none() is not None
+
+
 def of_job(connection: Connection, job_id: str, limit: int = 200, *, tracebacks: bool = True) -> Sequence[Row]:
     """List the attempts at a job, the newest first."""
     columns = [column for column in ATTEMPTS.columns if tracebacks or column.name != "traceback"]

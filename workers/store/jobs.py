@@ -195,6 +195,7 @@ def remove(connection: Connection, job_ids: Sequence[str]) -> list[str]:
         table = cast(Table, model.__table__)
         connection.execute(delete(table).where(table.c.job_id.in_(ids)))
     upload_uses.forget(connection, ids)
+    job_keys.forget_further_keys(connection, ids)
     return ids
 
 

@@ -370,6 +370,18 @@ class UploadUse(Base):
     __table_args__ = (Index("ix_upload_uses_job", "job_id"), {"sqlite_with_rowid": False})
 
 
+class FurtherKey(Base):
+    """An idempotency key whose request was answered with the unfinished job of a unique task."""
+
+    __tablename__ = "further_keys"
+
+    idempotency_key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    job_id: Mapped[str] = _id()
+    request_hash: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index("ix_further_keys_job", "job_id"), {"sqlite_with_rowid": False})
+
+
 class FileRemoval(Base):
     """A deleted job whose files are still to be deleted."""
 
