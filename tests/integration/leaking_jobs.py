@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import builtins
 import contextvars
@@ -12,11 +13,13 @@ import gc
 import locale
 import logging
 import logging.config
+import multiprocessing
 import os
 import random
 import resource
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -96,7 +99,32 @@ def _describe() -> dict[str, Any]:
         "policy": str(type(asyncio.get_event_loop_policy())),
         "bytecode": sys.dont_write_bytecode,
         "children": _children(),
+        "descriptors": [_flags(number) for number in (0, 1, 2)],
+        "output": sorted(set(vars(sys.stdout)) & {"write", "flush"}),
+        "encoding": [sys.stdout.encoding, sys.stderr.encoding, sys.stdout.errors],
+        "contexts": [str(decimal.BasicContext), str(decimal.ExtendedContext)],
+        "raw threads": len(sys._current_frames()) - threading.active_count(),
+        "main thread": threading.main_thread().name,
+        "start method": multiprocessing.get_start_method(allow_none=True),
+        "generator hooks": str(sys.get_asyncgen_hooks()),
+        "origin depth": sys.get_coroutine_origin_tracking_depth(),
+        "format of warnings": str(warnings.formatwarning),
+        "many open files": _lowest_free() > 120,
+        "groups": os.getgroups(),
     }
+
+
+def _lowest_free() -> int:
+    number = os.open(os.devnull, os.O_RDONLY)
+    os.close(number)
+    return number
+
+
+def _flags(number: int) -> list[Any]:
+    try:
+        return [os.get_inheritable(number), os.get_blocking(number), stat.S_IFMT(os.fstat(number).st_mode)]
+    except OSError as error:
+        return [error.errno]
 
 
 def _name(handler: Any) -> str:
@@ -148,6 +176,29 @@ def _limit(name: str) -> Callable[[], object]:
 
 def _set(owner: object, name: str, value: object) -> Callable[[], object]:
     return lambda: setattr(owner, name, value)
+
+
+def _start_raw_thread() -> None:
+    begun = threading.Event()
+
+    def run() -> None:
+        begun.set()
+        time.sleep(600)
+
+    _thread.start_new_thread(run, ())
+    begun.wait()
+
+
+def _set_zone_and_forget() -> None:
+    os.environ["TZ"] = "Asia/Tokyo"
+    time.tzset()
+    del os.environ["TZ"]
+
+
+def _set_wakeup() -> None:
+    writing = os.pipe()[1]
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
 
 
 def _use_fork_policy() -> None:
@@ -234,6 +285,26 @@ LEAKS: dict[str, Callable[[], object]] = {
     "bytecode": lambda: setattr(sys, "dont_write_bytecode", not sys.dont_write_bytecode),
     "process": lambda: subprocess.Popen(["sleep", "600"]),
     "process group": lambda: os.setpgid(0, 0) if os.getpgid(0) != os.getpid() else None,
+    "own write": lambda: setattr(sys.__stdout__, "write", lambda _text: 0),
+    "own flush": lambda: setattr(sys.__stderr__, "flush", None),
+    "encoding": lambda: sys.__stdout__.reconfigure(encoding="latin-1"),  # type: ignore[union-attr]
+    "errors and newline": lambda: sys.__stderr__.reconfigure(errors="strict", newline=""),  # type: ignore[union-attr]
+    "stdout not inherited": lambda: os.set_inheritable(1, False),
+    "stdout that does not block": lambda: os.set_blocking(1, False),
+    "descriptor 0 closed": lambda: os.close(0),
+    "descriptor 1 closed": lambda: os.close(1),
+    "descriptor 2 redirected": lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2),
+    "raw thread": _start_raw_thread,
+    "time zone without variable": _set_zone_and_forget,
+    "wakeup descriptor": _set_wakeup,
+    "decimal contexts": lambda: (setattr(decimal.BasicContext, "prec", 2), setattr(decimal.ExtendedContext, "prec", 2)),
+    "main thread's name": lambda: setattr(threading.main_thread(), "name", "leaked"),
+    "start method": lambda: multiprocessing.set_start_method("spawn", force=True),
+    "generator hooks": lambda: sys.set_asyncgen_hooks(print, print),
+    "origin depth": lambda: sys.set_coroutine_origin_tracking_depth(7),
+    "format of warnings": lambda: setattr(warnings, "formatwarning", lambda *_a, **_k: ""),
+    "open files left": lambda: [os.open(os.devnull, os.O_RDONLY) for _ in range(200)],
+    "groups": lambda: os.setgroups([12345]) if os.getuid() == 0 else None,
     "everything": lambda: [change() for name, change in LEAKS.items() if name != "everything"],
 }
 

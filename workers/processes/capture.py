@@ -93,6 +93,8 @@ class Capture:
 
     def reset(self) -> None:
         """Undo what a task may have done to the streams and the logging."""
+        for stream in self._streams:
+            stream.restore()
         sys.stdout, sys.stderr = self._streams
         sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc]
         if logging.root.handlers != [self._handler]:

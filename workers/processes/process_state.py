@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -143,16 +144,44 @@ def _put_locale_back(before: str) -> None:
     locale.setlocale(locale.LC_ALL, before)
 
 
-def _read_default_context() -> str:
-    return repr(decimal.DefaultContext)
+def _read_shared_contexts() -> list[str]:
+    return [repr(one) for one in _SHARED_CONTEXTS]
 
 
-def _put_default_context_back(_before: str) -> None:
-    for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
-        setattr(decimal.DefaultContext, name, getattr(_DEFAULT_CONTEXT, name))
-    decimal.DefaultContext.clear_flags()
-    for one, is_trapped in _DEFAULT_CONTEXT.traps.items():
-        decimal.DefaultContext.traps[one] = is_trapped
+def _put_shared_contexts_back(_before: list[str]) -> None:
+    for context, kept in zip(_SHARED_CONTEXTS, _KEPT_CONTEXTS, strict=True):
+        for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
+            setattr(context, name, getattr(kept, name))
+        context.clear_flags()
+        for one, is_trapped in kept.traps.items():
+            context.traps[one] = is_trapped
+
+
+def _read_time_zone() -> tuple[Any, ...]:
+    return time.tzname, time.timezone, time.altzone
+
+
+def _put_time_zone_back(_before: tuple[Any, ...]) -> None:
+    time.tzset()
+
+
+def _read_wakeup() -> int:
+    # It can only be read by being replaced; between jobs there is none.
+    return signal.set_wakeup_fd(-1)
+
+
+def _read_start_method() -> str | None:
+    module = sys.modules.get("multiprocessing")
+    method: str | None = module.get_start_method(allow_none=True) if module is not None else None
+    return method
+
+
+def _put_start_method_back(before: str | None) -> None:
+    sys.modules["multiprocessing"].set_start_method(before, force=True)
+
+
+def _put_asyncgen_hooks_back(before: Any) -> None:
+    sys.set_asyncgen_hooks(*before)
 
 
 def _read_loop_policy() -> object:
@@ -172,10 +201,13 @@ def _put_affinity_back(before: set[int]) -> None:
     os.sched_setaffinity(0, before)
 
 
-_DEFAULT_CONTEXT = decimal.DefaultContext.copy()
+_SHARED_CONTEXTS = (decimal.DefaultContext, decimal.BasicContext, decimal.ExtendedContext)
+_KEPT_CONTEXTS = tuple(one.copy() for one in _SHARED_CONTEXTS)
 PARTS = (
     *(_attribute(sys, name) for name in _SYS_NAMES),
     _attribute(threading, "excepthook"),
+    _attribute(threading.main_thread(), "name"),
+    _attribute(warnings, "formatwarning"),
     _attribute(tempfile, "tempdir"),
     Part(_read_handlers, _put_handlers_back),
     Part(_read_mask, _put_mask_back),
@@ -183,10 +215,15 @@ PARTS = (
     Part(_read_umask, os.umask),
     Part(_read_folder, _put_folder_back),
     Part(encoded_environment, _put_environment_back),
+    Part(_read_time_zone, _put_time_zone_back),
+    Part(_read_wakeup, lambda _before: None),
+    Part(_read_start_method, _put_start_method_back),
+    Part(sys.get_asyncgen_hooks, _put_asyncgen_hooks_back),
+    Part(sys.get_coroutine_origin_tracking_depth, sys.set_coroutine_origin_tracking_depth),
     Part(_read_gc, _put_gc_back),
     Part(_read_tracing, _put_tracing_back),
     Part(_read_locale, _put_locale_back),
-    Part(_read_default_context, _put_default_context_back),
+    Part(_read_shared_contexts, _put_shared_contexts_back),
     Part(_read_loop_policy, _put_loop_policy_back),
     *([Part(_read_affinity, _put_affinity_back)] if hasattr(os, "sched_getaffinity") else []),
     Part(socket.getdefaulttimeout, socket.setdefaulttimeout),

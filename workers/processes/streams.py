@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 Sink = Callable[[int, str], None]  # source, text
+_OPTIONS = {"encoding", "errors", "newline", "line_buffering", "write_through"}
 
 
 class JobStream(io.TextIOWrapper):
@@ -24,6 +25,7 @@ class JobStream(io.TextIOWrapper):
         super().__init__(_bytes_of(descriptor), "utf-8", "replace", newline="\n", line_buffering=True)
         self._sink, self._source, self._descriptor = sink, source, descriptor
         self.name = name
+        self._own_attributes = dict(self.__dict__)
 
     @property
     def buffer(self) -> ByteStream:  # type: ignore[override]
@@ -68,6 +70,19 @@ class JobStream(io.TextIOWrapper):
 
     def close(self) -> None:
         """Do nothing: the stream stays open."""
+
+    def reconfigure(self, **options: Any) -> None:
+        """Accept the options of a real stream and change nothing: text is handed on as text. Raises TypeError for others."""
+        odd = sorted(set(options) - _OPTIONS)
+        if odd:
+            raise TypeError(f"reconfigure() got an unexpected keyword argument {odd[0]!r}")
+
+    def restore(self) -> None:
+        """Take away what a task has set on the stream itself, such as a `write` of its own."""
+        own = self._own_attributes
+        if len(self.__dict__) != len(own) + 1 or self.name != own["name"]:
+            self.__dict__.clear()
+            self.__dict__.update(own, _own_attributes=own)
 
     def let_go(self) -> None:
         """Write to the descriptor from now on: what a process does that the task has forked."""

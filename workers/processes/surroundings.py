@@ -19,6 +19,7 @@ from typing import Any
 from workers.processes.log_state import LogState
 from workers.processes.process_state import PARTS
 
+MOST_LEFT_OPEN = 64  # descriptors; a process with more is renewed
 _CLOCK_SECONDS = 1.0  # a clock that differs by more was set
 _LIMITS = tuple(getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_"))
 
@@ -28,6 +29,8 @@ class Surroundings:
 
     def __init__(self, *descriptors: int) -> None:
         self._descriptors = descriptors
+        self._standard = tuple(_Standard(number) for number in (0, 1, 2))
+        self._free_descriptor = _lowest_free()
         self._builtins = dict(builtins.__dict__)
         self._logs = LogState()
         self._decimal = decimal.getcontext().copy()
@@ -54,7 +57,8 @@ class Surroundings:
 
     def are_changed(self) -> bool:
         """Return whether something differs that could not be put back, or a process or thread was left behind."""
-        return self._is_broken or self._read_fixed() != self._fixed or _has_children()
+        is_leaking = _lowest_free() > self._free_descriptor + MOST_LEFT_OPEN
+        return self._is_broken or is_leaking or self._read_fixed() != self._fixed or _has_children()
 
     def descriptors_are_gone(self) -> bool:
         """Return whether a shared descriptor was closed or leads elsewhere."""
@@ -65,6 +69,8 @@ class Surroundings:
         if builtins.__dict__ != self._builtins:
             builtins.__dict__.clear()
             builtins.__dict__.update(self._builtins)
+        for one in self._standard:
+            self._is_broken = one.restore() or self._is_broken
         for part, before in self._before:
             if part.read() != before:
                 part.put_back(before)
@@ -83,6 +89,7 @@ class Surroundings:
             os.getpgid(0),
             os.getresuid() if hasattr(os, "getresuid") else os.getuid(),
             os.getresgid() if hasattr(os, "getresgid") else os.getgid(),
+            os.getgroups(),
             os.getpriority(os.PRIO_PROCESS, 0),
             os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None,
             _identity_of_root(),
@@ -92,14 +99,45 @@ class Surroundings:
         return [_identity(one) for one in self._descriptors]
 
 
+class _Standard:
+    """A standard descriptor of the process, with a duplicate from which it is put back."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._identity = _identity(number)
+        self._duplicate = os.dup(number)
+
+    def restore(self) -> bool:
+        """Put the descriptor back; whether a job had closed or redirected it, or made it non-blocking or not inherited."""
+        number = self._number
+        if _identity(number) != self._identity:
+            # Whatever is opened next would get its number, and be written to by what prints.
+            os.dup2(self._duplicate, number)
+            return True
+        if not os.get_inheritable(number):
+            os.set_inheritable(number, True)
+        if not os.get_blocking(number):
+            os.set_blocking(number, True)
+        return False
+
+
+def _lowest_free() -> int:
+    """Return the number of the descriptor that would be opened next."""
+    number = os.dup(0)
+    os.close(number)
+    return number
+
+
 def _epoch() -> float:
     """Return the wall time at which the steady clock was zero, in seconds."""
     return time.time() - time.monotonic()
 
 
-def _count_threads() -> int:
+def _count_threads() -> tuple[int, int]:
     # Those of the event loop stay, as the loop does: it looks up host names in them. Ours are no job's.
-    return sum(not thread.name.startswith(("asyncio_", "taskyard-")) for thread in threading.enumerate())
+    named = threading.enumerate()
+    jobs = sum(not thread.name.startswith(("asyncio_", "taskyard-")) for thread in named)
+    return jobs, max(0, len(sys._current_frames()) - len(named))  # those that `threading` does not know
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:
