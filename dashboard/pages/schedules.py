@@ -9,7 +9,9 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
+from dashboard.confirmation import confirm
 from dashboard.context import actor, conn, declared, yard
+from dashboard.pages.undo import undo_of
 from dashboard.presenters import schedules as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
@@ -92,6 +94,8 @@ def one(schedule_id: str) -> Response:
 @requires("operator")
 def run(schedule_id: str) -> ResponseReturnValue:
     """Run its task once now."""
+    row = schedules.get(conn(), schedule_id)
+    confirm(f"Run {row['name']} now?", f"It runs {row['task']} once.", "Run schedule", is_danger=False, always=False)
     made = firing.run_now(yard(), schedule_id, actor())
     return done("It runs now.", f"/jobs/{made.job_id}", stay=True)
 
@@ -101,7 +105,12 @@ def run(schedule_id: str) -> ResponseReturnValue:
 def pause(schedule_id: str) -> ResponseReturnValue:
     """Let it fire no more."""
     schedules.change(yard(), schedule_id, {"enabled": False}, actor())
-    return done("It is paused: it does not fire until you resume it.", f"/schedules/{schedule_id}", stay=True)
+    return done(
+        "It is paused: it does not fire until you resume it.",
+        f"/schedules/{schedule_id}",
+        stay=True,
+        undo=undo_of("schedule", schedule_id),
+    )
 
 
 @bp.post("/schedules/<id:schedule_id>/resumes")
@@ -109,7 +118,12 @@ def pause(schedule_id: str) -> ResponseReturnValue:
 def resume(schedule_id: str) -> ResponseReturnValue:
     """Let it fire again."""
     schedules.change(yard(), schedule_id, {"enabled": True}, actor())
-    return done("It fires again, from its next moment on.", f"/schedules/{schedule_id}", stay=True)
+    return done(
+        "It fires again, from its next moment on.",
+        f"/schedules/{schedule_id}",
+        stay=True,
+        undo=undo_of("schedule", schedule_id),
+    )
 
 
 @bp.route("/schedules/<id:schedule_id>/deletions", methods=["GET", "POST"])
@@ -121,7 +135,7 @@ def remove(schedule_id: str) -> ResponseReturnValue:
         running = rows.unfinished_job(conn(), schedule_id)
         return render_template("schedules/delete.html", active_page="schedules", schedule=row, running=running)
     schedules.remove(yard(), schedule_id, actor())
-    return done("The schedule is deleted. Its jobs stay.", "/schedules")
+    return done("The schedule is deleted. Its jobs stay.", "/schedules", undo=undo_of("schedule", schedule_id))
 
 
 @bp.post("/schedules/samples")
