@@ -60,14 +60,14 @@ export async function send(form, button, more = {}) {
   if (isBusy(form, button)) return;
   const address = addressOf(form, button);
   const data = dataOf(form, button, more);
-  take(form, button);
+  const mine = take(form, button);
   try {
     const done = await postWithConsent(address, data, button);
     if (done) await finish(form, done);
   } catch {
     say("Taskyard cannot be reached now. Nothing was done; try again.", true);
   } finally {
-    release(form, button);
+    release(form, mine);
   }
 }
 

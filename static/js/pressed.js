@@ -11,14 +11,17 @@ const offerOf = (button) => (button?.form ? `${addressOf(button)} ${button.value
 // Whether the answer to what this button offers is awaited; what a new page offers in its place can be pressed already.
 export const isBusy = (form, button) => busy.has(form) && busy.get(form).offer === offerOf(button);
 
+// Returns what `release` needs: a later press of the same form is not released by an earlier one.
 export function take(form, button) {
-  busy.set(form, { button, offer: offerOf(button) });
+  const mine = { button, offer: offerOf(button) };
+  busy.set(form, mine);
   button?.setAttribute("aria-busy", "true");
+  return mine;
 }
 
-export function release(form, button) {
-  if (busy.get(form)?.button !== button) return;
-  button?.removeAttribute("aria-busy");
+export function release(form, mine) {
+  if (busy.get(form) !== mine) return;
+  mine.button?.removeAttribute("aria-busy");
   busy.delete(form);
 }
 

@@ -7,7 +7,7 @@ is a change like any other, with its own entry, so nothing is taken back twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from workers.domain.actors import Actor
 from workers.domain.errors import Conflict, Forbidden, NotFound
 from workers.domain.states import WAITING
 from workers.services import alerting, queues, restoring, schedules, triggers, users
+from workers.services.schedule_checks import FIELDS
 from workers.store import audit
 from workers.store.types import Row
 from workers.yard import Yard
@@ -102,11 +103,13 @@ def _pause_queue(yard: Yard, change: Change, actor: Actor) -> str:
     return f"The queue {change.target_id} is paused again."
 
 
-def _is_switch(change: Change) -> bool:
-    """Return whether nothing but `enabled` was changed."""
-    names = {name for name in change.after if name not in {"revision", "updated_at", "next_fire_at", "next_due_at"}}
-    names -= {"stopped_reason", "passed_over", "last_fire_at"}
-    return names == {"enabled"} and change.before.get("enabled") != change.after["enabled"]
+def _is_switch_of(fields: Collection[str]) -> Callable[[Change], bool]:
+    """Return whether a change is of `enabled` alone, among the fields that people set."""
+
+    def is_switch(change: Change) -> bool:
+        return set(change.after) & set(fields) == {"enabled"} and "enabled" in change.before
+
+    return is_switch
 
 
 def _switch_schedule(yard: Yard, change: Change, actor: Actor) -> str:
@@ -151,9 +154,9 @@ def _switch_user(yard: Yard, change: Change, actor: Actor) -> str:
 _REVERSALS = {
     "queue.paused": Reversal("operator", _resume_queue),
     "queue.resumed": Reversal("operator", _pause_queue),
-    "schedule.changed": Reversal("operator", _switch_schedule, _is_switch),
+    "schedule.changed": Reversal("operator", _switch_schedule, _is_switch_of(FIELDS)),
     "schedule.deleted": Reversal("operator", _restore_schedule),
-    "trigger.changed": Reversal("operator", _switch_trigger, _is_switch),
+    "trigger.changed": Reversal("operator", _switch_trigger, _is_switch_of(triggers.FIELDS)),
     "job.canceled": Reversal("operator", _restore_job, _was_waiting),
     "alert.acknowledged": Reversal("operator", _reopen_alert, lambda change: change.before.get("status") == "firing"),
     "user.changed": Reversal("admin", _switch_user, _is_lock),
