@@ -63,6 +63,7 @@ def run(job_id: str) -> ResponseReturnValue:
 def cancel(job_id: str) -> ResponseReturnValue:
     """Cancel: after a question while it runs, since what it has done cannot be taken back."""
     row = jobs.get(conn(), job_id)
+    jobs.refuse_system_job(row)
     is_running = row["status"] == "processing"
     detail = "It is running. It is stopped and does not run again." if is_running else "It has not started."
     confirm(f"Cancel {row['task']}?", detail, "Cancel job", always=is_running)

@@ -24,10 +24,10 @@ async function post(address, data) {
 }
 
 // The server asks before anything that cannot be undone; the same request with the consent does it.
-async function postWithConsent(address, data, button) {
+async function postWithConsent(address, data) {
   const first = await post(address, data);
   if (first.answer.status !== 428) return first;
-  if (!await confirmed(first.body, button)) return null;
+  if (!await confirmed(first.body)) return null;
   data.set("confirmed", "yes");
   return post(address, data);
 }
@@ -62,7 +62,7 @@ export async function send(form, button, more = {}) {
   const data = dataOf(form, button, more);
   const mine = take(form, button);
   try {
-    const done = await postWithConsent(address, data, button);
+    const done = await postWithConsent(address, data);
     if (done) await finish(form, done);
   } catch {
     say("Taskyard cannot be reached now. Nothing was done; try again.", true);

@@ -2,8 +2,8 @@
 const dialog = document.getElementById("confirm");
 const part = (name) => dialog.querySelector(`[data-confirm=${name}]`);
 
-// Resolves to whether the answer was yes; closing the dialog in any other way is a no.
-export function confirmed(question, opener) {
+// Resolves to whether the answer was yes; closing the dialog in any other way is a no. The focus goes back to where it was.
+export function confirmed(question) {
   part("title").textContent = question.title;
   part("detail").textContent = question.detail;
   const yes = part("yes");
@@ -13,9 +13,6 @@ export function confirmed(question, opener) {
   dialog.showModal();
   part("no").focus();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      if (opener?.isConnected) opener.focus({ preventScroll: true });
-      resolve(dialog.returnValue === "yes");
-    }, { once: true });
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   });
 }

@@ -42,6 +42,6 @@ document.addEventListener("click", (event) => {
   if (event.target.closest("[data-behavior=unselect]")) clearSelections();
 });
 
-// A browser that goes back restores ticks that nobody sees any more; what is selected is always what somebody has just ticked.
-window.addEventListener("pageshow", () => forms().forEach(clearSelection));
+// A page that Back brings back as it was left: what was selected there is over. Other pages restore no ticks (autocomplete=off).
+window.addEventListener("pageshow", (event) => { if (event.persisted) forms().forEach(clearSelection); });
 forms().forEach(show);

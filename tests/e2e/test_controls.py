@@ -230,3 +230,158 @@ def test_a_button_that_changes_while_it_is_pressed_does_nothing(taskyard: Runnin
     expect(title.get_by_role("button", name="Retry", exact=True)).to_be_visible(timeout=SLOW)
     assert status_of(yard, job_id) == "canceled"
     expect(page.locator("[data-toasts]")).not_to_contain_text("back on")
+
+
+def focused_row(page: Page) -> str | None:
+    found: str | None = page.evaluate("document.activeElement.closest('tr.row')?.id ?? null")
+    return found
+
+
+def test_rows_are_worked_with_keys_alone(taskyard: Running, yard: Yard, page: Page) -> None:
+    first, second, third = [job_in(yard, "scheduled", "by-key") for _ in range(3)][::-1]
+    open_page(page, taskyard, "/jobs?queue=by-key")
+    keys = page.keyboard
+    for key, row in (("j", first), ("j", second), ("j", third), ("j", third), ("k", second)):
+        keys.press(key)
+        assert focused_row(page) == f"row-{row}"
+
+    # x selects the focused row, Escape clears the selection and leaves the focus where it is.
+    keys.press("x")
+    keys.press("j")
+    keys.press("x")
+    expect(page.locator("[data-selected]")).to_have_text("2 selected")
+    keys.press("Escape")
+    expect(page.locator("[data-selection]")).to_be_hidden()
+    assert focused_row(page) == f"row-{third}"
+
+    # c asks before it cancels the focused row; no is no.
+    keys.press("c")
+    dialog = page.get_by_role("alertdialog")
+    expect(dialog).to_contain_text("Cancel 1 job?")
+    keys.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert status_of(yard, third) == "scheduled"
+    keys.press("c")
+    dialog.get_by_role("button", name="Cancel 1 job").press("Enter")
+    expect(page.locator(f"#row-{third} .badge")).to_have_text("Canceled", timeout=SLOW)
+    assert [status_of(yard, one) for one in (first, second, third)] == ["scheduled", "scheduled", "canceled"]
+    assert focused_row(page) == f"row-{third}"
+
+    # r asks before it retries the focused row, and means the selected rows when there are some.
+    keys.press("r")
+    expect(dialog).to_contain_text("Retry 1 job?")
+    dialog.get_by_role("button", name="Retry 1 job").press("Enter")
+    wait_for_status(yard, third, "pending", "processing", "completed")
+    keys.press("k")
+    keys.press("x")
+    keys.press("k")
+    keys.press("x")
+    keys.press("c")
+    expect(dialog).to_contain_text("Cancel 2 jobs?")
+    dialog.get_by_role("button", name="Do not change anything").press("Enter")
+    expect(page.locator("[data-selected]")).to_have_text("2 selected")
+    keys.press("Escape")
+
+    # Enter opens the focused row; c and z cancel and undo there.
+    with page.expect_navigation():
+        keys.press("Enter")
+    assert page.url == f"{taskyard.address}/jobs/{first}"
+    badge = page.locator(".title--job .badge")
+    keys.press("c")
+    dialog.get_by_role("button", name="Cancel job").press("Enter")
+    expect(badge).to_have_text("Canceled", timeout=SLOW)
+    keys.press("z")
+    expect(badge).to_have_text("Scheduled", timeout=SLOW)
+    assert status_of(yard, first) == "scheduled"
+
+
+def test_a_selection_that_back_restores_does_not_hold_the_list(taskyard: Running, yard: Yard, page: Page) -> None:
+    job_id = job_in(yard, "scheduled", "went-back")
+    open_page(page, taskyard, "/jobs?queue=went-back")
+    tick(page, job_id)
+    page.locator(f"#row-{job_id} a.name").click()
+    page.wait_for_url(f"**/jobs/{job_id}")
+    page.go_back()
+    expect(page.locator("[data-behavior=live]")).to_have_text("Live", timeout=SLOW)
+    expect(page.locator("[data-selection]")).to_be_hidden()
+    expect(page.locator(f"#row-{job_id}").get_by_role("checkbox")).not_to_be_checked()
+    jobs.cancel(yard, job_id, ADA)
+    expect(page.locator(f"#row-{job_id} .badge")).to_have_text("Canceled", timeout=SLOW)
+
+    # Rows that are selected stay, and still show what they are.
+    jobs.retry(yard, job_in(yard, "canceled", "went-back"), ADA)
+    tick(page, job_id)
+    jobs.delete(yard, job_id, ADA)
+    expect(page.locator("[data-selected]")).to_have_text("1 selected")
+
+
+def test_every_key_of_the_sheet_does_something_on_every_page(taskyard: Running, page: Page) -> None:
+    open_page(page, taskyard, "/")
+    for key, path in {
+        "j": "/jobs",
+        "q": "/queues",
+        "c": "/schedules",
+        "w": "/workers",
+        "k": "/stuck",
+        "a": "/alerts",
+    }.items():
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        page.wait_for_url(taskyard.address + path)
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    expect(page.locator("#palette")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("t")
+    theme = page.evaluate("document.documentElement.dataset.theme")
+    page.keyboard.press("t")
+    assert page.evaluate("document.documentElement.dataset.theme") != theme
+    page.goto(taskyard.address + "/jobs")
+    page.keyboard.press("/")
+    expect(page.get_by_label("Add a filter")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Add a filter")).not_to_be_focused()
+    page.keyboard.press("p")
+    expect(page.locator("[data-behavior=live]")).to_have_text("Paused")
+    page.keyboard.press("p")
+    expect(page.locator("[data-behavior=live]")).to_have_text("Live", timeout=SLOW)
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_controls_are_there_and_large_enough_to_be_pressed(
+    taskyard: Running, yard: Yard, page: Page, width: int, switches: object
+) -> None:
+    job_in(yard, "scheduled", "small")
+    page.set_viewport_size({"width": width, "height": 800})
+    open_page(page, taskyard, "/jobs?queue=small")
+    page.get_by_role("checkbox", name="Select samples.noop").first.click()
+    expect(page.get_by_role("region", name="Selection").get_by_role("button", name="Cancel")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Light, dark, high contrast")).to_be_visible()
+    small = page.evaluate(SMALL)
+    for path, names in CONTROLS.items():
+        page.goto(taskyard.address + path)
+        for name in names:
+            expect(page.get_by_role("button", name=name).first).to_be_visible()
+        small += page.evaluate(SMALL)
+    assert small == []
+
+
+CONTROLS = {
+    "/queues": ["Pause traffic"],
+    "/schedules": ["Pause Switched", "Run Switched now"],
+    "/triggers": ["Pause Switched"],
+    "/workers": ["Renew "],
+    "/alerts": [],
+    "/settings": [],
+    "/stuck": [],
+    "/tasks": [],
+    "/more": ["Switch theme"],
+}
+# Buttons, fields and links that look like buttons whose place for a finger is less than 32 by 32 pixels.
+SMALL = """() => [...document.querySelectorAll('button, a.btn, select, summary, input:not([type=hidden]), .tabs a, .nav a, .tabbar a')]
+  .filter((one) => one.checkVisibility({visibilityProperty: true}) && !one.closest('.unseen, .seg, .choice, dialog:not([open])'))
+  .map((one) => [one, (one.closest('label:has(> input[type=checkbox])') ?? one).getBoundingClientRect()])
+  .filter(([, box]) => box.width > 1 && (box.width < 31.5 || box.height < 31.5))
+  .map(([one, box]) => `${location.pathname} ${one.outerHTML.slice(0, 120)} ${box.width}x${box.height}`)"""

@@ -68,7 +68,7 @@ def change_user(change: str, verb: str) -> Callable[[Yard], Ask]:
 
 
 def delete_channel(yard: Yard) -> Ask:
-    made = channels.create(yard, "ops", "json://192.0.2.1/", ADA, "")
+    made = channels.create(yard, "ops", "slack://TokenA/TokenB/TokenC/#ops", ADA, "")
     return f"/alert-channels/{made.id}/deletions", {}, "Delete channel"
 
 
