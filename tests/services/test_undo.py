@@ -10,8 +10,21 @@ import pytest
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, Forbidden, NotFound
-from workers.services import deleted_schedules, execution, jobs, queues, schedules, triggers, undo, users
+from workers.services import (
+    alerting,
+    deleted_schedules,
+    execution,
+    jobs,
+    monitoring,
+    queues,
+    rules,
+    schedules,
+    triggers,
+    undo,
+    users,
+)
 from workers.services.enqueueing import NewJob
+from workers.store import alerts
 from workers.store import jobs as job_rows
 from workers.store import schedules as schedule_rows
 from workers.store import users as user_rows
@@ -211,3 +224,23 @@ def test_a_deleted_schedule_is_kept_for_a_day_and_its_name_may_be_taken(yard: Ya
         assert deleted_schedules.forget(connection, utcnow() + timedelta(days=1, minutes=1)) == 1
     with pytest.raises(Conflict, match="more than a day ago"):
         undo.undo(yard, latest(yard, OLGA, "schedule", schedule_id), OLGA)
+
+
+def test_an_acknowledged_alert_is_open_again(yard: Yard) -> None:
+    rules.ensure(yard)
+    for _ in range(8):
+        made = jobs.enqueue(yard, NewJob("samples.fail", queue="emails", max_retries=0)).job_id
+        execution.begin(yard, made, 1, "a-worker", "emails")
+        execution.end(yard, made, 1, execution.Ending("failed", error="RuntimeError: boom"))
+    assert monitoring.sweep(yard, utcnow()).error is None
+    with yard.database.read() as connection:
+        found = next(row for row in alerts.open_alerts(connection) if row["kind"] == "failed")
+    alerting.acknowledge(yard, found["id"], "on it", OLGA)
+    entry_id = latest(yard, OLGA, "alert", found["id"])
+    undo.undo(yard, entry_id, OLGA)
+    with yard.database.read() as connection:
+        after = alerting.get(connection, found["id"])
+    names = ("status", "acknowledged_by", "acknowledged_at", "note")
+    assert {name: after[name] for name in names} == {name: found[name] for name in names}
+    with pytest.raises(Conflict):
+        undo.undo(yard, entry_id, OLGA)
