@@ -8,15 +8,24 @@ from flask_login import current_user
 
 from dashboard.redirects import path_on_host
 
+UNDO = "undo:"
 
-def done(message: str, location: str, *, kind: str = "success", stay: bool = False) -> ResponseReturnValue:
-    """Say that it is done. `location` is where a browser goes next; `stay` lets our script stay where it is."""
+
+def done(
+    message: str, location: str, *, kind: str = "success", stay: bool = False, undo: str | None = None
+) -> ResponseReturnValue:
+    """Say that it is done. `location` is where a browser goes next; `stay` lets our script stay where it is.
+
+    `undo` is the address to which a POST takes the action back.
+    """
     is_fetch = request.headers.get("X-Requested-With") == "fetch"
     # A message is kept in the session: the session beside a token is somebody else's.
     if current_user.actor.kind == "user" and not (is_fetch and stay):
-        flash(message, kind)
+        flash(message, UNDO + undo if undo else kind)
     if is_fetch:
-        return jsonify(ok=True, message=message, location=None if stay else location)
+        return jsonify(
+            ok=True, message=message, location=None if stay else location, undo={"url": undo} if undo else None
+        )
     return redirect(location, code=303)
 
 

@@ -11,7 +11,18 @@ from flask import Flask, url_for
 from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from dashboard import auth, body_limits, context, converters, problems, request_input, routes, security, watchman
+from dashboard import (
+    auth,
+    body_limits,
+    confirmation,
+    context,
+    converters,
+    problems,
+    request_input,
+    routes,
+    security,
+    watchman,
+)
 from dashboard.api import contract
 from dashboard.cookies import SessionCookies, session_cookie_name
 from dashboard.extensions import db
@@ -56,6 +67,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     security.init(app)
     contract.init(app)
     problems.init(app)
+    confirmation.init(app)
     words.init(app.jinja_env)
     app.jinja_env.finalize = words.finalize
     _add_globals(app)

@@ -33,6 +33,7 @@ from dashboard.pages import (
     stuck,
     tasks,
     triggers,
+    undo,
     workers,
 )
 
@@ -47,6 +48,7 @@ BLUEPRINTS = (
     workers.bp,
     tasks.bp,
     settings.bp,
+    undo.bp,
     people.bp,
     second_factor.bp,
     palette.bp,

@@ -8,7 +8,9 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
+from dashboard.confirmation import confirm
 from dashboard.context import actor, conn, yard
+from dashboard.pages.undo import undo_of
 from dashboard.presenters import alerts as presenter
 from dashboard.rendering import render
 from dashboard.revisions import expected_by_form
@@ -92,7 +94,7 @@ def one(alert_id: str) -> str:
 def acknowledge(alert_id: str) -> ResponseReturnValue:
     """Say that I look after it."""
     alerting.acknowledge(yard(), alert_id, request.form.get("note", ""), actor())
-    return done("You look after it.", "/alerts", stay=True)
+    return done("You look after it.", "/alerts", stay=True, undo=undo_of("alert", alert_id))
 
 
 @bp.post("/alerts/<id:alert_id>/silences")
@@ -135,7 +137,9 @@ def rule(rule_id: str) -> ResponseReturnValue:
 @bp.post("/alert-rules/<rule:rule_id>/deletions")
 @requires("admin")
 def remove_rule(rule_id: str) -> ResponseReturnValue:
-    """Delete a rule."""
+    """Delete a rule, after a question."""
+    row = rules.get(conn(), rule_id)
+    confirm(f"Delete the rule {row['name']}?", "It raises no more alerts. This cannot be undone.", "Delete rule")
     rules.remove(yard(), rule_id, actor())
     return done("The rule is deleted.", "/alerts")
 
@@ -167,7 +171,11 @@ def test_channel(channel_id: str) -> ResponseReturnValue:
 @bp.post("/alert-channels/<channel:channel_id>/deletions")
 @requires("admin")
 def remove_channel(channel_id: str) -> ResponseReturnValue:
-    """Delete a channel."""
+    """Delete a channel, after a question."""
+    name = next((one.name for one in channels.every(conn(), yard().settings) if one.id == channel_id), None)
+    if name is not None:
+        detail = "Alerts are not sent there any more. Its address is deleted, which cannot be undone."
+        confirm(f"Delete the channel {name}?", detail, "Delete channel")
     channels.remove(yard(), channel_id, actor())
     return done("The channel is deleted.", "/alerts#channels")
 

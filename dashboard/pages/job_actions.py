@@ -10,18 +10,22 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import came_from, done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
+from dashboard.confirmation import confirm
 from dashboard.context import actor, conn, declared, yard
+from dashboard.pages.undo import undo_of
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain import payloads
 from workers.domain.errors import BadInput, Conflict, NotFound
 from workers.domain.masking import mask
+from workers.domain.plurals import counted
 from workers.domain.strict_json import parse_object
 from workers.domain.untrusted import visible_json
 from workers.services import jobs
 
 bp = Blueprint("job_actions", __name__)
 MOST_TICKED = 200
+VERBS = {"retry": "Retry", "run_now": "Run", "cancel": "Cancel", "delete": "Delete"}
 WORDS = {"retry": "retried", "run_now": "run now", "cancel": "canceled", "delete": "deleted"}
 
 
@@ -29,6 +33,14 @@ WORDS = {"retry": "retried", "run_now": "run now", "cancel": "canceled", "delete
 @requires("operator")
 def retry(job_id: str) -> ResponseReturnValue:
     """Retry."""
+    row = jobs.get(conn(), job_id)
+    confirm(
+        f"Retry {row['task']}?",
+        f"Attempt {row['attempt'] + 1} starts as soon as a worker takes it from {row['queue']}.",
+        "Retry job",
+        is_danger=False,
+        always=False,
+    )
     row = jobs.retry(yard(), job_id, actor())
     return done(f"{row['task']} is back on {row['queue']}, try {row['attempt']}.", f"/jobs/{job_id}", stay=True)
 
@@ -38,6 +50,7 @@ def retry(job_id: str) -> ResponseReturnValue:
 def run(job_id: str) -> ResponseReturnValue:
     """Run now, or a completed one again as a new job."""
     row = jobs.get(conn(), job_id)
+    confirm(f"Run {row['task']} now?", f"It runs on {row['queue']}.", "Run job", is_danger=False, always=False)
     if row["status"] == "completed":
         made = jobs.run_again(yard(), job_id, actor())
         return done("A new job like it is enqueued.", f"/jobs/{made.job_id}")
@@ -48,10 +61,15 @@ def run(job_id: str) -> ResponseReturnValue:
 @bp.post("/jobs/<id:job_id>/cancellations")
 @requires("operator")
 def cancel(job_id: str) -> ResponseReturnValue:
-    """Cancel."""
+    """Cancel: after a question while it runs, since what it has done cannot be taken back."""
+    row = jobs.get(conn(), job_id)
+    jobs.refuse_system_job(row)
+    is_running = row["status"] == "processing"
+    detail = "It is running. It is stopped and does not run again." if is_running else "It has not started."
+    confirm(f"Cancel {row['task']}?", detail, "Cancel job", always=is_running)
     row = jobs.cancel(yard(), job_id, actor())
     words = f"{row['task']} is canceled." if row["status"] == "canceled" else f"{row['task']} is told to stop."
-    return done(words, f"/jobs/{job_id}", stay=True)
+    return done(words, f"/jobs/{job_id}", stay=True, undo=undo_of("job", job_id))
 
 
 @bp.route("/jobs/<id:job_id>/deletions", methods=["GET", "POST"])
@@ -95,8 +113,10 @@ def selection() -> ResponseReturnValue:
     action, ids = request.form.get("action", ""), request.form.getlist("id")
     if action not in WORDS:
         raise BadInput("Choose what to do: retry, run_now, cancel or delete.", field="action")
+    ids = list(dict.fromkeys(ids))
     if not 1 <= len(ids) <= MOST_TICKED:
         raise BadInput(f"Tick 1 to {MOST_TICKED} jobs.", field="id")
+    _confirm_selection(action, ids)
     calls: dict[str, Callable[..., Any]] = {
         "retry": jobs.retry,
         "run_now": jobs.run_now,
@@ -104,7 +124,7 @@ def selection() -> ResponseReturnValue:
         "delete": jobs.delete,
     }
     worked, refused, reason = 0, 0, ""
-    for job_id in dict.fromkeys(ids):
+    for job_id in ids:
         try:
             calls[action](yard(), job_id, actor())
             worked += 1
@@ -117,6 +137,20 @@ def selection() -> ResponseReturnValue:
             f" {refused} could not be. {reason}" if refused == 1 else f" {refused} could not be. The first: {reason}"
         )
     return done(words, came_from("/jobs"), kind="success" if worked else "error", stay=True)
+
+
+def _confirm_selection(action: str, ids: list[str]) -> None:
+    counted_jobs = counted(len(ids), "job")
+    details = {
+        "retry": "Each one runs again as its next attempt.",
+        "run_now": "Each one goes to its queue at once.",
+        "cancel": "Jobs that wait do not run. Jobs that run are stopped.",
+        "delete": "Their payloads, results, attempts, events and logs are deleted too. This cannot be undone.",
+    }
+    verb = VERBS[action]
+    title = f"{verb} {counted_jobs}{' now' if action == 'run_now' else ''}?"
+    is_danger = action in {"cancel", "delete"}
+    confirm(title, details[action], f"{verb} {counted_jobs}", is_danger=is_danger, always=is_danger)
 
 
 def _edit(row: Any, text: str, error: str) -> str:

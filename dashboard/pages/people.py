@@ -6,13 +6,20 @@ from flask import Blueprint, current_app, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
+from dashboard.confirmation import confirm
 from dashboard.context import actor, hashing, yard
 from dashboard.pages.settings_page import render_settings
+from dashboard.pages.undo import undo_of
 from dashboard.security import requires
 from workers.services import second_factor, sessions
 from workers.services import users as user_service
 
 bp = Blueprint("people", __name__)
+_ROLES = (
+    ("viewer", "a", "can only read"),
+    ("operator", "an", "can run and change jobs"),
+    ("admin", "an", "can change settings, users and tokens"),
+)
 
 
 @bp.post("/settings/users")
@@ -29,13 +36,15 @@ def add_user() -> ResponseReturnValue:
 def change_user(name: str) -> ResponseReturnValue:
     """Change a user: role, lock, password, second factor, sessions; or delete it."""
     change = request.form.get("change", "")
+    user_service.find(yard(), name)
+    _confirm_change(name, change)
     if change == "password":
         made = user_service.set_password(yard(), name, None, actor(), hashing().run)
         _recheck()
         return render_settings(secret=(_one_time(name), made))
     message = _change(name, change)
     _recheck()
-    return done(message, "/settings")
+    return done(message, "/settings", undo=undo_of("user", name))
 
 
 @bp.post("/settings/second-factor/policy")
@@ -47,6 +56,26 @@ def set_policy() -> ResponseReturnValue:
     if least == "nobody":
         return done("Nobody has to have a second factor.", "/settings")
     return done("Users without a second factor add one before they go on.", "/settings")
+
+
+def _confirm_change(name: str, change: str) -> None:
+    """Ask before what cannot be undone, and before a role, which decides what somebody may do."""
+    questions = {
+        "password": (f"Create a new password for {name}?", "The present password is replaced.", "Create password"),
+        "second_factor": (f"Remove the second factor of {name}?", f"{name} signs in by password.", "Remove it"),
+        "sign_out": (f"Sign out {name}?", "All sessions of this user end.", "Sign out"),
+        "delete": (
+            f"Delete the user {name}?",
+            "The entries of this user in the audit stay. Tokens that the user created stay valid.",
+            "Delete user",
+        ),
+        **{
+            role: (f"Make {name} {article} {role}?", f"{name} {may} and is signed out everywhere.", f"Make {role}")
+            for role, article, may in _ROLES
+        },
+    }
+    if change in questions:
+        confirm(*questions[change])
 
 
 def _change(name: str, change: str) -> str:

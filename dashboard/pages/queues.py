@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import came_from, done
 from dashboard.context import actor, conn, yard
+from dashboard.pages.undo import undo_of
 from dashboard.presenters import charts
 from dashboard.presenters.queues import queue_rows
 from dashboard.rendering import render
@@ -63,7 +64,10 @@ def pause(name: str) -> ResponseReturnValue:
     """Pause a queue."""
     queues.pause(yard(), name, actor())
     return done(
-        f"{name} is paused. It keeps accepting jobs; none is taken until it is resumed.", _back(name), stay=True
+        f"{name} is paused. It keeps accepting jobs; none is taken until it is resumed.",
+        _back(name),
+        stay=True,
+        undo=undo_of("queue", name),
     )
 
 
@@ -72,7 +76,7 @@ def pause(name: str) -> ResponseReturnValue:
 def resume(name: str) -> ResponseReturnValue:
     """Resume a queue."""
     queues.resume(yard(), name, actor())
-    return done(f"{name} goes on.", _back(name), stay=True)
+    return done(f"{name} goes on.", _back(name), stay=True, undo=undo_of("queue", name))
 
 
 @bp.route("/queues/<queue:name>/purges", methods=["GET", "POST"])

@@ -9,7 +9,9 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
+from dashboard.confirmation import confirm
 from dashboard.context import actor, conn, declared, yard
+from dashboard.pages.undo import undo_of
 from dashboard.presenters import schedules as presenter
 from dashboard.rendering import render
 from dashboard.revisions import expected_by_form
@@ -93,6 +95,8 @@ def one(schedule_id: str) -> Response:
 @requires("operator")
 def run(schedule_id: str) -> ResponseReturnValue:
     """Run its task once now."""
+    row = schedules.get(conn(), schedule_id)
+    confirm(f"Run {row['name']} now?", f"It runs {row['task']} once.", "Run schedule", is_danger=False, always=False)
     made = firing.run_now(yard(), schedule_id, actor())
     return done("It runs now.", f"/jobs/{made.job_id}", stay=True)
 
@@ -102,7 +106,12 @@ def run(schedule_id: str) -> ResponseReturnValue:
 def pause(schedule_id: str) -> ResponseReturnValue:
     """Let it fire no more."""
     schedules.change(yard(), schedule_id, {"enabled": False}, actor())
-    return done("It is paused: it does not fire until you resume it.", f"/schedules/{schedule_id}", stay=True)
+    return done(
+        "It is paused: it does not fire until you resume it.",
+        f"/schedules/{schedule_id}",
+        stay=True,
+        undo=undo_of("schedule", schedule_id),
+    )
 
 
 @bp.post("/schedules/<id:schedule_id>/resumes")
@@ -110,7 +119,12 @@ def pause(schedule_id: str) -> ResponseReturnValue:
 def resume(schedule_id: str) -> ResponseReturnValue:
     """Let it fire again."""
     schedules.change(yard(), schedule_id, {"enabled": True}, actor())
-    return done("It fires again, from its next moment on.", f"/schedules/{schedule_id}", stay=True)
+    return done(
+        "It fires again, from its next moment on.",
+        f"/schedules/{schedule_id}",
+        stay=True,
+        undo=undo_of("schedule", schedule_id),
+    )
 
 
 @bp.route("/schedules/<id:schedule_id>/deletions", methods=["GET", "POST"])
@@ -123,7 +137,7 @@ def remove(schedule_id: str) -> ResponseReturnValue:
         schedules.remove(yard(), schedule_id, actor(), expected_by_form())
     except Edited:
         return _deletion_page(schedule_id, is_changed=True), 409
-    return done("The schedule is deleted. Its jobs stay.", "/schedules")
+    return done("The schedule is deleted. Its jobs stay.", "/schedules", undo=undo_of("schedule", schedule_id))
 
 
 def _deletion_page(schedule_id: str, *, is_changed: bool = False) -> str:

@@ -14,6 +14,7 @@ from flask_wtf.csrf import CSRFError
 from dashboard import attempts, devices, refusals
 from dashboard.actions import done
 from dashboard.auth import Person, start_session
+from dashboard.confirmation import confirm
 from dashboard.context import actor, hashing, yard
 from dashboard.problems import answer_for
 from dashboard.redirects import local_path
@@ -100,6 +101,10 @@ def sign_out() -> ResponseReturnValue:
 def end(session_id: str) -> ResponseReturnValue:
     """End one of my sessions."""
     person = _person("A token has no sessions. Sign in as the user whose session is to end.")
+    if session_id == person.session_id:
+        confirm("Sign out of this browser?", "This is the session that you use now.", "Sign out")
+    else:
+        confirm("End this session?", "The browser that uses it is signed out.", "End session")
     sessions.end(yard(), person.id, session_id, actor())
     if session_id == person.session_id:
         _leave()
@@ -113,6 +118,7 @@ def end(session_id: str) -> ResponseReturnValue:
 def end_others() -> ResponseReturnValue:
     """Sign me out everywhere else."""
     person = _person("A token has no sessions. Sign in as the user whose sessions are to end.")
+    confirm("Sign out everywhere else?", "Every session except this one ends.", "Sign out everywhere else")
     count = sessions.end_all(yard(), person.id, actor(), but=person.session_id)
     current_app.extensions["live"].recheck_soon()
     return done(f"{count} other sessions have ended." if count != 1 else "1 other session has ended.", "/settings")

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from dashboard import devices
 from dashboard.actions import done
+from dashboard.confirmation import confirm
 from dashboard.context import actor, conn, hashing, yard
 from dashboard.pages.settings_page import check_current_password, render_settings, restart_session
 from dashboard.security import requires
@@ -17,9 +18,10 @@ from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.numbers import check_whole, parse_whole
-from workers.services import callbacks
+from workers.services import callbacks, undo
 from workers.services import tokens as token_service
 from workers.services import users as user_service
+from workers.store import tokens
 from workers.store.models import AuditEntry
 
 bp = Blueprint("settings", __name__)
@@ -65,7 +67,12 @@ def add_token() -> ResponseReturnValue:
 @bp.post("/settings/tokens/<id:token_id>/revocations")
 @requires("admin")
 def revoke_token(token_id: str) -> ResponseReturnValue:
-    """Revoke a token."""
+    """Revoke a token, after a question."""
+    with yard().database.read() as connection:
+        row = tokens.by_id(connection, token_id)
+    if row is not None:
+        detail = "Programs that use it are refused at once. This cannot be undone."
+        confirm(f"Revoke the token {row['name']}?", detail, "Revoke token")
     token_service.revoke(yard(), token_id, actor())
     current_app.extensions["live"].recheck_soon()
     return done("The token is revoked.", "/settings")
@@ -74,7 +81,12 @@ def revoke_token(token_id: str) -> ResponseReturnValue:
 @bp.post("/settings/webhook-secret")
 @requires("admin")
 def renew_webhook_secret() -> ResponseReturnValue:
-    """Sign callbacks with a new secret from now on."""
+    """Sign callbacks with a new secret from now on, after a question."""
+    detail = (
+        "Every receiver of callbacks refuses them until it has the new secret. The present secret is deleted, which "
+        "cannot be undone."
+    )
+    confirm("Create a new callback secret?", detail, "Create secret")
     callbacks.renew_secret(yard(), actor())
     return done("Callbacks carry the new signature from now on.", "/settings")
 
@@ -90,7 +102,12 @@ def audit() -> ResponseReturnValue:
     rows = conn().execute(chosen).mappings().all()
     older = rows[AUDIT_ROWS - 1]["id"] if len(rows) > AUDIT_ROWS else None
     return render_template(
-        "settings/audit.html", active_page="audit", rows=rows[:AUDIT_ROWS], older=older, now=utcnow()
+        "settings/audit.html",
+        active_page="audit",
+        rows=rows[:AUDIT_ROWS],
+        undoable=undo.undoable(conn(), rows[:AUDIT_ROWS], actor()),
+        older=older,
+        now=utcnow(),
     )
 
 

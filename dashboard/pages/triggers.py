@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from dashboard.actions import done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, declared, yard
+from dashboard.pages.undo import undo_of
 from dashboard.presenters import triggers as presenter
 from dashboard.rendering import render
 from dashboard.revisions import expected_by_form
@@ -65,7 +66,7 @@ def one(trigger_id: str) -> Response:
     (shown,) = presenter.rows([row], {trigger_id: []}, hour, now, declared())
     return render(
         "triggers/one.html",
-        {"trigger": "triggers/_one.html"},
+        {"title": "triggers/_title.html", "trigger": "triggers/_one.html"},
         active_page="triggers",
         trigger=shown,
         told=triggers.as_json(row, declared()[row["task"]]),
@@ -102,7 +103,7 @@ def edit(trigger_id: str) -> ResponseReturnValue:
 def pause(trigger_id: str) -> ResponseReturnValue:
     """Let it fire no more."""
     triggers.change(yard(), trigger_id, {"enabled": False}, actor())
-    return done("It is paused.", "/triggers", stay=True)
+    return done("It is paused.", "/triggers", stay=True, undo=undo_of("trigger", trigger_id))
 
 
 @bp.post("/triggers/<id:trigger_id>/resumes")
@@ -110,7 +111,7 @@ def pause(trigger_id: str) -> ResponseReturnValue:
 def resume(trigger_id: str) -> ResponseReturnValue:
     """Let it fire again."""
     triggers.change(yard(), trigger_id, {"enabled": True}, actor())
-    return done("It listens again.", "/triggers", stay=True)
+    return done("It listens again.", "/triggers", stay=True, undo=undo_of("trigger", trigger_id))
 
 
 @bp.route("/triggers/<id:trigger_id>/deletions", methods=["GET", "POST"])

@@ -17,6 +17,7 @@ from workers.store.types import Row
 _VERB = {"scheduled": "held", "pending": "waited", "processing": "ran", "retry_scheduled": "waited"}
 _NOTES = {
     "retried": "retried",
+    "restored": "cancel undone",
     "run_now": "run now",
     "reset": "put back",
     "timed_out": "time limit passed",

@@ -1,31 +1,82 @@
-// Forms that do one thing: sent in the background, answered at once, never twice. Reads data-behavior=action|selection, data-confirm.
-import { say } from "./messages.js";
+// Forms that do one thing: sent in the background, answered at once, never twice. Reads data-behavior=action|selection.
+import { confirmed } from "./confirm.js";
+import { keepForNextPage, offer, say } from "./messages.js";
+import { isBusy, press, release, take } from "./pressed.js";
 import { refreshAll } from "./regions.js";
+import { clearSelection } from "./selection.js";
 
-async function send(form, button) {
+const FORMS = "form[data-behavior=action], form[data-behavior=selection]";
+
+// The attribute: a button named "action" takes the place of the property form.action.
+export const addressOf = (form, button) => button?.getAttribute("formaction") ?? form.getAttribute("action") ?? location.href;
+
+function dataOf(form, button, more) {
   const data = new FormData(form, button ?? undefined);
-  button?.setAttribute("aria-busy", "true");
+  for (const [name, value] of Object.entries(more)) data.set(name, value);
+  return data;
+}
+
+async function post(address, data) {
+  const answer = await fetch(address, {
+    method: "POST", body: data, headers: { "X-Requested-With": "fetch", Accept: "application/json" },
+  });
+  return { answer, body: await answer.json() };
+}
+
+// The server asks before anything that cannot be undone; the same request with the consent does it.
+async function postWithConsent(address, data) {
+  const first = await post(address, data);
+  if (first.answer.status !== 428) return first;
+  if (!await confirmed(first.body)) return null;
+  data.set("confirmed", "yes");
+  return post(address, data);
+}
+
+function show({ answer, body }) {
+  if (!answer.ok) say(`${body.title}: ${body.detail}`, true);
+  else if (body.undo) offer(body.message, body.undo);
+  else say(body.message);
+}
+
+function go(address) {
+  const next = new URL(address, location.href);
+  const isHere = next.pathname === location.pathname && next.search === location.search;
+  location.href = next.href;
+  if (isHere && next.hash) location.reload();
+}
+
+// A control outside of all regions would go on to offer what has been done.
+const isRead = (form) => form.closest("[data-region]") !== null || form.querySelector("[data-region]") !== null || !form.isConnected;
+
+async function finish(form, done) {
+  if (done.answer.ok && done.body.location) { go(done.body.location); return; }
+  if (done.answer.ok && !isRead(form)) { keepForNextPage(done.body); location.reload(); return; }
+  show(done);
+  if (done.answer.ok && form.dataset.behavior === "selection") clearSelection(form);
+  await refreshAll();
+}
+
+export async function send(form, button, more = {}) {
+  if (isBusy(form, button)) return;
+  const address = addressOf(form, button);
+  const data = dataOf(form, button, more);
+  const mine = take(form, button);
   try {
-    const answer = await fetch(form.action, {
-      method: "POST", body: data, headers: { "X-Requested-With": "fetch", Accept: "application/json" },
-    });
-    const told = await answer.json();
-    if (answer.ok && told.location) { location.href = told.location; return; }
-    say(answer.ok ? told.message : `${told.title}: ${told.detail}`, !answer.ok);
-    await refreshAll();
+    const done = await postWithConsent(address, data);
+    if (done) await finish(form, done);
   } catch {
     say("Taskyard cannot be reached now. Nothing was done; try again.", true);
   } finally {
-    button?.removeAttribute("aria-busy");
+    release(form, mine);
   }
 }
 
 document.addEventListener("submit", (event) => {
-  const form = event.target.closest("form[data-behavior=action], form[data-behavior=selection]");
+  const form = event.target.closest(FORMS);
   if (!form) return;
   event.preventDefault();
   const button = event.submitter;
-  if (button?.getAttribute("aria-busy") === "true") return;
-  if (button?.dataset.confirm && !confirm(button.dataset.confirm)) return;
-  send(form, button);
+  const kind = press(button);
+  if (kind === "same") send(form, button);
+  if (kind === "changed") say("The button changed while it was pressed, so nothing was sent. Check it and press it again.", true);
 });

@@ -2,6 +2,7 @@
 // Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-fresh.
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
+import { isBusy } from "./pressed.js";
 import { isSelecting } from "./selection.js";
 
 const GAP = 1000;
@@ -21,12 +22,52 @@ async function load(region) {
 }
 
 async function read(region) {
-  if (isOpen() || (region.contains(document.querySelector("input[name=id]:checked")) && isSelecting())) return;
+  if (isOpen()) return;
   const answer = await fetch(region.dataset.regionUrl, { headers: { "X-Region": region.dataset.region, Accept: "text/html" } });
   if (answer.status === 401) { location.reload(); return; }
   if (!answer.ok) return;
   const html = await answer.text();
-  Idiomorph.morph(region, html, { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeNodeMorphed: keeps } });
+  patch(region, html);
+}
+
+// What somebody edits stays, and nothing else: a focused button is patched like any other element.
+function patch(region, html) {
+  const focused = region.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused?.closest("[id]")?.id;
+  const holdsRows = isSelecting(region);
+  const keepsRow = (node) => !(holdsRows && node.matches?.("tr.row"));
+  const callbacks = {
+    beforeNodeMorphed: keeps,
+    beforeAttributeUpdated: mayUpdate,
+    beforeNodeAdded: keepsRow,
+    beforeNodeRemoved: keepsRow,
+  };
+  Idiomorph.morph(region, html, { morphStyle: "innerHTML", callbacks });
+  if (focused && !focused.isConnected) focusNear(region, place);
+}
+
+// Where a control that had the focus is gone, the keyboard goes on at its row or region and not at the top of the page.
+function focusNear(region, id) {
+  const next = document.getElementById(id)?.querySelector("a[href], button:enabled") ?? region;
+  if (next === region) region.tabIndex = -1;
+  next.focus({ preventScroll: true });
+}
+
+const FIELDS = "input, select, textarea";
+const edited = new WeakSet();
+document.addEventListener("input", (event) => edited.add(event.target), true);
+document.addEventListener("submit", (event) => event.target.querySelectorAll(FIELDS).forEach((field) => edited.delete(field)), true);
+
+function isEdited(node) {
+  const field = node.closest(FIELDS);
+  return field !== null && (edited.has(field) || (field === document.activeElement && !field.matches("[type=checkbox], [type=radio]")));
+}
+
+function mayUpdate(name, node) {
+  if (["value", "checked", "selected"].includes(name) && isEdited(node)) return false;
+  if (name === "checked" && node.matches("input[name=id], [data-behavior=all]")) return false;
+  if (name === "aria-busy" && isBusy(node.form, node)) return false;
+  return !(name === "tabindex" && node === document.activeElement);
 }
 
 const newestLine = (log) => log.querySelector("li:last-child time")?.dateTime ?? "";
@@ -38,7 +79,7 @@ function keeps(before, after) {
     return newestLine(before) < newestLine(after) || before.childElementCount <= after.childElementCount;
   }
   if (before.nodeName === "DETAILS" && after.nodeName === "DETAILS") after.open = before.open;
-  return true;
+  return !(before.nodeName === "SELECT" && before === document.activeElement);
 }
 
 // At once when it has been quiet, then at most once a second; the last wish is always granted.
@@ -62,3 +103,6 @@ export function refreshOn(event, kind) {
     if (wishes.includes(event) || (kind && wishes.includes(`${event}:${kind}`))) refresh(region);
   }
 }
+
+// Nothing moves behind an open dialog; what has changed meanwhile is read when it closes.
+document.addEventListener("close", () => refreshAll(), true);

@@ -91,6 +91,7 @@ def test_a_running_job_is_canceled(taskyard: Running, signed_in: Page) -> None:
     page.get_by_role("button", name="Run samples.sleep").click()
     expect(page.locator(".title .badge", has_text="Processing")).to_be_visible(timeout=15_000)
     page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("alertdialog").get_by_role("button", name="Cancel job").click()
     expect(page.locator(".title .badge", has_text="Canceled")).to_be_visible(timeout=15_000)
 
 

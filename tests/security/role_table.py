@@ -152,6 +152,7 @@ POST /triggers/<id:trigger_id>/pauses
 POST /triggers/<id:trigger_id>/resumes
 GET /triggers/new
 POST /triggers/new
+POST /audit/<number:entry_id>/undo
 POST /workers/<name:name>/stops
 """
 _ADMIN = """

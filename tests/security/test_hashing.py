@@ -186,7 +186,10 @@ def test_no_request_holds_a_connection_while_it_hashes(app: Flask, auth: Any, li
     sign_in(app.test_client(), "nobody", "wrong")
     fields = {"csrf_token": auth.csrf(client)}
     assert client.post("/settings/users", data={**fields, "name": "otto", "role": "viewer"}).status_code == 200
-    assert client.post("/settings/users/otto", data={**fields, "change": "password"}).status_code == 200
+    assert (
+        client.post("/settings/users/otto", data={**fields, "change": "password", "confirmed": "yes"}).status_code
+        == 200
+    )
     changed = {**fields, "present": PASSWORD, "password": "a wholly new phrase"}
     assert client.post("/settings/password", data=changed).status_code == 303
     assert watched.lent == [0] * 5

@@ -261,7 +261,7 @@ def test_an_admin_removes_a_lost_second_factor(app: Flask, auth: Auth, light_yar
     turn_on(light_yard, "vera")
     ada = auth.client("ada")
     assert "Remove second factor" in ada.get("/settings").text
-    assert post(ada, auth, "/settings/users/vera", change="second_factor").status_code == 303
+    assert post(ada, auth, "/settings/users/vera", change="second_factor", confirmed="yes").status_code == 303
     assert sign_in(app.test_client(), "vera", PASSWORD).headers["Location"] == "/"
 
 

@@ -242,7 +242,7 @@ def test_settings_list_my_sessions_and_end_one(app: Flask, auth: Auth) -> None:
     assert page.count("this browser") == 1
     ends = [part.split('"')[0] for part in page.split('action="/settings/sessions/')[1:] if "/ends" in part[:45]]
     for path in ends:
-        post(first, auth, f"/settings/sessions/{path}")
+        post(first, auth, f"/settings/sessions/{path}", confirmed="yes")
         if first.get("/api/v1/jobs").status_code == 401:
             break
     statuses = {client.get("/api/v1/jobs").status_code for client in (first, second)}
@@ -251,7 +251,7 @@ def test_settings_list_my_sessions_and_end_one(app: Flask, auth: Auth) -> None:
 
 def test_sign_out_everywhere_else_leaves_this_session(app: Flask, auth: Auth) -> None:
     first, second = auth.client("vera"), auth.client("vera")
-    assert post(first, auth, "/settings/sessions/ends").status_code == 303
+    assert post(first, auth, "/settings/sessions/ends", confirmed="yes").status_code == 303
     assert first.get("/api/v1/jobs").status_code == 200
     assert second.get("/api/v1/jobs").status_code == 401
 
@@ -308,7 +308,7 @@ def test_an_idle_session_is_asked_to_sign_in_again(auth: Auth, light_yard: Yard)
 
 def test_a_deleted_user_is_gone_and_the_name_is_free(app: Flask, auth: Auth, light_yard: Yard) -> None:
     vera, ada = auth.client("vera"), auth.client("ada")
-    assert post(ada, auth, "/settings/users/vera", change="delete").status_code == 303
+    assert post(ada, auth, "/settings/users/vera", change="delete", confirmed="yes").status_code == 303
     assert vera.get("/api/v1/jobs").status_code == 401
     assert sign_in(app.test_client(), "vera", PASSWORD).status_code == 403
     assert audited(light_yard, "user.deleted")
@@ -319,7 +319,7 @@ def test_a_deleted_user_is_gone_and_the_name_is_free(app: Flask, auth: Auth, lig
 
 def test_an_admin_signs_somebody_out(auth: Auth) -> None:
     vera, ada = auth.client("vera"), auth.client("ada")
-    assert post(ada, auth, "/settings/users/vera", change="sign_out").status_code == 303
+    assert post(ada, auth, "/settings/users/vera", change="sign_out", confirmed="yes").status_code == 303
     assert vera.get("/api/v1/jobs").status_code == 401
 
 

@@ -320,7 +320,8 @@ def test_people_look_at_taskyards_own_jobs_and_change_nothing(
 def test_a_selection_leaves_them_out(auth: Auth, light_yard: Yard, action: str) -> None:
     client, status = auth.client("olga"), {"retry": "failed", "run_now": "scheduled"}.get(action, "pending")
     made = [own_job(light_yard, task, status) for task in SYSTEM_TASKS]
-    client.post("/jobs/selection", data={"csrf_token": auth.csrf(client), "action": action, "id": made})
+    fields = {"csrf_token": auth.csrf(client), "action": action, "id": made, "confirmed": "yes"}
+    client.post("/jobs/selection", data=fields)
     assert {row(light_yard, job_id)["status"] for job_id in made} == {status}
 
 

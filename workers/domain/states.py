@@ -34,7 +34,9 @@ TRANSITIONS: dict[tuple[Status, Status], frozenset[str]] = {
     (Status.RETRY_SCHEDULED, Status.PENDING): frozenset({"due", "run_now"}),
     (Status.RETRY_SCHEDULED, Status.CANCELED): frozenset({"canceled"}),
     (Status.FAILED, Status.PENDING): frozenset({"retried"}),
-    (Status.CANCELED, Status.PENDING): frozenset({"retried"}),
+    (Status.CANCELED, Status.PENDING): frozenset({"retried", "restored"}),
+    (Status.CANCELED, Status.SCHEDULED): frozenset({"restored"}),
+    (Status.CANCELED, Status.RETRY_SCHEDULED): frozenset({"restored"}),
 }
 
 # Events that tell something without moving the job.

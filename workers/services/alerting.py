@@ -113,6 +113,12 @@ def unsilence(yard: Yard, alert_id: str, actor: Actor) -> Row:
     return _by_person(yard, alert_id, actor, "alert.unsilenced", values, now, (SILENCED,))
 
 
+def reopen(yard: Yard, alert_id: str, actor: Actor) -> Row:
+    """Take an acknowledgement back. Raises NotFound, and Conflict when there is none."""
+    values = {"status": FIRING, **dict.fromkeys(("acknowledged_at", "acknowledged_by", "note"))}
+    return _by_person(yard, alert_id, actor, "alert.reopened", values, utcnow(), (ACKNOWLEDGED,))
+
+
 def get(connection: Connection, alert_id: str) -> Row:
     """Fetch an alert; NotFound."""
     row = alerts.get(connection, alert_id)

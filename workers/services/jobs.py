@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from workers.broker import queues
 from workers.domain import payloads
 from workers.domain.actors import Actor
-from workers.domain.clock import utcnow
+from workers.domain.clock import rfc3339, utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.masked_edits import mask_change, restore
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue, rq_id
@@ -276,7 +276,8 @@ def _lost_race(row: Row) -> Conflict:
 
 def _audit(connection: Connection, actor: Actor, action: str, row: Row, after: Row | None, now: datetime) -> None:
     def seen(job: Row) -> dict[str, Any]:
-        return {"task": job["task"], "status": job["status"], "attempt": job["attempt"]}
+        due = {"due_at": rfc3339(job["due_at"])} if job["due_at"] is not None else {}
+        return {"task": job["task"], "status": job["status"], "attempt": job["attempt"], **due}
 
     audit.record(connection, actor, action, "job", row["id"], now, seen(row), seen(after) if after else None)
 

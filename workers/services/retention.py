@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, i
 
 from workers.domain.ids import first_id
 from workers.domain.states import FINAL
-from workers.services import audit, removal
+from workers.services import audit, deleted_schedules, removal
 from workers.services import sessions as session_service
 from workers.services.statistics import HEALTH, minute_of
 from workers.store import alerts, schedules, sweeps, trigger_rows
@@ -55,6 +55,7 @@ def tidy_step(yard: Yard, now: datetime) -> int:
         gone += schedules.forget(connection, before, STEP)
         gone += trigger_rows.forget(connection, before, STEP)
         gone += session_service.forget(connection, now)
+        gone += deleted_schedules.forget(connection, now)
         gone += audit.forget_refusals(connection, before, STEP)
         gone += alerts.forget(connection, now - timedelta(days=ROLL_UP_DAYS), STEP)
     return gone

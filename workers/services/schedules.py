@@ -14,13 +14,13 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.ids import new_id
 from workers.domain.masked_edits import refuse_masks, restore
-from workers.services import audit, carrying, firing, secret_fields
+from workers.services import audit, carrying, deleted_schedules, firing, secret_fields
 from workers.services.revisions import Expected, check_revision
 from workers.services.schedule_checks import DEFAULTS, FIELDS, RHYTHM, TIMING, check_rhythm, check_runs, check_values
 from workers.services.schedule_values import as_given as as_given
 from workers.services.schedule_values import as_json as as_json
 from workers.services.schedule_values import get as get
-from workers.services.schedule_values import next_run
+from workers.services.schedule_values import next_run as next_run
 from workers.services.schedule_values import rhythm_of as rhythm_of
 from workers.services.schedule_values import settable as settable
 from workers.services.schedule_values import with_jitter as with_jitter
@@ -114,9 +114,11 @@ def remove(yard: Yard, schedule_id: str, actor: Actor, expected: Expected = None
                 f"The code of {row['declared_by']} declares this schedule: it would come back. Pause it instead.",
                 state="declared",
             )
+        now = utcnow()
+        deleted_schedules.keep(connection, row, now)
         schedules.remove(connection, schedule_id)
         shown = as_json(row, secret_fields.of_task(connection, row["task"]))
-        audit.record(connection, actor, "schedule.deleted", "schedule", schedule_id, utcnow(), shown)
+        audit.record(connection, actor, "schedule.deleted", "schedule", schedule_id, now, shown)
     carrying.drop(yard, schedule_id)
     tell_kind(yard, "schedule", schedule_id, "deleted")
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, delete, select
 
 from workers.domain import payloads
 from workers.store.dialects import insert_or_ignore, upsert
@@ -39,3 +39,16 @@ def put(connection: Connection, key: str, value: Any, now: datetime) -> None:
     """Keep a JSON value. Raises BadInput when it is none."""
     row = {"key": key, "value": payloads.dump(value, "value"), "updated_at": now}
     connection.execute(upsert(connection, SETTINGS, ["key"], ["value", "updated_at"]), row)
+
+
+def take(connection: Connection, key: str) -> Any:
+    """Remove a value and return it; None when there is none."""
+    removed = delete(SETTINGS).where(SETTINGS.c.key == key).returning(SETTINGS.c.value)
+    text = connection.execute(removed).scalar_one_or_none()
+    return None if text is None else json.loads(text)
+
+
+def forget(connection: Connection, prefix: str, before: datetime) -> int:
+    """Delete the values whose keys begin so and that were written before a moment; return how many."""
+    old = (SETTINGS.c.key.startswith(prefix, autoescape=True), SETTINGS.c.updated_at < before)
+    return connection.execute(delete(SETTINGS).where(*old)).rowcount

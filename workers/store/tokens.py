@@ -24,6 +24,11 @@ def by_hash(connection: Connection, token_hash: str) -> Row | None:
     return connection.execute(select(TOKENS).where(TOKENS.c.token_hash == token_hash)).mappings().one_or_none()
 
 
+def by_id(connection: Connection, token_id: str) -> Row | None:
+    """Fetch a token by its id."""
+    return connection.execute(select(TOKENS).where(TOKENS.c.id == token_id)).mappings().one_or_none()
+
+
 def all_tokens(connection: Connection) -> Sequence[Row]:
     """List every token, the newest first."""
     return connection.execute(select(TOKENS).order_by(TOKENS.c.created_at.desc())).mappings().all()
