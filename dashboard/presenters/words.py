@@ -106,6 +106,18 @@ def size(value: float | None) -> str:
     return "–"
 
 
+def percent(value: float | None) -> str:
+    """Write a share in percent: `7.5 %`. Never all while something is missing, never nothing while something is there."""
+    if value is None:
+        return "–"
+    shown = f"{value:.1f}"
+    if shown == "100.0" and value < 100:
+        return "99.9 %"
+    if shown == "0.0" and value > 0:
+        return "< 0.1 %"
+    return f"{shown.removesuffix('.0')} %"
+
+
 def state(name: str) -> str:
     """Write the name of a state: `Retry scheduled`."""
     return str(name).replace("_", " ").capitalize()
@@ -131,7 +143,21 @@ def finalize(value: Any) -> Any:
 
 def init(environment: Environment) -> None:
     """Make them known to the templates."""
-    for one in (duration, span, relative, exact, clock, number, compact, size, state, pretty, instant, browser):
+    for one in (
+        duration,
+        span,
+        relative,
+        exact,
+        clock,
+        number,
+        compact,
+        size,
+        percent,
+        state,
+        pretty,
+        instant,
+        browser,
+    ):
         environment.filters[one.__name__] = one
     environment.filters["counted"] = counted
     environment.filters["plural"] = plural

@@ -1,0 +1,144 @@
+"""What pages say and draw is so: charts, problems, statements and times, with the mouse and with jobs running."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+from sqlalchemy import Table, insert
+
+from tests.integration.running import Running
+from tests.support import eventually
+from workers.domain.clock import utcnow
+from workers.services.statistics import minute_of
+from workers.settings import Settings
+from workers.store.models import JobMinute
+from workers.store.monitor_models import JobHistogram
+from workers.yard import Yard
+
+pytestmark = pytest.mark.timeout(240)
+MINUTES, HISTOGRAMS = cast(Table, JobMinute.__table__), cast(Table, JobHistogram.__table__)
+
+# The stretches of columns of a canvas in which anything of a hue is painted, each with its upper and lower edge as
+# shares of the height. Axis labels and grid lines are grey.
+STRETCHES = """host => {
+  const canvas = host.querySelector("canvas"), {width, height} = canvas;
+  const data = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+  const found = [];
+  let open = null;
+  for (let x = 0; x < width; x++) {
+    let top = null, low = null;
+    for (let y = 0; y < height; y++) {
+      const at = 4 * (y * width + x), rgb = [data[at], data[at + 1], data[at + 2]];
+      if (data[at + 3] < 120 || Math.max(...rgb) - Math.min(...rgb) < 40) continue;
+      top ??= y; low = y;
+    }
+    if (top === null) { open = null; continue; }
+    if (!open) { open = {top: 1, low: 0}; found.push(open); }
+    open.top = Math.min(open.top, top / height); open.low = Math.max(open.low, low / height);
+  }
+  return found;
+}"""
+
+
+@pytest.fixture
+def yard(taskyard: Running) -> Iterator[Yard]:
+    opened = Yard.open(Settings.from_env(taskyard.environment))
+    yield opened
+    opened.close()
+
+
+def chart(page: Page, name: str) -> Locator:
+    return page.locator("section", has=page.locator(f"#h-{name}")).locator("[data-chart]")
+
+
+def ended(minute: int, completed: int, failed: int) -> dict[str, Any]:
+    numbers = {"completed": completed, "failed": failed, "retried": 0, "canceled": 0, "run_ms": 0, "wait_ms": 0}
+    return {"minute": minute, "queue": "charts", "task": "charts.drawn", "slot": 0, **numbers}
+
+
+def test_every_value_of_a_chart_is_drawn_and_a_new_one_rescales_it(
+    taskyard: Running, signed_in: Page, yard: Yard
+) -> None:
+    now = minute_of(utcnow())
+    alone = [now - 50, now - 40, now - 30]
+    with yard.database.write() as connection:
+        connection.execute(insert(MINUTES), [ended(minute, 99_000, 1) for minute in alone])
+        wide = [(now // 5 * 5 - 5 * back, bucket) for back, bucket in ((2, 30), (5, 12), (9, 41))]
+        rows = [{"minute": minute, "bucket": bucket, "kind": "run", "n": 3} for minute, bucket in wide]
+        connection.execute(
+            insert(HISTOGRAMS), [{"queue": "charts", "task": "charts.drawn", "slot": 0, **row} for row in rows]
+        )
+    signed_in.goto(taskyard.address + "/health?period=1h&task=charts.drawn")
+    throughput = chart(signed_in, "throughput")
+    # One failure beside 99,000 completed jobs is seen: each bar begins above the line and ends below it.
+    eventually(lambda: expect_stretches(throughput, 3), within=20)
+    assert all(one["low"] > low_of_line(throughput) for one in throughput.evaluate(STRETCHES))
+    # Points of which a line has no neighbour to go to.
+    eventually(lambda: expect_stretches(chart(signed_in, "success"), 3), within=20)
+    eventually(lambda: expect_stretches(chart(signed_in, "run"), 3), within=20)
+    # Nobody reloads: the newest bucket, which is not over, gets a value far above all others and is drawn to its end.
+    with yard.database.write() as connection:
+        connection.execute(insert(MINUTES), [ended(minute_of(utcnow()), 4_000_000, 0)])
+    taskyard.enqueue("samples.noop")
+
+    def rescaled() -> None:
+        newest = throughput.evaluate(STRETCHES)[-1]
+        assert 0.02 < newest["top"] < 0.25
+        assert throughput.evaluate(STRETCHES)[0]["top"] > 0.5
+
+    eventually(rescaled, within=60, every=0.5)
+
+
+def expect_stretches(host: Locator, count: int) -> None:
+    assert len(host.evaluate(STRETCHES)) == count
+
+
+def low_of_line(host: Locator) -> float:
+    """Return the lowest upper edge among the bars' own parts: where the bars of completed jobs stand."""
+    return max(float(one["top"]) for one in host.evaluate(STRETCHES))
+
+
+def test_axes_hold_every_value_and_repeat_no_label(taskyard: Running, signed_in: Page) -> None:
+    rng = random.Random(7)
+    cases = []
+    for unit in ("n", "s", "ms", "MB", "%"):
+        for _ in range(120):
+            values = [rng.choice((0, 1)) * 10 ** rng.uniform(-4, 7) for _ in range(rng.randint(1, 4))]
+            values = [round(value) if unit == "n" else value for value in values]
+            cases.append({"unit": unit, "values": values, "most": rng.randint(2, 9)})
+    found = signed_in.evaluate(
+        """async (cases) => {
+          const {linearRange, linearTicks, logRange, logTicks, labels} = await import("/static/js/chart_scales.js");
+          return cases.map(({unit, values, most}) => {
+            const range = linearRange(values, {unit}), log = logRange(values);
+            const said = labels(linearTicks(...range, most, unit), unit), logs = labels(logTicks(...log, most), "s");
+            return {range, said, log, logs};
+          });
+        }""",
+        cases,
+    )
+    for case, drawn in zip(cases, found, strict=True):
+        values = cast(list[float], case["values"])
+        assert drawn["range"][0] <= min(values) <= max(values) <= drawn["range"][1], case
+        positive = [value for value in values if value > 0]
+        assert all(drawn["log"][0] < value < drawn["log"][1] for value in positive), case
+        for said in (drawn["said"], drawn["logs"]):
+            assert len(said) > 1, (case, drawn)
+            assert len(set(said)) == len(said), (case, drawn)
+
+
+def test_charts_are_tables_without_javascript(taskyard: Running, signed_in: Page, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False, storage_state=signed_in.context.storage_state())
+    page = context.new_page()
+    page.goto(taskyard.address + "/health?period=1h")
+    expect(page.locator("#h-throughput")).to_be_visible()
+    assert page.locator("[data-chart]:visible").count() == 0
+    tables = page.locator("figure.plot table.data")
+    assert tables.count() > 0
+    for table in tables.all():
+        expect(table).to_be_visible()
+    context.close()
