@@ -7,24 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboard.presenters import charts
-from dashboard.presenters.alerts import SEVERITY_ICONS
 from dashboard.presenters.queues import QueueRow
-from workers.domain.alarms import FIRING, SEVERITIES
-from workers.domain.plurals import counted, plural
+from workers.domain.names import is_reserved_queue
+from workers.domain.plurals import counted
+from workers.domain.states import Status
 from workers.services.statistics import Minute
-from workers.store.types import Row
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """One thing that needs somebody."""
-
-    severity: str
-    icon: str
-    what: str
-    why: str
-    link: str
-    verb: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,59 +28,10 @@ class Tile:
     count_of: str = ""
 
 
-def needs(rows: Sequence[QueueRow], workers: Mapping[str, int], alarms: Sequence[Row], stuck: int) -> list[Need]:
-    """List what needs somebody, the worst first: the alerts that fire, and what no rule has told of yet."""
-    firing = sorted(
-        (row for row in alarms if row["status"] == FIRING), key=lambda row: SEVERITIES.index(row["severity"])
-    )
-    told = {row["link"] for row in firing}
-    alone = [row for row in rows if row.has_no_worker and f"/queues/{row.name}" not in told]
-    paused = [row for row in rows if row.paused_at is not None and row.waiting]
-    return [
-        *map(_of_alert, firing),
-        *map(_of_lone_queue, alone),
-        *_of_silence(stuck, workers["lost"]),
-        *map(_of_paused_queue, paused),
-    ]
-
-
-def _of_alert(row: Row) -> Need:
-    icon = SEVERITY_ICONS[row["severity"]]
-    return Need(row["severity"], icon, row["title"], row["detail"], f"/alerts/{row['id']}", "Look")
-
-
-def _of_lone_queue(row: QueueRow) -> Need:
-    what, why = f"No worker listens to {row.name}", f"{counted(row.waiting, 'job')} waiting"
-    return Need("critical", "unplug", what, why, f"/queues/{row.name}", "Open the queue")
-
-
-def _of_paused_queue(row: QueueRow) -> Need:
-    why = f"by {row.paused_by}, {counted(row.waiting, 'job')} waiting"
-    return Need("info", "pause", f"{row.name} is paused", why, f"/queues/{row.name}", "Open the queue")
-
-
-def _of_silence(jobs: int, workers: int) -> list[Need]:
-    found = []
-    if jobs:
-        what = f"{counted(jobs, 'job')} {plural(jobs, 'is', 'are')} silent"
-        found.append(Need("warning", "warning", what, "the next sweep puts them right", "/stuck", "See why"))
-    if workers:
-        what = f"{counted(workers, 'worker')} {plural(workers, 'is', 'are')} lost"
-        why = "no heartbeat; jobs go back to their queue"
-        found.append(Need("warning", "warning", what, why, "/workers", "See workers"))
-    return found
-
-
-def sentence(found: Sequence[Need], hour: Sequence[Minute]) -> tuple[str, str]:
-    """Say how things are: the sentence, and what stands beside it."""
-    ended = sum(one.completed + one.failed for one in hour)
-    failed = sum(one.failed for one in hour)
-    share = f"{100 * failed / ended:.1f} % failed" if ended else "none has ended yet"
-    rest = f"{counted(ended, 'job')} in the last hour, {share}." if ended else "No job has ended in the last hour."
-    if not found:
-        return "All clear.", rest
-    what = f"{counted(len(found), 'thing')} {plural(len(found), 'needs', 'need')} you."
-    return what, f"The rest moves: {rest}"
+def count_jobs(queues: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return how many jobs there are, without Taskyard's own."""
+    own = [counts for name, counts in queues.items() if not is_reserved_queue(name)]
+    return sum(counts[str(status)] for counts in own for status in Status)
 
 
 def tiles(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
@@ -13,8 +15,12 @@ from sqlalchemy import Table, insert
 from tests.integration.running import Running
 from tests.support import eventually
 from workers.domain.clock import utcnow
+from workers.services import alerting, jobs, rules
+from workers.services.enqueueing import NewJob
+from workers.services.facts import Found
 from workers.services.statistics import minute_of
 from workers.settings import Settings
+from workers.store import alerts
 from workers.store.models import JobMinute
 from workers.store.monitor_models import JobHistogram
 from workers.yard import Yard
@@ -49,6 +55,24 @@ def yard(taskyard: Running) -> Iterator[Yard]:
     opened = Yard.open(Settings.from_env(taskyard.environment))
     yield opened
     opened.close()
+
+
+@contextmanager
+def traffic(yard: Yard) -> Iterator[None]:
+    """Enqueue about 20 jobs a second meanwhile."""
+    over = threading.Event()
+
+    def enqueue() -> None:
+        while not over.wait(0.05):
+            jobs.enqueue(yard, NewJob("samples.noop"))
+
+    thread = threading.Thread(target=enqueue, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)
 
 
 def chart(page: Page, name: str) -> Locator:
@@ -142,3 +166,46 @@ def test_charts_are_tables_without_javascript(taskyard: Running, signed_in: Page
     for table in tables.all():
         expect(table).to_be_visible()
     context.close()
+
+
+def raise_alerts(yard: Yard, severities: list[str]) -> None:
+    """Raise an alert of each severity, of rules that no sweep judges."""
+    with yard.database.write() as connection:
+        base = rules.get(connection, "rule-probe")
+        for n, severity in enumerate(severities):
+            rule = {**base, "id": f"deleted-{n}", "severity": severity}
+            found = Found(f"cause-{n}", 1, f"Problem {n} {severity}", "for the test", "/queues/default")
+            alerting.observe(connection, yard, {rule["id"]: (rule, [found])}, utcnow())
+
+
+def test_problems_are_acknowledged_where_they_are_named(taskyard: Running, signed_in: Page, yard: Yard) -> None:
+    page = signed_in
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    raise_alerts(yard, ["info", "warning", "critical", "info", "warning", "critical", "info", "warning", "critical"])
+    with traffic(yard):
+        page.goto(taskyard.address + "/")
+        heading = page.locator(".health h1")
+        expect(heading).to_contain_text("problems need attention", timeout=60_000)
+        shown = page.locator("[data-region=health] li.alert:visible")
+        expect(shown.first).to_contain_text("Problem 2 critical")
+        expect(shown).to_have_count(6)
+        page.locator("#more-problems summary").click()
+        expect(page.locator("li.alert", has_text="Problem 6 info")).to_be_visible()
+        first = page.locator("li.alert", has_text="Problem 2 critical")
+        alert_id = str(first.get_attribute("id")).removeprefix("need-")
+        first.get_by_role("button", name="Acknowledge").click()
+        # The row goes, another one comes up, and what somebody has opened stays open.
+        expect(first).to_have_count(0, timeout=60_000)
+        expect(page.locator("[data-region=health] .mid").first).to_contain_text("1 acknowledged alert", timeout=60_000)
+        expect(page.locator("li.alert", has_text="Problem 6 info")).to_be_visible()
+        expect(shown.first).to_contain_text("Problem 5 critical")
+    with yard.database.read() as connection:
+        row = alerting.get(connection, alert_id)
+        assert (row["status"], row["acknowledged_by"]) == ("acknowledged", "admin")
+    shown.first.get_by_role("link", name="Problem 5 critical").click()
+    page.wait_for_url(taskyard.address + "/queues/default")
+    with yard.database.write() as connection:
+        for row in alerts.open_alerts(connection):
+            alerts.change(connection, row["id"], alerting.OPEN, {"status": "resolved", "resolved_at": utcnow()})
+    assert errors == []
