@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from dashboard.context import conn, declared, yard
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import LARGE, says
+from dashboard.presenters.words import attempts_begun
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import in_slices
@@ -102,7 +103,7 @@ def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
         "result": "" if job["result"] is not None else "–",
         "error": "" if job["error"] else "–",
         "logs": f"{logs.count(conn(), job['id']):,}",
-        "attempts": str(job["attempt"]),
+        "attempts": f"{attempts_begun(job):,}",
         "events": str(len(events)),
     }
     return [(name, marks[name]) for name in TABS]

@@ -69,6 +69,7 @@ def page() -> Response:
         queues=rows[:10],
         queue_count=len(rows),
         running=running,
+        workers_free=overview.write_free_workers(snapshot["workers"]),
         running_count=snapshot["statuses"]["processing"],
         usual=statistics.usual_of(connection, [row["task"] for row in running]),
         job_count=overview.count_jobs(snapshot["queues"]),
@@ -95,5 +96,5 @@ def _signs(lost: int, now: datetime) -> Signs:
 
 def _running() -> list[dict[str, Any]]:
     columns = [JOBS.c[name] for name in _COLUMNS]
-    chosen = select(*columns).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.id).limit(RUNNING)
+    chosen = select(*columns).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.started_at).limit(RUNNING)
     return [dict(row) for row in conn().execute(chosen).mappings()]

@@ -29,11 +29,16 @@ class Need:
     why: str
     since: datetime | None
     cause: str
-    cause_label: str
+    label: str  # of the link to its page
     alert_id: str = ""
     remedy: str = ""  # the address that the action is sent to
     remedy_label: str = ""
     remedy_icon: str = "play"
+
+    @property
+    def page(self) -> str:
+        """Where more is to be read of it: the alert, else the cause."""
+        return f"/alerts/{self.alert_id}" if self.alert_id else self.cause
 
     @property
     def id(self) -> str:
@@ -116,9 +121,9 @@ def write_sentence(found: Sequence[Need], ended: Ended, counts: Mapping[str, int
 
 def _of_alert(row: Row) -> Need:
     icon = SEVERITY_ICONS[row["severity"]]
-    page = f"/alerts/{row['id']}"
-    cause, label = (row["link"], "Open cause") if row["link"] else (page, "Open alert")
-    return Need(row["severity"], icon, row["title"], row["detail"], row["first_at"], cause, label, alert_id=row["id"])
+    cause = row["link"] or f"/alerts/{row['id']}"
+    words = (row["title"], row["detail"], row["first_at"])
+    return Need(row["severity"], icon, *words, cause, "Open alert", alert_id=row["id"])
 
 
 def _of_monitor(signs: Signs, kinds: set[str]) -> Iterable[Need]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dashboard.presenters import charts
@@ -26,12 +27,20 @@ class Tile:
     note: str
     chart: charts.Line
     count_of: str = ""
+    since: datetime | None = None  # of a duration that ticks
 
 
 def count_jobs(queues: Mapping[str, Mapping[str, Any]]) -> int:
     """Return how many jobs there are, without Taskyard's own."""
     own = [counts for name, counts in queues.items() if not is_reserved_queue(name)]
     return sum(counts[str(status)] for counts in own for status in Status)
+
+
+def write_free_workers(workers: Mapping[str, int]) -> str:
+    """Write what the workers do while no job is running."""
+    if not workers["total"]:
+        return "No worker is running either: python app.py worker starts one."
+    return f"{counted(workers['idle'], 'worker')} idle."
 
 
 def tiles(
@@ -53,7 +62,7 @@ def tiles(
 
 def _waiting(statuses: Mapping[str, int], rows: Sequence[QueueRow], chart: charts.Line) -> Tile:
     busiest = max(rows, key=lambda row: row.waiting, default=None)
-    note = f"most in {busiest.name}" if busiest and busiest.waiting else "nothing waits"
+    note = f"most in {busiest.name}" if busiest and busiest.waiting else "no job is waiting"
     return Tile("Waiting", "hourglass", "pending", statuses["pending"], "", note, chart, "pending")
 
 
@@ -73,8 +82,9 @@ def _oldest(rows: Sequence[QueueRow], chart: charts.Line) -> Tile:
     waiting = [row for row in rows if row.oldest_seconds is not None]
     oldest = max(waiting, key=lambda row: row.oldest_seconds or 0, default=None)
     state = "stuck" if oldest and oldest.has_no_worker else "none"
-    note = f"in {oldest.name}" if oldest else "nothing waits"
-    return Tile("Oldest wait", "clock", state, oldest.oldest_seconds or 0 if oldest else 0, "duration", note, chart)
+    note = f"in {oldest.name}" if oldest else "no job is waiting"
+    since = oldest.oldest_at if oldest else None
+    return Tile("Oldest wait", "clock", state, 0, "duration", note, chart, since=since)
 
 
 def _busy(workers: Mapping[str, int], chart: charts.Line) -> Tile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -123,6 +124,12 @@ def state(name: str) -> str:
     return str(name).replace("_", " ").capitalize()
 
 
+def attempts_begun(row: Mapping[str, Any]) -> int:
+    """Return how many attempts at a job have started: a job is created, retried and reset with the number of its next one."""
+    attempt = int(row["attempt"])
+    return attempt if row["started_at"] is not None else attempt - 1
+
+
 def pretty(value: Any) -> str:
     """Write a JSON value over several lines."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
@@ -159,6 +166,7 @@ def init(environment: Environment) -> None:
         browser,
     ):
         environment.filters[one.__name__] = one
+    environment.filters["attempts_begun"] = attempts_begun
     environment.filters["counted"] = counted
     environment.filters["plural"] = plural
     environment.globals["state_icons"] = ICONS

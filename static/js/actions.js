@@ -14,7 +14,9 @@ async function send(form, button) {
     say(answer.ok ? told.message : `${told.title}: ${told.detail}`, !answer.ok);
     await refreshAll();
   } catch {
-    say("Taskyard cannot be reached now. Nothing was done; try again.", true);
+    // The answer was lost, not the request: the server may have done it.
+    say("No answer arrived, so the action may or may not have been done. Check the current state before you try again.", true);
+    refreshAll().catch(() => undefined);
   } finally {
     button?.removeAttribute("aria-busy");
   }

@@ -57,7 +57,7 @@ def test_problems_stand_by_severity_and_the_rest_follows_behind_more(auth: Any, 
     assert [title.split()[1] for title in titles(page)][:3] == ["2", "5", "8"]  # the longest first
     assert re.search(r"<summary>.*?3 more</summary>", page, re.S)
     rows = re.findall(r'<li class="alert.*?</li>', page, re.S)
-    assert all("since <time" in row and "/acknowledgements" in row and "Open cause" in row for row in rows)
+    assert all("for <time" in row and "/acknowledgements" in row and "Open alert" in row for row in rows)
 
 
 def test_a_viewer_sees_problems_without_actions(auth: Any, light_yard: Yard) -> None:
