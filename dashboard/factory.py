@@ -11,7 +11,7 @@ from flask import Flask, url_for
 from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from dashboard import auth, body_limits, context, converters, problems, request_input, routes, security, watchman
+from dashboard import auth, body_limits, context, converters, problems, request_input, routes, security, watchman, zones
 from dashboard.api import contract
 from dashboard.cookies import SessionCookies, session_cookie_name
 from dashboard.extensions import db
@@ -57,6 +57,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     contract.init(app)
     problems.init(app)
     words.init(app.jinja_env)
+    zones.init(app)
     app.jinja_env.finalize = words.finalize
     _add_globals(app)
     routes.register(app)

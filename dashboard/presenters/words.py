@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment
@@ -68,14 +68,34 @@ def relative(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{words} ago" if seconds > 0 else f"in {words}"
 
 
-def exact(moment: datetime | None) -> str:
-    """Write an instant in full: `2026-01-31 08:00:00 UTC`."""
-    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def exact(moment: datetime | None, zone: str = "UTC") -> str:
+    """Write an instant of a zone in full: `2026-01-31 08:00:00 UTC`, `2026-01-31 09:00:00 +01:00 Europe/Berlin`."""
+    if moment is None:
+        return "–"
+    shown = f"{moment:%Y-%m-%d %H:%M:%S}"
+    return f"{shown} UTC" if zone == "UTC" else f"{shown} {offset(moment).removeprefix('UTC')} {zone}"
 
 
-def clock(moment: datetime | None) -> str:
-    """Write the time of day: `08:00:00`."""
-    return "–" if moment is None else moment.astimezone(UTC).strftime("%H:%M:%S")
+def clock(moment: datetime | None, now: datetime) -> str:
+    """Write the time of day of an instant: `08:00:00`, on another day than now `31 Jan 08:00:00`. Both are of one zone."""
+    if moment is None:
+        return "–"
+    if moment.date() == now.date():
+        return f"{moment:%H:%M:%S}"
+    year = "" if moment.year == now.year else f" {moment.year}"
+    return f"{moment.day} {moment:%b}{year} {moment:%H:%M:%S}"
+
+
+def offset(moment: datetime) -> str:
+    """Write how far an instant's clocks are from UTC: `UTC+05:30`."""
+    shift = f"{moment:%z}"
+    return f"UTC{shift[:3]}:{shift[3:5]}"
+
+
+def zone_short(moment: datetime) -> str:
+    """Write the zone of an instant in little room: `UTC`, `CET`, `UTC+03:00` where it has no abbreviation."""
+    name = moment.tzname() or "UTC"
+    return name if name.isalpha() else offset(moment)
 
 
 def number(value: float | None) -> str:
@@ -154,8 +174,6 @@ def init(environment: Environment) -> None:
         duration,
         span,
         relative,
-        exact,
-        clock,
         number,
         compact,
         size,

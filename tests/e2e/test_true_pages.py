@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from sqlalchemy import Table, insert
 
+from tests.e2e.conftest import sign_in
 from tests.integration.running import Running
 from tests.support import eventually
+from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.services import alerting, jobs, rules
+from workers.services import queues as queue_service
 from workers.services.enqueueing import NewJob
 from workers.services.facts import Found
 from workers.services.statistics import minute_of
 from workers.settings import Settings
-from workers.store import alerts
+from workers.store import alerts, queues
 from workers.store.models import JobMinute
 from workers.store.monitor_models import JobHistogram
 from workers.yard import Yard
@@ -209,3 +215,65 @@ def test_problems_are_acknowledged_where_they_are_named(taskyard: Running, signe
         for row in alerts.open_alerts(connection):
             alerts.change(connection, row["id"], alerting.OPEN, {"status": "resolved", "resolved_at": utcnow()})
     assert errors == []
+
+
+def test_times_follow_the_choice_of_the_viewer(taskyard: Running, browser: Browser, yard: Yard) -> None:
+    context = browser.new_context(timezone_id="Asia/Tokyo")
+    page = sign_in(taskyard, context.new_page())
+    job_id = jobs.enqueue(yard, NewJob("samples.noop")).job_id
+    with traffic(yard):
+        page.goto(f"{taskyard.address}/jobs/{job_id}")
+        created = page.locator("dl.facts time").first
+        expect(created).to_have_attribute("title", re.compile(r"\+09:00 Asia/Tokyo$"))
+        switch = page.locator(".zonebar")
+        expect(switch).to_contain_text("Times in Asia/Tokyo (UTC+09:00)")
+        switch.get_by_role("button", name="UTC", exact=True).click()
+        expect(switch).to_contain_text("Times in UTC")
+        assert page.url == f"{taskyard.address}/jobs/{job_id}"
+        expect(switch.get_by_role("button", name="UTC", exact=True)).to_have_attribute("aria-pressed", "true")
+        expect(created).to_have_attribute("title", re.compile(r" UTC$"))
+        # What arrives live is in the same zone as the page.
+        expect(page.locator(".title .badge", has_text="Completed")).to_be_visible(timeout=60_000)
+        expect(page.locator(".timeline time").last).to_have_attribute("title", re.compile(r" UTC$"))
+        page.goto(taskyard.address + "/health?period=1h")
+        expect(page.locator("html")).to_have_attribute("data-zone", "UTC")
+        page.locator(".zonebar").get_by_role("button", name="My time zone").click()
+        expect(page.locator("html")).to_have_attribute("data-zone", "Asia/Tokyo")
+        at = page.locator("#h-throughput").locator("xpath=ancestor::section").locator("tbody time").last
+        shown = at.evaluate("node => [node.dateTime, node.textContent]")
+        moment = datetime.fromisoformat(shown[0]).astimezone(ZoneInfo("Asia/Tokyo"))
+        assert shown[1] == f"{moment:%H:%M}"
+    page.goto(taskyard.address + "/schedules/new")
+    page.locator("#timezone").fill("America/New_York")
+    expect(page.locator("label[for=starts_at]")).to_contain_text("in America/New_York")
+    context.close()
+
+
+def test_an_answer_that_is_lost_is_not_called_undone(taskyard: Running, signed_in: Page, yard: Yard) -> None:
+    signed_in.goto(taskyard.address + "/queues/emails")
+    signed_in.context.set_offline(True)
+    signed_in.get_by_role("button", name="Pause", exact=True).click()
+    expect(signed_in.locator("body")).to_contain_text("may or may not have been done", timeout=60_000)
+    signed_in.context.set_offline(False)
+    with yard.database.read() as connection:
+        assert next(row for row in queues.all_queues(connection) if row["name"] == "emails")["paused_at"] is None
+    signed_in.get_by_role("button", name="Pause", exact=True).click()
+    expect(signed_in.get_by_role("button", name="Resume", exact=True)).to_be_visible(timeout=60_000)
+    with yard.database.read() as connection:
+        assert next(row for row in queues.all_queues(connection) if row["name"] == "emails")["paused_at"] is not None
+
+
+def test_waiting_times_tick_and_a_pool_is_resized(taskyard: Running, signed_in: Page, yard: Yard) -> None:
+    queue_service.pause(yard, "reports", Actor("user", "admin", "admin"))
+    jobs.enqueue(yard, NewJob("samples.noop", queue="reports"))
+    signed_in.goto(taskyard.address + "/queues/reports")
+    age = signed_in.locator(".title time[data-behavior=elapsed]")
+    first = age.text_content()
+    expect(age).not_to_have_text(str(first), timeout=60_000)
+    signed_in.goto(taskyard.address + "/workers")
+    pool = signed_in.get_by_role("group", name="Workers in each pool")
+    expect(pool).to_contain_text("2", timeout=60_000)
+    pool.get_by_role("button", name="One worker more").click()
+    expect(signed_in.locator("body")).to_contain_text("Pool size set to 3 workers.", timeout=60_000)
+    expect(pool).to_contain_text("3", timeout=60_000)
+    expect(signed_in.locator(".title")).to_contain_text("of 6 workers", timeout=60_000)
