@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 
 from flask import Flask, g, has_request_context, request
 
@@ -13,6 +14,7 @@ from workers.domain.clock import parse_local_time, utcnow, within_range
 COOKIE, CHOICE_COOKIE = "zone", "times"
 MINE, UTC_ONLY, SCHEDULES = CHOICES = ("mine", "utc", "schedule")
 CHOICE_SECONDS = 365 * 86400
+_INSTANT = re.compile(r"\b((?:19|20)\d\d-(?:0[1-9]|1[0-2])-[0-3]\d (?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d) UTC\b", re.ASCII)
 
 
 def browser_zone() -> str:
@@ -87,9 +89,22 @@ def _local_text(moment: datetime | None, form: str) -> str:
     return "–" if moment is None else _here(moment).strftime(form)
 
 
+def _local_instants(text: str) -> str:
+    """Rewrite the instants of a sentence of the engine, which writes them in UTC, in the zone of the page."""
+    return _INSTANT.sub(_rewrite, text)
+
+
+def _rewrite(found: re.Match[str]) -> str:
+    try:
+        return _exact(datetime.fromisoformat(found[1]).replace(tzinfo=UTC))
+    except ValueError:  # the 30th of February of somebody's own text
+        return found[0]
+
+
 def init(app: Flask) -> None:
     """Have the templates of an application show times in the zone of the page."""
     filters = {"exact": _exact, "clock": _clock, "clock_alone": _clock_alone, "local_text": _local_text}
+    filters["local_instants"] = _local_instants
     app.jinja_env.filters.update(filters)
     functions = {"page_zone": viewer_zone, "zone_choice": zone_choice, "offset_words": offset_words}
     app.jinja_env.globals.update(functions)

@@ -9,6 +9,7 @@ from typing import Any
 
 from dashboard.presenters import charts
 from dashboard.presenters.queues import QueueRow
+from dashboard.presenters.words import percent
 from workers.domain.names import is_reserved_queue
 from workers.domain.plurals import counted
 from workers.domain.states import Status
@@ -73,7 +74,7 @@ def _processing(statuses: Mapping[str, int], workers: Mapping[str, int], chart: 
 
 def _failed(hour: Sequence[Minute]) -> Tile:
     failed, ended = sum(one.failed for one in hour), sum(one.completed + one.failed for one in hour)
-    note = f"{100 * failed / ended:.1f} % of {ended:,}" if ended else "of none"
+    note = f"{percent(100 * failed / ended)} of {ended:,}" if ended else "no job ended"
     chart = charts.line([float(one.failed) for one in hour], top=3)
     return Tile("Failed, last hour", "cross", "failed" if failed else "none", failed, "", note, chart)
 

@@ -75,6 +75,14 @@ def test_every_page_shows_the_zone_of_the_browser(auth: Any, schedule_id: str, j
     assert re.search(rf'title="{created:%Y-%m-%d} \d\d:\d\d:\d\d \+09:00 {TOKYO}"', page)
 
 
+def test_sentences_of_the_engine_are_in_the_zone_of_the_page(auth: Any, light_yard: Yard) -> None:
+    due = datetime(2030, 1, 31, 20, 0, tzinfo=UTC)
+    made = jobs.enqueue(light_yard, NewJob("samples.noop", scheduled_for=due)).job_id
+    page = viewer(auth, TOKYO).get(f"/jobs/{made}").text
+    assert f"2030-02-01 05:00:00 +09:00 {TOKYO}" in page
+    assert "20:00:00 UTC" not in page
+
+
 def test_the_choice_is_kept_and_leads_back(auth: Any, job_id: str) -> None:
     client = viewer(auth, TOKYO)
     form = {"csrf_token": auth.csrf(client), "times": "utc"}
