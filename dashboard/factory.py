@@ -22,6 +22,7 @@ from dashboard import (
     routes,
     security,
     watchman,
+    zones,
 )
 from dashboard.api import contract
 from dashboard.cookies import SessionCookies, session_cookie_name
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     problems.init(app)
     confirmation.init(app)
     words.init(app.jinja_env)
+    zones.init(app)
     app.jinja_env.finalize = words.finalize
     _add_globals(app)
     routes.register(app)

@@ -29,7 +29,7 @@ def page() -> Response:
     connection, now = conn(), utcnow()
     span = Span.until(now, *PERIODS[period])
     ended = history.throughput(connection, span, queue, task)
-    numbers = history.numbers(connection, span)
+    numbers, newest = history.numbers(connection, span), history.newest_numbers(connection, span)
     queues, tasks = history.names(connection, span)
     rules = alerts.rules(connection)
     return render(
@@ -46,7 +46,8 @@ def page() -> Response:
         jobs=presenter.jobs(
             span, ended, history.percentiles(connection, span, queue, task), success_limits(rules, task)
         ),
-        machine=presenter.machine(span, numbers, machine_limits(rules, yard().settings)),
+        machine=presenter.machine(span, numbers, newest, machine_limits(rules, yard().settings)),
+        measured_at=span.moment(newest["minute"]) if newest else None,
         rows=[row for row in history.by_task(connection, span, queue) if not task or row.task == task],
         clock_notes=clocks.notes(connection, now),
         bucket=presenter.bucket_words(span),

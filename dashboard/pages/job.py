@@ -13,12 +13,14 @@ from flask.typing import ResponseReturnValue
 from dashboard.context import conn, declared, yard
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import LARGE, says
+from dashboard.presenters.words import attempts_begun
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import in_slices
 from dashboard.streaming import stream
 from dashboard.threads import run_in_thread
 from dashboard.watchman import redis_trouble
+from dashboard.zones import SCHEDULES, show_schedule_zone, zone_choice
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.masking import mask, mask_result, mask_text
@@ -26,7 +28,7 @@ from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
 from workers.domain.states import WAITING, Status
 from workers.domain.untrusted import visible_json, visible_line
 from workers.services import explanations, files, jobs, statistics
-from workers.store import attempts, logs
+from workers.store import attempts, logs, schedules
 from workers.store import jobs as rows
 from workers.store.types import Row
 
@@ -43,6 +45,7 @@ def page(job_id: str) -> Response:
     """Show a job."""
     now = utcnow()
     job = jobs.get(conn(), job_id)
+    _show_zone_of(job)
     events = rows.events(conn(), job)
     tab = request.args.get("tab", "")
     opened = tab if tab in TABS else OPENS.get(job["status"], "payload")
@@ -67,6 +70,13 @@ def page(job_id: str) -> Response:
         now=now,
         **_of_tab(opened, job, events),
     )
+
+
+def _show_zone_of(job: Row) -> None:
+    """Show the times of a job that a schedule made in that schedule's zone, to viewers who want this."""
+    schedule = schedules.get(conn(), job["schedule"]) if job["schedule"] and zone_choice() == SCHEDULES else None
+    if schedule is not None:
+        show_schedule_zone(schedule["timezone"])
 
 
 def _explanation(job: Row, now: datetime) -> dict[str, Any]:
@@ -102,7 +112,7 @@ def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
         "result": "" if job["result"] is not None else "–",
         "error": "" if job["error"] else "–",
         "logs": f"{logs.count(conn(), job['id']):,}",
-        "attempts": str(job["attempt"]),
+        "attempts": f"{attempts_begun(job):,}",
         "events": str(len(events)),
     }
     return [(name, marks[name]) for name in TABS]

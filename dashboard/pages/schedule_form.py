@@ -16,7 +16,7 @@ from dashboard.presenters import schedules as presenter
 from dashboard.revisions import expected_by_form
 from dashboard.security import requires
 from dashboard.slices import render_template
-from dashboard.zones import from_form, local, viewer_zone
+from dashboard.zones import browser_zone, from_form, local, viewer_zone
 from workers.domain import cron
 from workers.domain.clock import utcnow
 from workers.domain.cron import LONGEST_INTERVAL_SECONDS
@@ -53,7 +53,7 @@ LABELS = {
 def new() -> ResponseReturnValue:
     """Make a schedule; `from` names one to begin with, `task` the task."""
     if request.method != "POST":
-        given = {"task": request.args.get("task", ""), "timezone": viewer_zone(), "cron": "0 6 * * *"}
+        given = {"task": request.args.get("task", ""), "timezone": browser_zone(), "cron": "0 6 * * *"}
         if copied := request.args.get("from"):
             row = schedules.get(conn(), copied)
             given = {**_shown(row), "name": f"{row['name'][:90]} (copy)", "copy_of": copied}

@@ -17,7 +17,7 @@ from dashboard.rendering import render
 from dashboard.revisions import expected_by_form
 from dashboard.security import requires
 from dashboard.slices import render_template
-from dashboard.zones import viewer_zone
+from dashboard.zones import show_schedule_zone, viewer_zone
 from workers.domain import cron
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput, Edited
@@ -63,8 +63,10 @@ def page() -> Response:
 @requires("viewer")
 def one(schedule_id: str) -> Response:
     """Show a schedule: its last runs, its next fires, its policies."""
-    connection, zone, now = conn(), viewer_zone(), utcnow()
+    connection, now = conn(), utcnow()
     row = schedules.get(connection, schedule_id)
+    show_schedule_zone(row["timezone"])
+    zone = viewer_zone()
     before = _before(request.args.get("before"))
     fires = rows.fires(connection, schedule_id, None, KEPT)
     shown = fires if before is None else rows.fires(connection, schedule_id, before, HISTORY + 1)

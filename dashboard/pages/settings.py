@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask import Blueprint, current_app, make_response, request
+from flask import Blueprint, current_app, make_response, redirect, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
+from werkzeug.exceptions import HTTPException
 
-from dashboard import devices
-from dashboard.actions import done
+from dashboard import devices, zones
+from dashboard.actions import came_from, done
 from dashboard.confirmation import confirm
 from dashboard.context import actor, conn, hashing, yard
 from dashboard.pages.settings_page import check_current_password, render_settings, restart_session
@@ -34,6 +35,31 @@ AUDIT_ROWS = 50
 def page() -> ResponseReturnValue:
     """Show my password, second factor and sessions, and to admins users and tokens."""
     return render_settings()
+
+
+@bp.post("/settings/times")
+@requires("viewer")
+def times() -> ResponseReturnValue:
+    """Choose the time zone in which pages show times; this browser keeps it."""
+    choice = request.form.get("times", "")
+    if choice not in zones.CHOICES:
+        raise BadInput(f"There is no such choice of time zone. Use one of: {', '.join(zones.CHOICES)}.", field="times")
+    answer = make_response(redirect(_page_before(), code=303))
+    secure = current_app.config["SESSION_COOKIE_SECURE"]
+    answer.set_cookie(
+        zones.CHOICE_COOKIE, choice, max_age=zones.CHOICE_SECONDS, samesite="Lax", httponly=True, secure=secure
+    )
+    return answer
+
+
+def _page_before() -> str:
+    """Return the page from which the form was sent, if it can be read again; else the first one."""
+    address = came_from("/")
+    try:
+        current_app.url_map.bind("").match(address.partition("?")[0], "GET")
+    except HTTPException:
+        return "/"
+    return address
 
 
 @bp.post("/settings/password")

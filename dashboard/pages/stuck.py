@@ -36,7 +36,7 @@ def page() -> Response:
         "stuck/page.html",
         {"stuck": "stuck/_stuck.html"},
         active_page="stuck",
-        cards=[presenter.card(one, settings) for one in found[:SHOWN]],
+        cards=[presenter.card(one, settings, now) for one in found[:SHOWN]],
         count=len(found),
         watched=presenter.watched(running, statistics.usual_of(connection, [row["task"] for row in running]), now),
         last=last,

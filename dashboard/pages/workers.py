@@ -17,6 +17,7 @@ from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.evenness import Clocks
 from workers.domain.names import SYSTEM_QUEUES
+from workers.domain.plurals import counted
 from workers.services import clocks, pool
 from workers.services import workers as service
 from workers.store import jobs, workers
@@ -48,6 +49,7 @@ def page() -> Response:
         stopped=workers.recently_stopped(conn(), now, 10),
         heartbeat_seconds=yard().settings.heartbeat_seconds,
         clock_notes=clocks.notes(conn(), now),
+        pool_runs=pool.is_running(conn(), now),
         pool_size=pool.size(conn(), yard().settings),
         pool_bounds=pool.bounds(yard().settings),
         now=now,
@@ -62,7 +64,10 @@ def resize_pool() -> ResponseReturnValue:
     if not (given.isascii() and given.isdecimal() and len(given) <= 3):
         raise BadInput("The number of workers must be a whole number.", field="workers")
     size = pool.resize(yard(), int(given), actor())
-    return done(f"The pool goes to {size} worker{'' if size == 1 else 's'}.", "/workers", stay=True)
+    message = f"Pool size set to {counted(size, 'worker')}."
+    if not pool.is_running(conn(), utcnow()):
+        message = f"{message} No pool is running now; the next one starts with that size."
+    return done(message, "/workers", stay=True)
 
 
 @bp.post("/workers/<name:name>/stops")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from workers.services.statistics import Minute
 
 LINE_HEIGHT = 28.0
+LEAST_RISE = 1.5
 BASE, UP, DOWN = 17.5, 15, 6
 
 
@@ -23,10 +24,15 @@ class Line:
 def line(values: Sequence[float], top: float | None = None) -> Line:
     """Draw values as a line; `top` is the value at the upper edge, the largest one unless given."""
     ceiling = max([top or 0.0, *values, 1e-9])
-    points = [f"{x} {LINE_HEIGHT - 4 - (LINE_HEIGHT - 8) * value / ceiling:.1f}" for x, value in enumerate(values)]
+    points = [f"{x} {LINE_HEIGHT - 4 - _rise(value, ceiling):.1f}" for x, value in enumerate(values)]
     drawn = "M" + " L".join(points) if points else ""
     last = max(len(points) - 1, 0)
     return Line(drawn, f"{drawn} L{last} {LINE_HEIGHT:g} L0 {LINE_HEIGHT:g}Z" if points else "", last)
+
+
+def _rise(value: float, ceiling: float) -> float:
+    """Return the height of a value: anything above zero is seen to be above the line."""
+    return max(LEAST_RISE, (LINE_HEIGHT - 8) * value / ceiling) if value > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,14 @@ Value = float | int | None
 
 
 @dataclass(frozen=True, slots=True)
+class Cell:
+    """One number of a chart: what the script draws, and the words that people read; both empty when nothing was measured."""
+
+    value: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One line or stack of a chart; the marks say how it is drawn."""
 
@@ -30,27 +38,41 @@ class Chart:
     note: str
     form: str  # stack, lines
     columns: Sequence[Column]
-    rows: Sequence[tuple[datetime, Sequence[str]]]
+    rows: Sequence[tuple[datetime, Sequence[Cell]]]
     options: Mapping[str, str]
     now: str = ""
-    long: bool = False  # whether its times are days
+    long: bool = False  # whether it shows several days
 
     @property
     def limits(self) -> str:
         """The limits that are drawn, in words; empty without any."""
         values = [float(value) for value in self.options.get("limits", "").split()]
-        unit = self.options.get("unit", "")
-        shown = ", ".join(words.span(value) if unit == "s" else f"{value:,g}{_unit(unit)}" for value in values)
+        shown = ", ".join(in_words(value, self.options.get("unit", "n")) for value in values)
         return f"limit{'s' if len(values) > 1 else ''} {shown}" if values else ""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to draw."""
-        return not any(value not in {"", "0"} for _, values in self.rows for value in values)
+        """Whether there is nothing to draw: bars of no height, lines without a value. A line of zeros is drawn."""
+        nothing = {"", "0"} if self.form == "stack" else {""}
+        return all(cell.value in nothing for _, cells in self.rows for cell in cells)
+
+    @property
+    def emptiness(self) -> str:
+        """Why there is nothing to draw."""
+        return "No job ended in this period." if self.form == "stack" else "Nothing was measured in this period."
 
 
-def _unit(unit: str) -> str:
-    return "" if unit == "n" else f" {unit}"
+def in_words(value: Value, unit: str) -> str:
+    """Write a number of a chart for people, with its unit: n, s, ms, MB (a million bytes) or %."""
+    if value is None:
+        return ""
+    if unit == "s":
+        return words.span(value)
+    if unit == "ms":
+        return words.span(value / 1000)
+    if unit == "MB":
+        return words.size(value * 1e6)
+    return words.percent(value) if unit == "%" else words.number(value)
 
 
 def summary(ended: Sequence[Mapping[str, int]]) -> tuple[int, float | None]:
@@ -102,14 +124,20 @@ def jobs(
 
 
 def machine(
-    span: Span, numbers: Sequence[Mapping[str, Value]], limits: Mapping[str, Sequence[float]] | None = None
+    span: Span,
+    numbers: Sequence[Mapping[str, Value]],
+    newest: Mapping[str, Value],
+    limits: Mapping[str, Sequence[float]] | None = None,
 ) -> list[Chart]:
-    """Make the charts of what the monitor measures, with the limits of rules; what it never measured is left out."""
+    """Make the charts of what the monitor measures, with the limits of rules; what it never measured is left out.
+
+    `newest` is the last measurement: a bucket holds the mean of its measurements, which is no present value.
+    """
 
     def one(name: str, title: str, unit: str, factor: float = 1.0, **options: str) -> Chart:
         values: list[list[Value]] = [[None if row[name] is None else float(row[name] or 0) * factor] for row in numbers]
-        last = next((value[0] for value in reversed(values) if value[0] is not None), None)
-        shown = "" if last is None else f"{last:,.3g}{'' if unit == 'n' else ' ' + unit}"
+        last = newest.get(name)
+        shown = "–" if last is None else in_words(last * factor, unit)
         return _chart(
             span,
             name,
@@ -132,7 +160,7 @@ def machine(
         one("database_bytes", "Database", "MB", 1e-6),
         one("probe_ms", "Probe", "ms"),
     ]
-    return [chart for chart in charts if chart.now]
+    return [chart for chart in charts if not chart.is_empty]
 
 
 def _limits(values: Sequence[float]) -> dict[str, str]:
@@ -151,13 +179,7 @@ def _durations(span: Span, name: str, title: str, note: str, state: str, values:
         Column("p95", state, {"weight": "2"}),
         Column("p99", state, {"weight": "1"}),
     ]
-    known = [value for row in values for value in row if value]
-    low, high = min(known, default=0.001), max(known, default=1.0)
-    options = {"unit": "s", "scale": "log", "min": f"{max(low / 2, 0.0005):.4g}", "max": f"{max(high * 2, 0.01):.4g}"}
-    ticks = [tick for tick in (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36000) if low / 2 <= tick <= high * 2]
-    if ticks:
-        options["splits"] = " ".join(f"{tick:g}" for tick in ticks)
-    return _chart(span, name, title, note, "lines", columns, values, options)
+    return _chart(span, name, title, note, "lines", columns, values, {"unit": "s", "scale": "log"})
 
 
 def _chart(
@@ -171,9 +193,15 @@ def _chart(
     options: Mapping[str, str] | None = None,
     now: str = "",
 ) -> Chart:
+    unit = (options or {}).get("unit", "n")
     rows = [
-        (span.moment(minute), ["" if value is None else f"{value:.4g}" for value in row])
+        (span.moment(minute), [_cell(value, unit) for value in row])
         for minute, row in zip(span.starts, values, strict=True)
     ]
     is_long = span.last - span.first > 3 * 1440
     return Chart(name, title, note, form, columns, rows, options or {}, now, is_long)
+
+
+def _cell(value: Value, unit: str) -> Cell:
+    number = "" if value is None else f"{value:.6g}"
+    return Cell(number, in_words(value, unit))

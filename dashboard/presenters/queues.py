@@ -22,6 +22,7 @@ class QueueRow:
     name: str
     waiting: int
     processing: int
+    oldest_at: datetime | None  # since when the oldest waiting job has waited
     oldest_seconds: float | None
     paused_at: datetime | None
     paused_by: str | None
@@ -57,14 +58,15 @@ def queue_rows(snapshot: Mapping[str, Any], histories: Mapping[str, Sequence[Min
 
 
 def _row(name: str, told: Row, history: Sequence[Minute], now: datetime) -> QueueRow:
-    oldest = told["oldest_pending_at"]
+    oldest = parse_instant(told["oldest_pending_at"]) if told["oldest_pending_at"] else None
     paused = told["paused_at"]
     busy = min(told["processing"], told["workers"])
     return QueueRow(
         name=name,
         waiting=told["pending"],
         processing=told["processing"],
-        oldest_seconds=(now - parse_instant(oldest)).total_seconds() if oldest else None,
+        oldest_at=oldest,
+        oldest_seconds=(now - oldest).total_seconds() if oldest else None,
         paused_at=parse_instant(paused) if paused else None,
         paused_by=told["paused_by"],
         workers=told["workers"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -52,11 +52,11 @@ class Card:
     """One stuck job."""
 
     one: Stuck
-    age: str
+    since: datetime  # without a heartbeat
     proofs: list[Proof]
 
 
-def card(one: Stuck, settings: Settings) -> Card:
+def card(one: Stuck, settings: Settings, now: datetime) -> Card:
     """Lay the evidence out."""
     told = one.evidence
     alive = told.worker_state == "alive" and told.process != "gone"
@@ -67,7 +67,7 @@ def card(one: Stuck, settings: Settings) -> Card:
     )
     return Card(
         one,
-        duration(told.heartbeat_age),
+        now - timedelta(seconds=told.heartbeat_age),
         [
             Proof(
                 "Heartbeat",
@@ -92,7 +92,7 @@ def card(one: Stuck, settings: Settings) -> Card:
 def running(connection: Connection, without: set[str]) -> list[Row]:
     """List what runs and is not stuck, the longest running first."""
     columns = [JOBS.c[name] for name in _COLUMNS]
-    chosen = select(*columns).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.id).limit(200)
+    chosen = select(*columns).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.started_at).limit(200)
     return [row for row in connection.execute(chosen).mappings() if row["id"] not in without]
 
 

@@ -15,6 +15,12 @@ from workers.domain.untrusted import visible_line
 from workers.store.types import Row
 
 _VERB = {"scheduled": "held", "pending": "waited", "processing": "ran", "retry_scheduled": "waited"}
+_PRESENT = {
+    "scheduled": "held for",
+    "pending": "waiting for",
+    "processing": "running for",
+    "retry_scheduled": "waiting for",
+}
 _NOTES = {
     "retried": "retried",
     "restored": "cancel undone",
@@ -39,6 +45,7 @@ class Stop:
     note: str
     length: int  # 0 to 4, by the logarithm of the time
     attempt: int | None = None
+    since: datetime | None = None  # of the present state: the time spent in it goes on
     is_ghost: bool = False
 
 
@@ -57,7 +64,9 @@ def _stop(move: Row, following: Row | None, job: Row, now: datetime) -> Stop:
     state = move["to_status"]
     is_final = Status(state) in FINAL
     seconds = ((following["at"] if following else now) - move["at"]).total_seconds()
-    spent = "" if is_final and following is None else f"{_VERB.get(state, 'stayed')} {duration(max(seconds, 0))}"
+    spent = f"{_VERB.get(state, 'stayed')} {duration(max(seconds, 0))}"
+    if following is None:
+        spent = "" if is_final else _PRESENT.get(state, "for")
     word = state.replace("_", " ").capitalize()
     if state == "processing":
         word = f"Processing, try {move['attempt']}"
@@ -69,6 +78,7 @@ def _stop(move: Row, following: Row | None, job: Row, now: datetime) -> Stop:
         _note(move, job),
         _length(seconds),
         move["attempt"] if state == "processing" else None,
+        since=move["at"] if following is None and not is_final else None,
     )
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from dashboard.presenters.words import duration, number, span
+from dashboard.presenters.words import duration, span
 from workers.domain.masking import mask
+from workers.domain.plurals import counted
 from workers.domain.untrusted import visible_json
 from workers.services.hearing import shown_facts
 from workers.services.secret_fields import Declared
@@ -69,7 +70,7 @@ def _when(row: Row) -> str:
     if row["kind"] != "queue":
         return ""
     if row["measure"] == "depth":
-        return f"more than {number(row['above'])} jobs wait"
+        return f"more than {counted(row['above'], 'job')} waiting"
     return f"the oldest has waited for more than {span(row['above'])}"
 
 
@@ -97,7 +98,9 @@ def _cause(row: Row, facts: Mapping[str, Any]) -> str:
         return str(row["detail"])
     if "queue" in facts:
         value = facts["value"]
-        return f"{number(value)} jobs waited" if facts["name"] == "queue.depth" else f"oldest wait {duration(value)}"
+        return (
+            f"{counted(value, 'job')} waiting" if facts["name"] == "queue.depth" else f"oldest wait {duration(value)}"
+        )
     if isinstance(facts.get("job"), Mapping):
         return f"{facts['job']['task']}: {facts['job']['error'] or facts['job']['status']}"
     told: dict[str, Any] = facts.get("payload") or {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment
@@ -67,14 +68,34 @@ def relative(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{words} ago" if seconds > 0 else f"in {words}"
 
 
-def exact(moment: datetime | None) -> str:
-    """Write an instant in full: `2026-01-31 08:00:00 UTC`."""
-    return "–" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def exact(moment: datetime | None, zone: str = "UTC") -> str:
+    """Write an instant of a zone in full: `2026-01-31 08:00:00 UTC`, `2026-01-31 09:00:00 +01:00 Europe/Berlin`."""
+    if moment is None:
+        return "–"
+    shown = f"{moment:%Y-%m-%d %H:%M:%S}"
+    return f"{shown} UTC" if zone == "UTC" else f"{shown} {offset(moment).removeprefix('UTC')} {zone}"
 
 
-def clock(moment: datetime | None) -> str:
-    """Write the time of day: `08:00:00`."""
-    return "–" if moment is None else moment.astimezone(UTC).strftime("%H:%M:%S")
+def clock(moment: datetime | None, now: datetime) -> str:
+    """Write the time of day of an instant: `08:00:00`, on another day than now `31 Jan 08:00:00`. Both are of one zone."""
+    if moment is None:
+        return "–"
+    if moment.date() == now.date():
+        return f"{moment:%H:%M:%S}"
+    year = "" if moment.year == now.year else f" {moment.year}"
+    return f"{moment.day} {moment:%b}{year} {moment:%H:%M:%S}"
+
+
+def offset(moment: datetime) -> str:
+    """Write how far an instant's clocks are from UTC: `UTC+05:30`."""
+    shift = f"{moment:%z}"
+    return f"UTC{shift[:3]}:{shift[3:5]}"
+
+
+def zone_short(moment: datetime) -> str:
+    """Write the zone of an instant in little room: `UTC`, `CET`, `UTC+03:00` where it has no abbreviation."""
+    name = moment.tzname() or "UTC"
+    return name if name.isalpha() else offset(moment)
 
 
 def number(value: float | None) -> str:
@@ -106,9 +127,27 @@ def size(value: float | None) -> str:
     return "–"
 
 
+def percent(value: float | None) -> str:
+    """Write a share in percent: `7.5 %`. Never all while something is missing, never nothing while something is there."""
+    if value is None:
+        return "–"
+    shown = f"{value:.1f}"
+    if shown == "100.0" and value < 100:
+        return "99.9 %"
+    if shown == "0.0" and value > 0:
+        return "< 0.1 %"
+    return f"{shown.removesuffix('.0')} %"
+
+
 def state(name: str) -> str:
     """Write the name of a state: `Retry scheduled`."""
     return str(name).replace("_", " ").capitalize()
+
+
+def attempts_begun(row: Mapping[str, Any]) -> int:
+    """Return how many attempts at a job have started: a job is created, retried and reset with the number of its next one."""
+    attempt = int(row["attempt"])
+    return attempt if row["started_at"] is not None else attempt - 1
 
 
 def pretty(value: Any) -> str:
@@ -131,8 +170,21 @@ def finalize(value: Any) -> Any:
 
 def init(environment: Environment) -> None:
     """Make them known to the templates."""
-    for one in (duration, span, relative, exact, clock, number, compact, size, state, pretty, instant, browser):
+    for one in (
+        duration,
+        span,
+        relative,
+        number,
+        compact,
+        size,
+        percent,
+        state,
+        pretty,
+        instant,
+        browser,
+    ):
         environment.filters[one.__name__] = one
+    environment.filters["attempts_begun"] = attempts_begun
     environment.filters["counted"] = counted
     environment.filters["plural"] = plural
     environment.globals["state_icons"] = ICONS

@@ -65,7 +65,9 @@ export async function send(form, button, more = {}) {
     const done = await postWithConsent(address, data);
     if (done) await finish(form, done);
   } catch {
-    say("Taskyard cannot be reached now. Nothing was done; try again.", true);
+    // The answer was lost, not the request: the server may have done it.
+    say("No answer arrived, so the action may or may not have been done. Check the current state before you try again.", true);
+    refreshAll().catch(() => undefined);
   } finally {
     release(form, mine);
   }

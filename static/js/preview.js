@@ -1,4 +1,4 @@
-// Forms with kinds: shows what its kind needs, tells the next fires while somebody types. Reads data-preview-url, data-preview, data-shown-for.
+// Forms with kinds: shows what its kind needs, tells the next fires while somebody types. Reads data-preview-url, data-preview, data-shown-for, data-zone-name.
 const WAIT = 200;
 const NAMES = ["kind", "cron", "every", "every_unit", "once_at", "timezone", "starts_at", "ends_at"];
 const form = document.querySelector("form:has([data-shown-for])");
@@ -8,6 +8,8 @@ let asked = 0;
 function show() {
   const kind = new FormData(form).get("kind");
   for (const part of form.querySelectorAll("[data-shown-for]")) part.hidden = !part.dataset.shownFor.split(" ").includes(kind);
+  // Times are typed on the clocks of the zone that the form names.
+  for (const name of form.querySelectorAll("[data-zone-name]")) name.textContent = form.querySelector("[name=timezone]").value;
 }
 
 async function preview() {

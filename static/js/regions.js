@@ -1,5 +1,5 @@
 // Regions: parts of a page that are read again from the server and patched in place.
-// Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-fresh.
+// Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-region-gap (seconds), data-fresh.
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
 import { isBusy } from "./pressed.js";
@@ -7,6 +7,7 @@ import { isSelecting } from "./selection.js";
 
 const GAP = 1000;
 const state = new WeakMap();
+const gapOf = (region) => (Number(region.dataset.regionGap) * 1000) || GAP;
 
 // One reading of a region at a time: an answer that overtakes an earlier one would otherwise be overwritten by it.
 async function load(region) {
@@ -82,12 +83,12 @@ function keeps(before, after) {
   return !(before.nodeName === "SELECT" && before === document.activeElement);
 }
 
-// At once when it has been quiet, then at most once a second; the last wish is always granted.
+// At once when it has been quiet, then at most once a second, or once in its own gap; the last wish is always granted.
 export function refresh(region) {
   const mine = state.get(region) ?? { at: 0, timer: 0 };
   state.set(region, mine);
   if (mine.timer) return;
-  const wait = Math.max(0, mine.at + GAP - Date.now());
+  const wait = Math.max(0, mine.at + gapOf(region) - Date.now());
   mine.timer = setTimeout(async () => {
     mine.at = Date.now();
     mine.timer = 0;

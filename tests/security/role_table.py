@@ -36,6 +36,7 @@ GET /api/v1/schedules
 GET /api/v1/schedules/<id:schedule_id>
 GET /api/v1/schedules/<id:schedule_id>/fires
 POST /api/v1/schedules/preview
+POST /settings/times
 GET /api/v1/stuck-jobs
 GET /api/v1/sweeps
 GET /api/v1/tasks

@@ -138,3 +138,15 @@ def test_every_metric_is_in_the_docs() -> None:
 def test_every_kind_of_alert_rule_is_in_the_docs() -> None:
     told = (ROOT / "docs/operations.md").read_text()
     assert {kind for kind in KINDS if f"`{kind}`" not in told} == set()
+
+
+def test_numbers_agree_with_their_nouns_by_one_helper() -> None:
+    """A template that writes a number and then a plural says "1 jobs" one day; `counted` and `plural` do not."""
+    nouns = "jobs|lines|tasks|queues|workers|schedules|triggers|times|sweeps|fires|runs|attempts|moves|retries|alerts|rules|entries|hosts|characters|problems"
+    counted = re.compile(rf"\}}\}}\+? ({nouns})\b|~ \"\+? ({nouns})\b|\{{\{{ \"\" if [^}}]* == 1 else \"s\" \}}\}}")
+    wrong = {
+        name(path): found.group(0)
+        for path in ROOT.glob("templates/**/*.html")
+        if (found := counted.search(path.read_text()))
+    }
+    assert wrong == {}

@@ -73,3 +73,25 @@ def test_the_success_of_a_task_is_drawn_with_the_limit_of_its_failure_rate(light
     assert success_limits(found, "reports.daily") == [50, 95]
     assert success_limits(found, "orders.sync") == [50]
     assert success_limits(found, "") == []
+
+
+def test_values_are_written_for_people_and_a_line_of_zeros_is_drawn(auth: Any, measured: Yard) -> None:
+    with measured.database.write() as connection:
+        connection.exec_driver_sql("UPDATE health_metrics SET oldest_wait_seconds = 251, workers_busy = 0")
+    page = auth.client("vera").get("/health?period=24h").text
+    assert "251 s" not in page
+    assert re.search(r'data-value="251">4 m(in)? 11 s</td>', page)
+    busy = page.split('id="h-workers_busy"', 1)[1].split("</section>", 1)[0]
+    assert 'data-chart="lines"' in busy
+    assert 'data-value="0">0</td>' in busy
+
+
+def test_the_present_value_is_the_newest_measurement_and_not_a_mean(auth: Any, measured: Yard) -> None:
+    with measured.database.write() as connection:
+        connection.exec_driver_sql("UPDATE health_metrics SET queue_length = 0")
+        connection.exec_driver_sql(
+            "UPDATE health_metrics SET queue_length = 9 WHERE minute = (SELECT max(minute) FROM health_metrics)"
+        )
+    page = auth.client("vera").get("/health?period=90d").text
+    waiting = page.split('id="h-queue_length"', 1)[1].split("</section>", 1)[0]
+    assert '<p class="nowline"><b>9</b>' in waiting

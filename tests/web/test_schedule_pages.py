@@ -163,7 +163,7 @@ def test_the_overview_draws_the_next_day(auth: Any, light_yard: Yard) -> None:
     make(light_yard, name="often", cron="* * * * *")
     page = client.get("/").text
     assert "Next 24 hours" in page
-    assert "1 that fires more often than hourly is not drawn" in page
+    assert "1 schedule that runs more often than hourly is not drawn" in page
 
 
 def test_a_viewer_sees_and_changes_nothing(auth: Any, light_yard: Yard) -> None:

@@ -12,6 +12,7 @@ from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
 from workers.domain.masking import mask, mask_text
+from workers.domain.plurals import counted
 from workers.domain.strict_json import parse_object
 from workers.domain.untrusted import visible_json, visible_line
 from workers.services import bulk_actions, jobs, monitoring, queues, removal, retention, statistics
@@ -100,14 +101,14 @@ def purge(arguments: argparse.Namespace, settings: Settings) -> int:
             return 0
         now, gone = utcnow(), 0
         if arguments.dry_run:
-            _print(f"{retention.would_purge(yard, now)} jobs would be deleted")
+            _print(f"{counted(retention.would_purge(yard, now), 'job')} would be deleted")
             return 0
         while step := retention.purge_step(yard, now):
             gone += step
         while removal.remove_leftovers(yard, now):
             pass
         removal.expire_uploads(yard, now)
-    _print(f"{gone} jobs deleted that ended more than {settings.retention_days} days ago")
+    _print(f"{counted(gone, 'job')} deleted that ended more than {counted(settings.retention_days, 'day')} ago")
     return 0
 
 

@@ -111,7 +111,7 @@ class Scheduler:
             Step("uploads", _unless_clock_jumped(removal.expire_uploads), RETAIN_EVERY_SECONDS),
             Step("files of deleted jobs", removal.remove_leftovers, LEFTOVERS_EVERY_SECONDS),
             Step("roll-ups", _unless_clock_jumped(retention.tidy_step), TIDY_EVERY_SECONDS),
-            *([Step("size of the pool", self._size_pool, 1.0)] if tell_size else []),
+            *(self._steps_of_pool() if tell_size else []),
         )
 
     def stop(self) -> None:
@@ -182,6 +182,12 @@ class Scheduler:
         except BadInput as error:
             log.warning("the sweep waits for a worker that knows it: %s", error)
         return 0
+
+    def _steps_of_pool(self) -> list[Step]:
+        return [
+            Step("size of the pool", self._size_pool, 1.0),
+            Step("sign of the pool", pool.note_running, pool.SEEN_EVERY_SECONDS),
+        ]
 
     def _size_pool(self, yard: Yard, _now: datetime) -> int:
         with yard.database.read() as connection:

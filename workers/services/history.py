@@ -148,6 +148,14 @@ def numbers(connection: Connection, span: Span) -> list[dict[str, float | None]]
     return [found.get(minute) or dict.fromkeys(_NUMBERS) for minute in span.starts]
 
 
+def newest_numbers(connection: Connection, span: Span) -> dict[str, Any]:
+    """Return the newest measurement within a span with its `minute`; empty when nothing was measured."""
+    columns = [HEALTH.c.minute, *(HEALTH.c[name] for name in _NUMBERS)]
+    chosen = select(*columns).where(HEALTH.c.minute.between(span.first, span.last))
+    row = connection.execute(chosen.order_by(HEALTH.c.minute.desc()).limit(1)).mappings().first()
+    return dict(row) if row else {}
+
+
 def names(connection: Connection, span: Span) -> tuple[Sequence[str], Sequence[str]]:
     """Name the queues and the tasks that ended anything in a span."""
     within = _MINUTES.c.minute.between(span.first, span.last)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import Connection
 
 from workers.domain.actors import Actor
-from workers.domain.clock import utcnow
+from workers.domain.clock import parse_instant, rfc3339, utcnow
 from workers.domain.errors import BadInput
 from workers.domain.numbers import check_whole
-from workers.services import audit
+from workers.services import audit, clocks
 from workers.services.telling import tell_kind
 from workers.settings import Settings
 from workers.store import settings as kept
 from workers.yard import Yard
 
-_KEY = "pool.workers"
+_KEY, _SEEN = "pool.workers", "pool.seen"
+SEEN_EVERY_SECONDS, GONE_AFTER_SECONDS = 10.0, 35.0
 
 
 def size(connection: Connection, settings: Settings) -> int:
@@ -26,6 +29,19 @@ def size(connection: Connection, settings: Settings) -> int:
 def bounds(settings: Settings) -> tuple[int, int]:
     """Tell the fewest and the most that may be wished for."""
     return min(settings.workers_min, settings.workers), max(settings.workers_max, settings.workers)
+
+
+def note_running(yard: Yard, now: datetime) -> int:
+    """Record that a pool is running; returns 0, since no work was found. Raises Unavailable."""
+    with yard.database.write() as connection:
+        kept.put(connection, _SEEN, rfc3339(now), now)
+    return 0
+
+
+def is_running(connection: Connection, now: datetime) -> bool:
+    """Return whether a pool has recorded lately that it is running; only pools follow their size."""
+    seen = kept.get(connection, _SEEN)
+    return seen is not None and clocks.read(connection, now).age_seconds(parse_instant(seen)) < GONE_AFTER_SECONDS
 
 
 def resize(yard: Yard, workers: int | None, actor: Actor) -> int:

@@ -78,6 +78,12 @@ def silent_jobs(connection: Connection, now: datetime, settings: Settings) -> in
     return number
 
 
+def silent_since(connection: Connection) -> datetime | None:
+    """Return the oldest heartbeat of the jobs that are processing; None when none is."""
+    oldest = select(func.min(JOBS.c.heartbeat_at)).where(JOBS.c.status == str(Status.PROCESSING))
+    return cast("datetime | None", connection.execute(oldest).scalar_one())
+
+
 def count_by_queue(connection: Connection, statuses: Sequence[str]) -> dict[str, int]:
     """Count the jobs in these states on each queue, by the counters."""
     n = func.sum(_COUNTS.c.n)
@@ -113,15 +119,26 @@ def snapshot(connection: Connection, now: datetime, heartbeat_seconds: float = 1
 
 
 def minutes(
-    connection: Connection, since: datetime, until: datetime, *, queue: str | None = None, task: str | None = None
+    connection: Connection,
+    since: datetime,
+    until: datetime,
+    *,
+    queue: str | None = None,
+    task: str | None = None,
+    without: Sequence[str] = (),
 ) -> list[Minute]:
-    """Tell what ended in each minute of a time, oldest first; minutes in which nothing ended are zeros. 90 days at most."""
+    """Return what ended in each minute of a time, oldest first; minutes in which nothing ended are zeros. 90 days at most.
+
+    `without` names queues whose jobs are left out.
+    """
     first, last = minute_of(since), minute_of(until)
     chosen = select(_MINUTES.c.minute, *_sums()).where(_MINUTES.c.minute.between(first, last))
     if queue is not None:
         chosen = chosen.where(_MINUTES.c.queue == queue)
     if task is not None:
         chosen = chosen.where(_MINUTES.c.task == task)
+    if without:
+        chosen = chosen.where(_MINUTES.c.queue.not_in(without))
     found = {row[0]: Minute(*map(int, row)) for row in connection.execute(chosen.group_by(_MINUTES.c.minute))}
     first = max(first, last - 90 * 1440)
     return [found.get(minute) or Minute(minute) for minute in range(first, last + 1)]

@@ -69,6 +69,12 @@ def latest_heartbeat(connection: Connection) -> datetime | None:
     return cast("datetime | None", connection.execute(chosen).scalar_one())
 
 
+def oldest_heartbeat(connection: Connection) -> datetime | None:
+    """Return the oldest heartbeat of the workers that have not stopped."""
+    chosen = select(func.min(WORKERS.c.heartbeat_at)).where(WORKERS.c.stopped_at.is_(None))
+    return cast("datetime | None", connection.execute(chosen).scalar_one())
+
+
 def is_lost(row: Row, clocks: Clocks, heartbeat_seconds: float) -> bool:
     """Return whether a worker that has not stopped has been silent for too long."""
     return row["stopped_at"] is None and clocks.age_seconds(row["heartbeat_at"]) > lost_after_seconds(heartbeat_seconds)
