@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, url_for
+from flask import Flask
 from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from dashboard import auth, body_limits, context, converters, problems, request_input, routes, security, watchman
+from dashboard import (
+    auth,
+    body_limits,
+    context,
+    converters,
+    problems,
+    request_input,
+    routes,
+    security,
+    static_files,
+    watchman,
+)
 from dashboard.api import contract
 from dashboard.cookies import SessionCookies, session_cookie_name
 from dashboard.extensions import db
@@ -38,7 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Flask:
     """Make the application; the settings come from the environment unless given. Raises SettingsError."""
     settings = settings or (yard.settings if yard else Settings.from_env())
-    app = Flask("taskyard", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app = Flask("taskyard", template_folder=str(ROOT / "templates"), static_folder=None)
     _configure(app, settings)
     db.init_app(app)
     with app.app_context():
@@ -60,6 +69,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     app.jinja_env.finalize = words.finalize
     _add_globals(app)
     routes.register(app)
+    static_files.init(app, ROOT / "static")
     init_live(app)
     watchman.init(app)
     app.wsgi_app = RequestCheck(app.wsgi_app)  # type: ignore[method-assign]
@@ -87,7 +97,6 @@ def _configure(app: Flask, settings: Settings) -> None:
         WTF_CSRF_CHECK_DEFAULT=False,  # the guard in `security` checks it, for people and not for tokens
         WTF_CSRF_TIME_LIMIT=None,
         MAX_FORM_MEMORY_SIZE=2_000_000,
-        SEND_FILE_MAX_AGE_DEFAULT=31_536_000,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -99,13 +108,10 @@ def _kept_secret(settings: Settings) -> str:
 
 
 def _add_globals(app: Flask) -> None:
-    def asset(path: str) -> str:
-        return url_for("static", filename=path, v=_mark(path))
-
     def values() -> dict[str, Any]:
         signed_in = current_user.is_authenticated
         return {
-            "asset": asset,
+            "asset": static_files.asset,
             "can": lambda role: signed_in and current_user.actor.may(role),
             "nav_counts": context.nav_counts() if signed_in else {},
             "nav_alerts": _nav_alerts() if signed_in else {},
@@ -122,9 +128,3 @@ def _nav_alerts() -> dict[str, int]:
         return alerts.counts(context.conn())
     except Exception:  # the page that says why the database is away must still be drawn
         return {}
-
-
-@lru_cache(maxsize=256)
-def _mark(path: str) -> str:
-    file = ROOT / "static" / path
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:10] if file.is_file() else "0"
