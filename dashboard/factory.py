@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, g
 from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from dashboard import (
     auth,
     body_limits,
+    compression,
     context,
     converters,
     problems,
+    rendering,
     request_input,
     routes,
     security,
+    shared_regions,
     static_files,
     watchman,
 )
@@ -27,6 +30,7 @@ from dashboard.extensions import db
 from dashboard.hashing import HashingPool
 from dashboard.live import init_live
 from dashboard.presenters import words
+from dashboard.rendering import later
 from dashboard.request_check import RequestCheck
 from dashboard.streaming import Streams
 from dashboard.threads import run_in_thread
@@ -37,7 +41,6 @@ from workers.domain.states import Status
 from workers.services import own_changes, sessions
 from workers.services.throttling import Throttle
 from workers.settings import Settings
-from workers.store import alerts
 from workers.store.database import Database
 from workers.yard import Yard
 
@@ -63,6 +66,9 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     context.init(app)
     auth.init(app)
     security.init(app)
+    compression.init(app)
+    shared_regions.init(app)
+    rendering.init(app)
     contract.init(app)
     problems.init(app)
     words.init(app.jinja_env)
@@ -71,6 +77,7 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     routes.register(app)
     static_files.init(app, ROOT / "static")
     init_live(app)
+    app.extensions["live"].on_change = app.extensions["shared_regions"].note_change
     watchman.init(app)
     app.wsgi_app = RequestCheck(app.wsgi_app)  # type: ignore[method-assign]
     if settings.trusted_proxies:
@@ -113,18 +120,12 @@ def _add_globals(app: Flask) -> None:
         return {
             "asset": static_files.asset,
             "can": lambda role: signed_in and current_user.actor.may(role),
-            "nav_counts": context.nav_counts() if signed_in else {},
-            "nav_alerts": _nav_alerts() if signed_in else {},
+            "nav_counts": later(context.nav_counts) if signed_in else {},
+            "live_mark": g.get("live_mark", ""),
+            "nav_alerts": later(context.alert_counts) if signed_in else {},
             "monitor_silent": app.extensions["watchman"].silent_seconds,
             "redis_trouble": app.extensions["redis_watch"].trouble,
             "state_names": [str(status) for status in Status],
         }
 
     app.context_processor(values)
-
-
-def _nav_alerts() -> dict[str, int]:
-    try:
-        return alerts.counts(context.conn())
-    except Exception:  # the page that says why the database is away must still be drawn
-        return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from flask import Blueprint, Response
@@ -12,8 +13,9 @@ from dashboard.context import conn, nav_counts, yard
 from dashboard.presenters import overview
 from dashboard.presenters.queues import queue_rows
 from dashboard.presenters.schedules import day
-from dashboard.rendering import render
+from dashboard.rendering import later, render
 from dashboard.security import requires
+from dashboard.shared_regions import shares_regions
 from dashboard.zones import viewer_zone
 from workers.domain import cron
 from workers.domain.clock import utcnow
@@ -43,31 +45,36 @@ _COLUMNS = (
 
 @bp.get("/")
 @requires("viewer")
+@shares_regions
 def page() -> Response:
     """Show how everything is."""
     now, connection = utcnow(), conn()
-    snapshot = statistics.snapshot(connection, now, yard().settings.heartbeat_seconds)
-    hour = statistics.minutes(connection, now - timedelta(minutes=59), now)
-    rows = queue_rows(snapshot, statistics.minutes_by_queue(connection, now), now)
-    running = _running()
-    found = overview.needs(rows, snapshot["workers"], alerts.open_alerts(connection), nav_counts().get("stuck", 0))
-    sentence, rest = overview.sentence(found, hour)
+    snapshot = cache(lambda: statistics.snapshot(connection, now, yard().settings.heartbeat_seconds))
+    hour = cache(lambda: statistics.minutes(connection, now - timedelta(minutes=59), now))
+    rows = cache(lambda: queue_rows(snapshot(), statistics.minutes_by_queue(connection, now), now))
+    running = cache(_running)
+
+    def needs() -> list[overview.Need]:
+        stuck = nav_counts().get("stuck", 0)
+        return overview.needs(rows(), snapshot()["workers"], alerts.open_alerts(connection), stuck)
+
+    found = cache(needs)
     return render(
         "overview/page.html",
         {name: f"overview/_{name}.html" for name in ("health", "numbers", "queues", "running", "day")},
         active_page="overview",
-        needs=found,
-        sentence=sentence,
-        rest=rest,
-        tiles=overview.tiles(snapshot, statistics.health(connection, now), hour, rows),
-        queues=rows[:10],
-        queue_count=len(rows),
-        running=running,
-        running_count=snapshot["statuses"]["processing"],
-        usual=statistics.usual_of(connection, [row["task"] for row in running]),
-        job_count=sum(snapshot["statuses"].values()),
-        day=day(schedules.coming(connection, DAY), now, viewer_zone()),
-        schedule_count=schedules.counts(connection)[1],
+        needs=later(found),
+        sentence=later(lambda: overview.sentence(found(), hour())[0]),
+        rest=later(lambda: overview.sentence(found(), hour())[1]),
+        tiles=later(lambda: overview.tiles(snapshot(), statistics.health(connection, now), hour(), rows())),
+        queues=later(lambda: rows()[:10]),
+        queue_count=later(lambda: len(rows())),
+        running=later(running),
+        running_count=later(lambda: nav_counts().get(Status.PROCESSING, 0)),
+        usual=later(lambda: statistics.usual_of(connection, [row["task"] for row in running()])),
+        job_count=later(lambda: sum(snapshot()["statuses"].values())),
+        day=later(lambda: day(schedules.coming(connection, DAY), now, viewer_zone())),
+        schedule_count=later(lambda: schedules.counts(connection)[1]),
         local=cron.zone(viewer_zone()),
         now=now,
     )
