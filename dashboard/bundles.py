@@ -19,6 +19,9 @@ _EXPORT_NAME = re.compile(r"^export\s+(?=(?:(?:async\s+)?function\s*\*?\s*|class
 _EXPORT_DEFAULT = re.compile(r"^export\s+default\s+", re.M)
 _LEFT_OVER = re.compile(r"^(?:import\b(?!\()|export\b).*|\bimport\.meta\b.*", re.M)
 _SHEET_IMPORT = re.compile(r"""^@import\s+["'](?P<source>[^"']+)["'];[ \t]*\n?""", re.M)
+# Comments that fill whole lines, a quarter of what would be sent; those with `!` are notices of licences.
+_SCRIPT_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?!!)[^*]*(?:\*(?!/)[^*]*)*\*/[ \t]*)\n", re.M)
+_SHEET_COMMENT = re.compile(r"^[ \t]*/\*(?!!)[^*]*(?:\*(?!/)[^*]*)*\*/[ \t]*\n", re.M)
 _START = """const modules = (globalThis[Symbol.for("taskyard.modules")] ??= new Map());
 const define = (name, make) => { if (!modules.has(name)) modules.set(name, make()); };
 const need = (name) => modules.get(name);
@@ -101,6 +104,8 @@ def _module(name: str, text: str, url_of: Callable[[str], str]) -> Module:
         exports.append(("default", "$default"))
         return "const $default = "
 
+    if not _has_lines_in_texts(text):
+        text = _SCRIPT_COMMENT.sub("", text)
     text = _IMPORT.sub(take_import, text)
     text = _EXPORT_DEFAULT.sub(take_default, text)
     text = _EXPORT_NAME.sub(take_name, text)
@@ -110,6 +115,11 @@ def _module(name: str, text: str, url_of: Callable[[str], str]) -> Module:
     if left is not None:
         raise BundleError(f"{name}: bundles.py cannot join this statement: {left[0][:80]}")
     return Module("\n".join([*heads, text.strip()]), tuple(exports), tuple(dict.fromkeys(imports)))
+
+
+def _has_lines_in_texts(text: str) -> bool:
+    """Return whether a template literal may span lines, in which case a line in it could look like a comment."""
+    return any(line.count("`") % 2 for line in text.splitlines() if not line.lstrip().startswith(("//", "*", "/*")))
 
 
 def _bindings(name: str, clause: str, source: str) -> Iterator[str]:
@@ -148,7 +158,7 @@ def bundle_sheets(entry: str, read: Read) -> str:
         except KeyError as error:
             raise BundleError(f"{entry} imports {source}, which does not exist.") from error
 
-    return _SHEET_IMPORT.sub(take, read(entry))
+    return _SHEET_IMPORT.sub(take, _SHEET_COMMENT.sub("", read(entry)))
 
 
 def resolve(base: str, name: str) -> str:

@@ -33,6 +33,7 @@ class MaskedCsrf(CSRFProtect):  # type: ignore[misc]
         """Check the tokens of an application, and lend `csrf_token` to its templates."""
         super().init_app(app)
         app.jinja_env.globals["csrf_token"] = masked_csrf_token
+        app.context_processor(lambda: {"csrf_token": masked_csrf_token})
 
     def _get_csrf_token(self) -> str | None:
         token = super()._get_csrf_token()

@@ -7,10 +7,10 @@ Viewers share what they see for the same address, regions, role, host and cookie
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import cached_property, wraps
 from typing import Any, TypeVar, cast
 
 import gevent
@@ -33,13 +33,24 @@ class NotShared(Exception):
 
 
 @dataclass(eq=False)
+class Drawn:
+    """A region as it was drawn once."""
+
+    content: bytes
+
+    @cached_property
+    def compressed(self) -> bytes:
+        """The content after gzip."""
+        return compress(self.content)
+
+
+@dataclass(eq=False)
 class Drawing:
-    """A region as it was drawn last: from when on, after how many changes; while it is drawn, `ended` is not set."""
+    """What was drawn last: from when on, after how many changes; while it is drawn, `ended` is not set."""
 
     started_at: float = float("-inf")
     generation: int = -1
-    content: bytes = b""
-    compressed: bytes | None = None
+    drawn: Drawn = field(default_factory=lambda: Drawn(b""))
     error: Exception | None = None
     ended: Event = field(default_factory=Event)
 
@@ -59,22 +70,23 @@ class SharedRegions:
         """Note that something has happened."""
         self.generation += 1
 
-    def get(self, key: Hashable, draw: Callable[[], bytes], *, is_fresh: bool = False) -> Drawing:
-        """Return a drawing that shows all that has happened before this call; `is_fresh` has it made at once.
+    def get(self, key: Hashable, draw: Callable[[], bytes], *, is_fresh: bool = False) -> Drawn:
+        """Return what `draw` has made after everything that had happened by now; `is_fresh` has it made at once.
 
         Raises what `draw` raises, to everybody who has waited for it.
         """
         arrived_at, wanted = time.monotonic(), self.generation
         drawing = self._drawing(key)
         while True:
-            drawing.ended.wait()
+            while not drawing.ended.is_set():  # another one that waited may have begun again
+                drawing.ended.wait()
             now = time.monotonic()
             is_new = drawing.started_at >= arrived_at
             if is_new and drawing.error is not None:
                 raise drawing.error
             is_young = now - drawing.started_at < SHARED_SECONDS and not is_fresh and drawing.error is None
             if is_new or (is_young and drawing.generation >= wanted):
-                return drawing
+                return drawing.drawn
             if is_young:
                 gevent.sleep(drawing.started_at + SHARED_SECONDS - now)
                 continue
@@ -83,10 +95,10 @@ class SharedRegions:
     def _draw(self, drawing: Drawing, draw: Callable[[], bytes]) -> None:
         drawing.ended.clear()
         drawing.started_at, drawing.generation = time.monotonic(), self.generation
-        drawing.error = drawing.compressed = None
+        drawing.error = None
         self.drawn += 1
         try:
-            drawing.content = draw()
+            drawing.drawn = Drawn(draw())
         except Exception as error:
             drawing.error = error
         except BaseException:  # its greenlet is ended; the next one who waits draws
@@ -111,7 +123,7 @@ class SharedRegions:
 def shares_regions(view: F) -> F:
     """Let viewers share the regions of a page that depends on nothing of its viewer but the role and the cookies."""
 
-    @functools.wraps(view)
+    @wraps(view)
     def wrapped(*arguments: Any, **values: Any) -> Any:
         if REGION not in request.headers:
             return view(*arguments, **values)
@@ -143,13 +155,11 @@ def _key() -> Hashable | None:
     return request.host_url, request.full_path, region_names(request.headers[REGION]), current_user.role, cookies
 
 
-def _answer(drawing: Drawing) -> Response:
-    answer = Response(drawing.content, mimetype="text/html")
+def _answer(drawn: Drawn) -> Response:
+    is_compressed = may_compress()
+    answer = Response(drawn.compressed if is_compressed else drawn.content, mimetype="text/html")
     answer.headers["Vary"] = f"{REGION}, Accept-Encoding"
-    if may_compress():
-        if drawing.compressed is None:
-            drawing.compressed = compress(drawing.content)
-        answer.set_data(drawing.compressed)
+    if is_compressed:
         answer.content_encoding = "gzip"
     return answer
 

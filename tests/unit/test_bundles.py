@@ -114,3 +114,13 @@ def test_every_file_of_ours_can_be_joined_and_every_module_is_reached() -> None:
     entries = b"".join(files.find(f"js/{name}.js")[0].content for name in ("main", "charts"))
     modules = [path.name for path in (ROOT / "static" / "js").glob("*.js")]
     assert [name for name in modules if f'define("js/{name}"'.encode() not in entries] == []
+
+
+def test_comments_are_not_sent_and_texts_that_look_like_them_are() -> None:
+    text = scripts(main="// first\n/** Second.\n * @param {x} */\ncall('// third');\n")
+    assert "first" not in text
+    assert "Second" not in text
+    assert "call('// third');" in text
+    assert "// kept" in scripts(main="const a = `\n// kept\n`;")
+    sheet = "/* gone */\na { content: '/* kept */'; }"
+    assert bundle_sheets("css/main.css", {"css/main.css": sheet}.__getitem__) == "a { content: '/* kept */'; }"
