@@ -36,8 +36,7 @@ class MaskedCsrf(CSRFProtect):  # type: ignore[misc]
         app.context_processor(lambda: {"csrf_token": masked_csrf_token})
 
     def _get_csrf_token(self) -> str | None:
-        token = super()._get_csrf_token()
-        return token if token is None or "." in token else _unmasked(token)
+        return unmasked_csrf_token(super()._get_csrf_token())
 
 
 def masked_csrf_token() -> str:
@@ -49,7 +48,10 @@ def masked_csrf_token() -> str:
     return str(g.taskyard_csrf_token)
 
 
-def _unmasked(token: str) -> str:
+def unmasked_csrf_token(token: str | None) -> str | None:
+    """Return the token that Flask-WTF checks, of one that a form has sent."""
+    if token is None or "." in token:
+        return token
     try:
         both = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
