@@ -16,6 +16,7 @@ from workers.domain.errors import Forbidden
 from workers.services import secret_fields, statistics
 from workers.services.secret_fields import Declared
 from workers.services.throttling import Throttle
+from workers.store import alerts
 from workers.yard import Yard
 
 
@@ -53,6 +54,16 @@ def nav_counts() -> dict[str, int]:
     return cast(dict[str, int], g.taskyard_nav_counts)
 
 
+def alert_counts() -> dict[str, int]:
+    """Return how many alerts are in each open state, read once a request; none while SQL is away."""
+    if "taskyard_alert_counts" not in g:
+        try:
+            g.taskyard_alert_counts = alerts.counts(conn())
+        except Exception:  # the page that says why the database is away must still be drawn
+            return {}
+    return cast(dict[str, int], g.taskyard_alert_counts)
+
+
 def declared() -> Declared:
     """Return the fields that tasks declare as secret, read once a request."""
     if "taskyard_declared" not in g:
@@ -62,6 +73,8 @@ def declared() -> Declared:
 
 def actor() -> Actor:
     """Tell who is asking. Raises Forbidden when nobody is signed in."""
+    if g.get("is_shared"):
+        raise RuntimeError("A region that viewers share must not depend on who is looking.")
     if not current_user.is_authenticated:
         raise Forbidden("Sign in first.")
     return cast(Actor, current_user.actor)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flask import Flask, Request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 
 
 def session_cookie_name(port: int, is_secure: bool) -> str:
@@ -27,6 +27,15 @@ class SessionCookies(SecureCookieSessionInterface):
         if session is None or session or not is_renamed or self._earlier_name not in request.cookies:
             return session
         return self._earlier_session(app, request) or session
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Write the session cookie where it is due.
+
+        Static files are the same for everybody. Flask-Login looks into each session, and `Vary: Cookie` would have
+        browsers ask for every file again when any cookie changes.
+        """
+        if request.endpoint != "static":
+            super().save_session(app, session, response)
 
     def _earlier_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         serializer = self.get_signing_serializer(app)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, url_for
+from flask import Flask, g
 from flask_login import current_user
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from dashboard import (
     auth,
     body_limits,
+    compression,
     confirmation,
     context,
     converters,
     problems,
+    rendering,
     request_input,
     routes,
     security,
+    shared_regions,
+    static_files,
     watchman,
     zones,
 )
@@ -30,6 +32,7 @@ from dashboard.extensions import db
 from dashboard.hashing import HashingPool
 from dashboard.live import init_live
 from dashboard.presenters import words
+from dashboard.rendering import later
 from dashboard.request_check import RequestCheck
 from dashboard.streaming import Streams
 from dashboard.threads import run_in_thread
@@ -40,7 +43,6 @@ from workers.domain.states import Status
 from workers.services import own_changes, sessions
 from workers.services.throttling import Throttle
 from workers.settings import Settings
-from workers.store import alerts
 from workers.store.database import Database
 from workers.yard import Yard
 
@@ -50,7 +52,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Flask:
     """Make the application; the settings come from the environment unless given. Raises SettingsError."""
     settings = settings or (yard.settings if yard else Settings.from_env())
-    app = Flask("taskyard", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app = Flask("taskyard", template_folder=str(ROOT / "templates"), static_folder=None)
     _configure(app, settings)
     db.init_app(app)
     with app.app_context():
@@ -66,6 +68,9 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     context.init(app)
     auth.init(app)
     security.init(app)
+    compression.init(app)
+    shared_regions.init(app)
+    rendering.init(app)
     contract.init(app)
     problems.init(app)
     confirmation.init(app)
@@ -74,7 +79,9 @@ def create_app(settings: Settings | None = None, yard: Yard | None = None) -> Fl
     app.jinja_env.finalize = words.finalize
     _add_globals(app)
     routes.register(app)
+    static_files.init(app, ROOT / "static")
     init_live(app)
+    app.extensions["live"].on_change = app.extensions["shared_regions"].note_change
     watchman.init(app)
     app.wsgi_app = RequestCheck(app.wsgi_app)  # type: ignore[method-assign]
     if settings.trusted_proxies:
@@ -101,7 +108,6 @@ def _configure(app: Flask, settings: Settings) -> None:
         WTF_CSRF_CHECK_DEFAULT=False,  # the guard in `security` checks it, for people and not for tokens
         WTF_CSRF_TIME_LIMIT=None,
         MAX_FORM_MEMORY_SIZE=2_000_000,
-        SEND_FILE_MAX_AGE_DEFAULT=31_536_000,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -113,32 +119,17 @@ def _kept_secret(settings: Settings) -> str:
 
 
 def _add_globals(app: Flask) -> None:
-    def asset(path: str) -> str:
-        return url_for("static", filename=path, v=_mark(path))
-
     def values() -> dict[str, Any]:
         signed_in = current_user.is_authenticated
         return {
-            "asset": asset,
+            "asset": static_files.asset,
             "can": lambda role: signed_in and current_user.actor.may(role),
-            "nav_counts": context.nav_counts() if signed_in else {},
-            "nav_alerts": _nav_alerts() if signed_in else {},
+            "nav_counts": later(context.nav_counts) if signed_in else {},
+            "live_mark": g.get("live_mark", ""),
+            "nav_alerts": later(context.alert_counts) if signed_in else {},
             "monitor_silent": app.extensions["watchman"].silent_seconds,
             "redis_trouble": app.extensions["redis_watch"].trouble,
             "state_names": [str(status) for status in Status],
         }
 
     app.context_processor(values)
-
-
-def _nav_alerts() -> dict[str, int]:
-    try:
-        return alerts.counts(context.conn())
-    except Exception:  # the page that says why the database is away must still be drawn
-        return {}
-
-
-@lru_cache(maxsize=256)
-def _mark(path: str) -> str:
-    file = ROOT / "static" / path
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:10] if file.is_file() else "0"

@@ -1,18 +1,21 @@
 """Live updates: Socket.IO on `/live`, fed by one relay in each web process.
 
 Client: `watch {rooms}` and `unwatch {rooms}`, answered `{ok, rooms}`; any other event ends the connection. Server: `progress`,
-`changed`, `counts`, `log`, `alert`, `published`, and `resync` when messages may have been missed: then pages read again what
-they show.
+`changed`, `counts`, `heartbeat`, `log`, `alert`, `published`, and `resync` when messages may have been missed: then pages read
+again what they show. Who watches `status` with the mark of a page (`watch {rooms, mark}`) is also answered `heartbeat_age_seconds`
+(null before the first) and `is_current`: whether the page shows everything that this process has heard of.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
-from flask import Flask, request
+from flask import Flask, g, request
 from flask_socketio import ConnectionRefusedError as Refused
 from flask_socketio import Namespace
 from gevent.monkey import is_module_patched
@@ -20,25 +23,27 @@ from redis.exceptions import RedisError
 
 from dashboard.auth import live_credential
 from dashboard.live_server import CLIENT, NAMESPACE, Client, LiveSocketIO, Owner
-from dashboard.relay import Coalescer, pass_on
+from dashboard.relay import STATUS_ROOM, Coalescer, pass_on
 from dashboard.security import is_from_elsewhere
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError, Throttled, Unavailable
 from workers.services import sessions, statistics, tokens
+from workers.store import alerts
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.live")
 ROOM = re.compile(
-    r"overview|jobs|queues|workers|batches|alerts|schedules|triggers|sweeps|tasks"
+    r"status|overview|jobs|queues|workers|batches|alerts|schedules|triggers|sweeps|tasks"
     r"|(?:job|batch|bulk_action):[0-9a-f-]{36}|channel:[A-Za-z0-9_.:-]{1,64}"
 )
 MAX_ROOMS = 100
 FIRST_WAIT_SECONDS = 0.5  # for the channel, when Redis is away
 COUNTS_SECONDS = 1.0
+LONGEST_COUNTS_SECONDS = 10.0  # jobs get stuck without a message
 RECHECK_SECONDS = 10.0
 SWEEP_SECONDS = 0.5
 MAX_UNCHECKED_SECONDS = 60.0  # while the database is away; then nobody listens on
-COUNT_ROOMS = ("overview", "jobs", "queues")
+COUNT_ROOMS = (STATUS_ROOM, "overview", "jobs", "queues")
 
 socketio = LiveSocketIO()
 
@@ -62,6 +67,11 @@ def init_live(app: Flask) -> None:
     socketio.server.on_first_connection = namespace.start_tasks
     socketio.server.answer = namespace.answer
 
+    def mark_request() -> None:
+        g.live_mark = namespace.mark  # before the page is read: what happens meanwhile makes it out of date
+
+    app.before_request(mark_request)
+
 
 class LiveNamespace(Namespace):  # type: ignore[misc]
     """Who listens to what in this process."""
@@ -72,6 +82,17 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         self._tasks: list[Any] = []
         self._closed = False
         self._must_recheck = False
+        self._name = secrets.token_urlsafe(6)  # of this process, in marks
+        self._is_listening = False
+        self._coalescer = Coalescer(self._emit, socketio.server.watches, socketio.server.count_viewers, self._on_change)
+        self._counts: dict[str, Any] = {}
+        self._counts_at = 0.0
+        self.on_change: Callable[[], object] = lambda: None
+
+    @property
+    def mark(self) -> str:
+        """How much this process has heard of; empty while it does not listen."""
+        return f"{self._name}-{self._coalescer.sequence}" if self._is_listening else ""
 
     def on_connect(self, auth: Any = None) -> None:
         """Let in whoever is signed in, by session or token; refuse everybody else."""
@@ -114,7 +135,17 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
             for room in names & client.rooms:
                 socketio.server.leave_room(sid, room, namespace=NAMESPACE)
             client.rooms -= names
-        return {"ok": True, "rooms": sorted(client.rooms)}
+        answer = {"ok": True, "rooms": sorted(client.rooms)}
+        if event == "watch" and STATUS_ROOM in names:
+            answer |= self._status_for(message.get("mark"))
+            # Whoever has just come may have missed the last counts.
+            self._counts, self._coalescer.counts_are_old = {}, True
+        return answer
+
+    def _status_for(self, mark: Any) -> dict[str, Any]:
+        heartbeat_at = self._coalescer.heartbeat_at
+        age = None if heartbeat_at is None else round(time.monotonic() - heartbeat_at, 3)
+        return {"heartbeat_age_seconds": age, "is_current": bool(mark) and mark == self.mark}
 
     def _owner(self, auth: Any) -> Owner | None:
         try:
@@ -128,45 +159,61 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
 
     # The relay.
 
+    def _on_change(self) -> None:
+        self.on_change()
+
     def _relay(self) -> None:
-        coalescer = Coalescer(self._emit, socketio.server.watches)
-        counts_at = 0.0
         wait = FIRST_WAIT_SECONDS
         while not self._closed:
             pubsub = self._yard.redis.pubsub(ignore_subscribe_messages=True)
             try:
                 pubsub.subscribe(self._yard.redis.names.live)
                 wait = FIRST_WAIT_SECONDS
+                self._is_listening = True
                 while not self._closed:
-                    pass_on(pubsub, coalescer, COUNTS_SECONDS, socketio.sleep)
-                    if coalescer.counts_are_old and time.monotonic() - counts_at >= COUNTS_SECONDS:
-                        coalescer.counts_are_old = False
-                        counts_at = time.monotonic()
-                        self._send_counts()
+                    pass_on(pubsub, self._coalescer, COUNTS_SECONDS, socketio.sleep)
+                    self._send_counts_if_due()
             except (RedisError, OSError, Unavailable) as error:
                 level = logging.WARNING if wait == FIRST_WAIT_SECONDS else logging.DEBUG  # once for each outage
                 log.log(level, "the live channel is away (%s); listening again in %.1f s", error, wait)
             except Exception:
                 log.exception("the relay failed; listening again in %.0f s", wait)
             finally:
+                self._is_listening = False
+                self._coalescer.sequence += 1
                 pubsub.close()
             if self._closed:
                 return
+            self._send_counts_if_due()
             socketio.sleep(wait)
             wait = min(wait * 2, 15.0)
+            self.on_change()
             socketio.emit("resync", {}, namespace=NAMESPACE)
 
-    def _send_counts(self) -> None:
+    def _send_counts_if_due(self) -> None:
+        age = time.monotonic() - self._counts_at
+        if age < COUNTS_SECONDS or (not self._coalescer.counts_are_old and age < LONGEST_COUNTS_SECONDS):
+            return
         rooms = [room for room in COUNT_ROOMS if socketio.server.watches(room)]
         if not rooms:
             return
+        self._coalescer.counts_are_old = False
+        self._counts_at = time.monotonic()
         try:
-            with self._yard.database.read() as connection:
-                counts = statistics.snapshot(connection, utcnow(), self._yard.settings.heartbeat_seconds)
+            counts = self._read_counts()
         except TaskyardError:
             return
-        for room in rooms:
-            self._emit("counts", counts, room)
+        if counts != self._counts:
+            self._counts = counts
+            # To each connection once, in however many of these rooms it is.
+            socketio.emit("counts", counts, to=rooms, namespace=NAMESPACE)
+
+    def _read_counts(self) -> dict[str, Any]:
+        now = utcnow()
+        with self._yard.database.read() as connection:
+            statuses = statistics.nav_counts(connection, now, self._yard.settings)
+            firing = alerts.counts(connection).get("firing", 0)
+        return {"stuck": statuses.pop("stuck"), "statuses": statuses, "alerts": firing}
 
     def _emit(self, event: str, data: Any, room: str) -> None:
         socketio.emit(event, data, to=room, namespace=NAMESPACE)

@@ -79,6 +79,10 @@ class LiveServer(socket_io.Server):  # type: ignore[misc]
         """Return whether anybody is in a room."""
         return room in self.manager.rooms.get(NAMESPACE, {})
 
+    def count_viewers(self, room: str) -> int:
+        """Return how many connections are in a room."""
+        return len(self.manager.rooms.get(NAMESPACE, {}).get(room, ()))
+
     def is_full_for(self, identity: str) -> bool:
         """Return whether a user or token has as many connections as it may."""
         owners = (client.owner for client in self.clients().values() if client.owner is not None)

@@ -20,6 +20,7 @@ from wtforms.validators import ValidationError
 
 from dashboard.auth import Person
 from dashboard.context import yard
+from dashboard.extensions import unmasked_csrf_token
 from dashboard.uploads import IncomingFile
 from workers.domain.errors import TooLarge
 
@@ -181,6 +182,6 @@ def permit_file(fields: MultiDict[str, str]) -> None:
     if not isinstance(current_user._get_current_object(), Person):
         return  # a token is checked by itself, and nobody else comes this far
     try:
-        validate_csrf(request.headers.get("X-CSRFToken") or fields.get("csrf_token"))
+        validate_csrf(unmasked_csrf_token(request.headers.get("X-CSRFToken") or fields.get("csrf_token")))
     except ValidationError as error:
         raise CSRFError(str(error)) from error

@@ -17,6 +17,7 @@ from dashboard.context import conn, declared, yard
 from dashboard.presenters.jobs import as_json, says
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.shared_regions import shares_regions
 from dashboard.streaming import stream
 from dashboard.threads import run_in_thread
 from workers.domain.clock import utcnow
@@ -40,6 +41,7 @@ _FORMULA = frozenset("=+-@|%\uff1d\uff0b\uff0d\uff20")
 
 @bp.get("/jobs")
 @requires("viewer")
+@shares_regions
 def page() -> ResponseReturnValue:
     """List jobs, newest first."""
     if "words" in request.args:

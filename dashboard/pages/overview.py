@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from flask import Blueprint, Response, current_app
@@ -14,8 +15,9 @@ from dashboard.presenters import overview
 from dashboard.presenters.needs import FIRST, MOST, Ended, Signs, find_needs, write_sentence
 from dashboard.presenters.queues import queue_rows
 from dashboard.presenters.schedules import day
-from dashboard.rendering import render
+from dashboard.rendering import later, render
 from dashboard.security import requires
+from dashboard.shared_regions import shares_regions
 from dashboard.zones import viewer_zone
 from workers.domain import cron
 from workers.domain.clock import utcnow
@@ -46,35 +48,37 @@ _COLUMNS = (
 
 @bp.get("/")
 @requires("viewer")
+@shares_regions
 def page() -> Response:
     """Show how everything is."""
     now, connection = utcnow(), conn()
-    snapshot = statistics.snapshot(connection, now, yard().settings.heartbeat_seconds)
-    hour = statistics.minutes(connection, now - timedelta(minutes=59), now, without=SYSTEM_QUEUES)
-    rows = queue_rows(snapshot, statistics.minutes_by_queue(connection, now), now)
-    running = _running()
-    alarms, ended = alerts.open_alerts(connection), Ended.of(hour)
-    found = find_needs(rows, _signs(snapshot["workers"]["lost"], now), alarms, ended)
-    sentence, rest = write_sentence(found, ended, Counter(row["status"] for row in alarms))
+    snapshot = cache(lambda: statistics.snapshot(connection, now, yard().settings.heartbeat_seconds))
+    hour = cache(lambda: statistics.minutes(connection, now - timedelta(minutes=59), now, without=SYSTEM_QUEUES))
+    rows = cache(lambda: queue_rows(snapshot(), statistics.minutes_by_queue(connection, now), now))
+    running = cache(_running)
+    alarms = cache(lambda: alerts.open_alerts(connection))
+    ended = cache(lambda: Ended.of(hour()))
+    found = cache(lambda: find_needs(rows(), _signs(snapshot()["workers"]["lost"], now), alarms(), ended()))
+    words = cache(lambda: write_sentence(found(), ended(), Counter(row["status"] for row in alarms())))
     return render(
         "overview/page.html",
         {name: f"overview/_{name}.html" for name in ("health", "numbers", "queues", "running", "day")},
         active_page="overview",
-        needs=found[:FIRST],
-        more_needs=found[FIRST:MOST],
-        need_count=len(found),
-        sentence=sentence,
-        rest=rest,
-        tiles=overview.tiles(snapshot, statistics.health(connection, now), hour, rows),
-        queues=rows[:10],
-        queue_count=len(rows),
-        running=running,
-        workers_free=overview.write_free_workers(snapshot["workers"]),
-        running_count=snapshot["statuses"]["processing"],
-        usual=statistics.usual_of(connection, [row["task"] for row in running]),
-        job_count=overview.count_jobs(snapshot["queues"]),
-        day=day(schedules.coming(connection, DAY), now, viewer_zone()),
-        schedule_count=schedules.counts(connection)[1],
+        needs=later(lambda: found()[:FIRST]),
+        more_needs=later(lambda: found()[FIRST:MOST]),
+        need_count=later(lambda: len(found())),
+        sentence=later(lambda: words()[0]),
+        rest=later(lambda: words()[1]),
+        tiles=later(lambda: overview.tiles(snapshot(), statistics.health(connection, now), hour(), rows())),
+        queues=later(lambda: rows()[:10]),
+        queue_count=later(lambda: len(rows())),
+        running=later(running),
+        workers_free=later(lambda: overview.write_free_workers(snapshot()["workers"])),
+        running_count=later(lambda: snapshot()["statuses"]["processing"]),
+        usual=later(lambda: statistics.usual_of(connection, [row["task"] for row in running()])),
+        job_count=later(lambda: overview.count_jobs(snapshot()["queues"])),
+        day=later(lambda: day(schedules.coming(connection, DAY), now, viewer_zone())),
+        schedule_count=later(lambda: schedules.counts(connection)[1]),
         local=cron.zone(viewer_zone()),
         now=now,
     )

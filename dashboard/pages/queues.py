@@ -14,6 +14,7 @@ from dashboard.presenters import charts
 from dashboard.presenters.queues import queue_rows
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.shared_regions import shares_regions
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.domain.filters import JobFilter
@@ -27,6 +28,7 @@ WAITING_SHOWN = 25
 
 @bp.get("/queues")
 @requires("viewer")
+@shares_regions
 def page() -> Response:
     """List the queues."""
     now = utcnow()
@@ -37,6 +39,7 @@ def page() -> Response:
 
 @bp.get("/queues/<queue:name>")
 @requires("viewer")
+@shares_regions
 def one(name: str) -> Response:
     """Show one queue: who works it, what waits, what ended."""
     now = utcnow()

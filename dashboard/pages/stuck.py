@@ -13,6 +13,7 @@ from dashboard.context import actor, conn, yard
 from dashboard.presenters import stuck as presenter
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.shared_regions import shares_regions
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.services import clocks, jobs, monitoring, statistics, stuck
@@ -26,6 +27,7 @@ LEAVE_SECONDS = 1800.0
 
 @bp.get("/stuck")
 @requires("viewer")
+@shares_regions
 def page() -> Response:
     """Show what is stuck, what is watched, and the monitor."""
     now, connection, settings = utcnow(), conn(), yard().settings

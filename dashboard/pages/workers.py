@@ -13,6 +13,7 @@ from dashboard.actions import done
 from dashboard.context import actor, conn, yard
 from dashboard.rendering import render
 from dashboard.security import requires
+from dashboard.shared_regions import shares_regions
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.evenness import Clocks
@@ -27,6 +28,7 @@ bp = Blueprint("workers", __name__)
 
 @bp.get("/workers")
 @requires("viewer")
+@shares_regions
 def page() -> Response:
     """List the workers by host."""
     now = utcnow()

@@ -1,27 +1,19 @@
-// The live connection. Reads body[data-live-rooms], [data-behavior=live] (the pill), [data-behavior=fresh], [data-fresh].
+// The live connection. Reads body[data-live-rooms], body[data-live-mark], [data-behavior=fresh], [data-fresh].
 import { io } from "../vendor/socket.io/socket.io.esm.min.js";
 import { append } from "./logs.js";
 import { toast } from "./messages.js";
+import { connected, disconnected, heartbeat, paused, watchPill } from "./pill.js";
 import { patch, patchCounts } from "./progress.js";
-import { refreshAll, refreshOn } from "./regions.js";
+import { refreshAll, refreshOn, rereadAll } from "./regions.js";
 
 const HIDDEN_AFTER = 10_000;
+const REFUSED_AGAIN = 10_000;
 const rooms = (document.body.dataset.liveRooms ?? "").split(" ").filter(Boolean);
-const pill = document.querySelector("[data-behavior=live]");
 const fresh = document.querySelector("[data-behavior=fresh]");
 const unseen = new Set();
-let paused = false;
+let mark = document.body.dataset.liveMark;
 let hiding = 0;
-
-const LOOKS = { live: ["processing", "Live"], paused: ["paused", "Paused"], offline: ["stuck", "Offline, retrying"] };
-
-function look(name) {
-  const [state, words] = LOOKS[name];
-  if (!pill) return;
-  pill.dataset.state = state;
-  pill.querySelector("span").textContent = words;
-  pill.setAttribute("aria-pressed", String(name === "paused"));
-}
+let isQuiet = false;
 
 const socket = rooms.length ? io("/live", { transports: ["websocket", "polling"], autoConnect: false, reconnectionDelayMax: 10_000 }) : null;
 
@@ -47,32 +39,68 @@ fresh?.addEventListener("click", async () => {
   await refreshAll();
 });
 
-if (socket) {
-  socket.on("connect", async () => {
-    await socket.emitWithAck("watch", { rooms });
-    look("live");
-    refreshAll(); // something may have happened between the drawing of the page and this moment
-  });
-  socket.on("disconnect", () => { if (!paused) look("offline"); });
-  socket.on("connect_error", () => look("offline"));
-  socket.on("progress", (jobs) => jobs.forEach(patch));
-  socket.on("counts", (told) => { patchCounts(told); refreshOn("counts"); });
-  socket.on("changed", onChanged);
-  socket.on("log", append);
-  socket.on("alert", (told) => { if (told.status === "firing") toast(told.title); });
-  socket.on("resync", () => refreshAll());
-  socket.connect();
+let alerts = null;
+
+function onCounts(counts) {
+  patchCounts(counts);
+  if (isQuiet) return;
+  refreshOn("counts");
+  if (alerts !== null && alerts !== counts.alerts) refreshOn("changed", "alert");
+  alerts = counts.alerts;
 }
 
-pill?.addEventListener("click", () => {
-  if (!socket) return;
-  paused = !paused;
-  if (paused) { socket.disconnect(); look("paused"); } else { socket.connect(); refreshAll(); }
-});
+async function join() {
+  const answer = await socket.emitWithAck("watch", { rooms: isQuiet ? ["status"] : rooms, mark });
+  connected(answer.heartbeat_age_seconds);
+  // Something may have happened between the drawing of the page, or the loss of the connection, and this moment.
+  if (!answer.is_current && !isQuiet) rereadAll();
+  mark = "";
+}
+
+// A refused connection, or one that the server has ended, is not opened again by the library.
+function retryLater() {
+  disconnected();
+  if (!socket.active && !paused()) setTimeout(() => { if (!paused()) socket.connect(); }, REFUSED_AGAIN);
+}
+
+if (socket) {
+  socket.on("connect", join);
+  socket.on("disconnect", retryLater);
+  socket.on("connect_error", retryLater);
+  socket.on("heartbeat", heartbeat);
+  socket.on("progress", (jobs) => jobs.forEach(patch));
+  socket.on("counts", onCounts);
+  socket.on("changed", onChanged);
+  socket.on("log", append);
+  socket.on("alert", (alert) => { if (alert.status === "firing") toast(alert.title); });
+  socket.on("resync", () => { if (!isQuiet) rereadAll(); });
+  watchPill((isPaused) => { if (isPaused) socket.disconnect(); else socket.connect(); });
+  if (!paused()) socket.connect();
+}
+
+// A hidden tab asks for nothing: only the numbers in its title and its badges go on.
+function hide() {
+  isQuiet = true;
+  if (socket.connected) socket.emit("unwatch", { rooms: rooms.filter((room) => room !== "status") });
+}
+
+function unhide() {
+  clearTimeout(hiding);
+  if (!isQuiet) return;
+  isQuiet = false;
+  if (!socket.connected) return;
+  socket.emit("watch", { rooms });
+  rereadAll();
+}
 
 document.addEventListener("visibilitychange", () => {
-  clearTimeout(hiding);
-  if (!socket || paused) return;
-  if (document.hidden) hiding = setTimeout(() => socket.disconnect(), HIDDEN_AFTER);
-  else if (!socket.connected) socket.connect();
+  if (!socket) return;
+  if (document.hidden) hiding = setTimeout(hide, HIDDEN_AFTER);
+  else unhide();
+});
+
+// A page that Back brings back as it was has missed what happened.
+addEventListener("pageshow", (event) => {
+  if (!event.persisted || !socket || paused()) return;
+  if (socket.connected) rereadAll(); else socket.connect();
 });

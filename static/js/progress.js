@@ -1,4 +1,5 @@
-// Bars and numbers patched in place. Reads data-job, data-version, data-part=bar|percent|done|rate|eta|message, data-counts.
+// Bars and numbers patched in place. Reads data-job, data-version, data-part=bar|percent|done|rate|eta|message, data-counts,
+// data-hides-zero.
 import { span } from "./clocks.js";
 
 const number = (value) => Math.round(value).toLocaleString("en");
@@ -38,9 +39,15 @@ export function patch(told) {
   }
 }
 
-export function patchCounts(told) {
+// The counts beside the states and the badges on every page, and the number of firing alerts in the title.
+export function patchCounts(counts) {
+  const values = { ...counts.statuses, stuck: counts.stuck, alerts: counts.alerts };
   for (const place of document.querySelectorAll("[data-counts]")) {
-    const value = told.statuses[place.dataset.counts];
-    if (value != null) place.textContent = compact(value);
+    const value = values[place.dataset.counts];
+    if (value == null) continue;
+    if (place.textContent !== compact(value)) place.textContent = compact(value);
+    if ("hidesZero" in place.dataset) place.hidden = value === 0;
   }
+  const title = document.title.replace(/^\(\d+\) /, "");
+  document.title = counts.alerts ? `(${counts.alerts}) ${title}` : title;
 }

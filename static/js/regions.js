@@ -1,38 +1,65 @@
-// Regions: parts of a page that are read again from the server and patched in place.
-// Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-region-gap (seconds), data-fresh.
+// Regions: parts of a page that are read again from the server and patched in place. All that are due at one address are read
+// in one request. Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-region-gap (seconds).
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
 import { isBusy } from "./pressed.js";
 import { isSelecting } from "./selection.js";
 
 const GAP = 1000;
-const state = new WeakMap();
 const gapOf = (region) => (Number(region.dataset.regionGap) * 1000) || GAP;
+const sources = new Map(); // address: what is due there, and when it was read
 
-// One reading of a region at a time: an answer that overtakes an earlier one would otherwise be overwritten by it.
-async function load(region) {
-  const mine = state.get(region) ?? { at: 0, timer: 0 };
-  state.set(region, mine);
-  if (mine.loading) { mine.again = true; return mine.loading; }
-  mine.loading = read(region).finally(() => {
-    mine.loading = null;
-    if (mine.again) { mine.again = false; return load(region); }
-    return undefined;
-  });
-  return mine.loading;
+function sourceOf(url) {
+  if (!sources.has(url)) sources.set(url, { url, wanted: new Set(), at: 0, timer: 0, isFresh: false, loading: null });
+  return sources.get(url);
 }
 
-async function read(region) {
+// One reading of an address at a time: an answer that overtakes an earlier one would otherwise be overwritten by it.
+async function load(source) {
+  clearTimeout(source.timer);
+  source.timer = 0;
+  if (source.loading) {
+    await source.loading.catch(() => undefined);
+    return source.wanted.size ? load(source) : undefined;
+  }
+  source.at = Date.now();
+  source.loading = read(source).finally(() => { source.loading = null; });
+  return source.loading;
+}
+
+async function read(source) {
   if (isOpen()) return;
-  const answer = await fetch(region.dataset.regionUrl, { headers: { "X-Region": region.dataset.region, Accept: "text/html" } });
+  const wanted = [...source.wanted].filter((region) => region.isConnected);
+  const headers = { "X-Region": wanted.map((region) => region.dataset.region).join(","), Accept: "text/html" };
+  // What somebody has just done must be seen; what others see may be up to a second old.
+  if (source.isFresh) headers["X-Fresh"] = "1";
+  source.wanted.clear();
+  source.isFresh = false;
+  if (!wanted.length) return;
+  const answer = await fetch(source.url, { headers });
   if (answer.status === 401) { location.reload(); return; }
   if (!answer.ok) return;
   const html = await answer.text();
-  patch(region, html);
+  if (wanted.length === 1) { patchRegion(wanted[0], html); return; }
+  const parts = new DOMParser().parseFromString(html, "text/html").querySelectorAll("template[data-part-of]");
+  for (const part of parts) {
+    const region = wanted.find((one) => one.dataset.region === part.dataset.partOf);
+    if (region) patchRegion(region, part.innerHTML);
+  }
+}
+
+// Forms in a region come without the token of this session, because regions are shared between viewers.
+function withTokens(html) {
+  const content = document.createElement("template");
+  content.innerHTML = html;
+  for (const field of content.content.querySelectorAll("input[name=csrf_token]")) field.setAttribute("value", document.body.dataset.csrf);
+  return content.content;
 }
 
 // What somebody edits stays, and nothing else: a focused button is patched like any other element.
-function patch(region, html) {
+function patchRegion(region, html) {
+  if (!region.isConnected || isOpen()) return;
+  const content = withTokens(html);
   const focused = region.contains(document.activeElement) ? document.activeElement : null;
   const place = focused?.closest("[id]")?.id;
   const holdsRows = isSelecting(region);
@@ -43,7 +70,7 @@ function patch(region, html) {
     beforeNodeAdded: keepsRow,
     beforeNodeRemoved: keepsRow,
   };
-  Idiomorph.morph(region, html, { morphStyle: "innerHTML", callbacks });
+  Idiomorph.morph(region, [...content.childNodes], { morphStyle: "innerHTML", callbacks });
   if (focused && !focused.isConnected) focusNear(region, place);
 }
 
@@ -73,30 +100,50 @@ function mayUpdate(name, node) {
 
 const newestLine = (log) => log.querySelector("li:last-child time")?.dateTime ?? "";
 
+// Messages overtake what is read: a bar does not go back to where it was.
+function keepProgress(before, after) {
+  if (before.dataset.state !== after.dataset.state || Number(before.dataset.version ?? 0) <= Number(after.dataset.version ?? 0)) return;
+  after.dataset.version = before.dataset.version;
+  for (const part of after.querySelectorAll("[data-part]")) {
+    const newer = before.querySelector(`[data-part="${part.dataset.part}"]`);
+    if (newer) part.replaceWith(newer.cloneNode(true));
+  }
+}
+
 // What a person has opened, typed, or what runs ahead of the row stays as it is. Of a flood not every line comes live:
 // a log whose end is behind the stored one is read again.
 function keeps(before, after) {
   if (before.dataset?.behavior === "log" && after.dataset?.behavior === "log") {
     return newestLine(before) < newestLine(after) || before.childElementCount <= after.childElementCount;
   }
+  if (before.dataset?.job && before.dataset.job === after.dataset?.job) keepProgress(before, after);
   if (before.nodeName === "DETAILS" && after.nodeName === "DETAILS") after.open = before.open;
   return !(before.nodeName === "SELECT" && before === document.activeElement);
 }
 
 // At once when it has been quiet, then at most once a second, or once in its own gap; the last wish is always granted.
 export function refresh(region) {
-  const mine = state.get(region) ?? { at: 0, timer: 0 };
-  state.set(region, mine);
-  if (mine.timer) return;
-  const wait = Math.max(0, mine.at + gapOf(region) - Date.now());
-  mine.timer = setTimeout(async () => {
-    mine.at = Date.now();
-    mine.timer = 0;
-    try { await load(region); } catch { /* the pill says that we are offline */ }
-  }, wait);
+  const source = sourceOf(region.dataset.regionUrl);
+  source.wanted.add(region);
+  if (source.timer) return;
+  const wait = Math.max(0, source.at + gapOf(region) - Date.now());
+  source.timer = setTimeout(() => load(source).catch(() => undefined), wait); // the pill says that we are offline
 }
 
-export const refreshAll = () => Promise.all([...document.querySelectorAll("[data-region]")].map((region) => load(region).catch(() => undefined)));
+function readAll(isFresh) {
+  for (const region of document.querySelectorAll("[data-region]")) {
+    const source = sourceOf(region.dataset.regionUrl);
+    source.wanted.add(region);
+    source.isFresh ||= isFresh;
+  }
+  return Promise.all([...sources.values()].filter((source) => source.wanted.size).map((source) => load(source).catch(() => undefined)));
+}
+
+/** Read every region again after what this viewer has done. */
+export const refreshAll = () => readAll(true);
+
+/** Read every region again because something may have been missed. */
+export const rereadAll = () => readAll(false);
 
 export function refreshOn(event, kind) {
   for (const region of document.querySelectorAll("[data-region-on]")) {

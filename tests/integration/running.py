@@ -36,6 +36,7 @@ class Running:
             **environment,
         }
         self.log_path = data_dir.parent / f"{data_dir.name}.log"
+        self.root = ROOT  # of the code that is run
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,7 +46,7 @@ class Running:
     def start(self, *command: str) -> Running:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "app.py", *command], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+                [sys.executable, "app.py", *command], cwd=self.root, env=self.environment, stdout=log, stderr=log
             )
         return self
 
@@ -68,7 +69,7 @@ class Running:
         """Run a command of the command line to its end."""
         return subprocess.run(
             [sys.executable, "app.py", *command],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             input=give,
             capture_output=True,

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from dashboard.relay import MAX_LINES, MAX_ROOM_BYTES, MAX_WAITING_BYTES, Coalescer
+from tests.support import eventually
 from workers.broker.live import MAX_BYTES
 
 JOB = "018f0000-0000-7000-8000-000000000000"
@@ -117,3 +118,31 @@ def test_a_flood_within_one_window_is_bounded_and_the_next_window_goes_on() -> N
     sent.take(type="published", channel="7", event="e", data="later")
     sent.relay.flush()
     assert [event["data"] for _, event, _ in sent.events] == ["later"]
+
+
+def test_a_room_with_many_viewers_gets_fewer_messages_and_the_last_state() -> None:
+    sent = Sent("jobs", "queues")
+    sent.relay = Coalescer(lambda *event: sent.events.append(event), lambda _room: True, lambda _room: 1_000)
+    progress(sent, 1, 1)
+    sent.relay.flush()
+    progress(sent, 2, 2)
+    progress(sent, 3, 3)
+    assert sent.relay.flush() is False
+    assert 0 < sent.relay.seconds_to_wait(10) <= 1
+    eventually(lambda: check(sent.relay.flush()), within=10)
+    assert [[job["done"] for job in jobs] for _event, jobs, room in sent.events if room == "jobs"] == [[1], [3]]
+
+
+def check(value: bool) -> None:
+    assert value
+
+
+def test_a_heartbeat_goes_to_every_page_and_is_no_change() -> None:
+    sent = Sent("status")
+    before = sent.relay.sequence
+    sent.take(type="heartbeat")
+    assert sent.events == [("heartbeat", {}, "status")]
+    assert sent.relay.heartbeat_at is not None
+    assert sent.relay.sequence == before
+    sent.take(type="changed", kind="queue", id="default", status="paused")
+    assert sent.relay.sequence == before + 1

@@ -16,6 +16,7 @@ from workers.broker.connection import QuickRedis
 from workers.domain.errors import Unavailable
 
 MAX_BYTES = 65_536
+HEARTBEAT = "heartbeat"  # the type of the message by which browsers know that the whole way to them works
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
 

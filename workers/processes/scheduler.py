@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from workers.broker.live import HEARTBEAT
 from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Unavailable
@@ -40,6 +41,7 @@ log = logging.getLogger("taskyard.scheduler")
 
 DELIVER_EVERY_SECONDS = 30.0
 SETTLED_SECONDS = 6.0
+HEARTBEAT_SECONDS = 2.0  # pages say "Behind" after three of them; see static/js/pill.js
 LONGEST_WAIT_SECONDS = 8.0
 RETAIN_EVERY_SECONDS = 3600.0
 TIDY_EVERY_SECONDS = 1200.0
@@ -106,6 +108,7 @@ class Scheduler:
             Step("held fires", firing.release_held, 1.0),
             Step("events", hearing.hear, 0.5),
             Step("queues that triggers watch", hearing.look_at_queues, 5.0),
+            Step("live heartbeat", _publish_heartbeat, HEARTBEAT_SECONDS),
             Step("lost jobs", self._deliver, 1.0),
             Step("retention", _unless_clock_jumped(retention.purge_step), RETAIN_EVERY_SECONDS),
             Step("uploads", _unless_clock_jumped(removal.expire_uploads), RETAIN_EVERY_SECONDS),
@@ -224,6 +227,12 @@ class Scheduler:
         if missing:
             log.warning("%s waiting jobs had no entry in Redis and were put back on their queues", missing)
         return 0
+
+
+def _publish_heartbeat(yard: Yard, _now: datetime) -> int:
+    """Publish the heartbeat of the live channel; a page that misses it shows since when."""
+    yard.live.publish({"type": HEARTBEAT})
+    return 0
 
 
 def _unless_clock_jumped(step: Callable[[Yard, datetime], int]) -> Callable[[Yard, datetime], int]:
