@@ -70,6 +70,11 @@ def look(connection: Connection, settings: Settings, clocks: Clocks) -> list[Stu
     return list(_judged(running, _workers_of(connection, running), settings, clocks))
 
 
+def ids(connection: Connection, settings: Settings, clocks: Clocks) -> list[str]:
+    """List the ids of the jobs that are stuck at this moment, the longest silent first."""
+    return [one.row["id"] for one in look(connection, settings, clocks)]
+
+
 def resolve(yard: Yard, clocks: Clocks) -> list[Stuck]:
     """Put back or fail every stuck job, 500 in a transaction; tells those that were. Raises Unavailable."""
     with yard.database.read() as connection:
