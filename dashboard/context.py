@@ -13,8 +13,9 @@ from dashboard.hashing import HashingPool
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Forbidden
-from workers.services import secret_fields, statistics
+from workers.services import clocks, secret_fields, statistics, stuck
 from workers.services.secret_fields import Declared
+from workers.services.stuck import Stuck
 from workers.services.throttling import Throttle
 from workers.yard import Yard
 
@@ -47,10 +48,18 @@ def nav_counts() -> dict[str, int]:
     """Tell the numbers that stand beside the states on every page, read once a request; none while SQL is away."""
     if "taskyard_nav_counts" not in g:
         try:
-            g.taskyard_nav_counts = statistics.nav_counts(conn(), utcnow(), yard().settings)
+            g.taskyard_nav_counts = {**statistics.status_counts(conn()), "stuck": len(stuck_jobs())}
         except Exception:  # the page that says why the database is away must still be drawn
             return {}
     return cast(dict[str, int], g.taskyard_nav_counts)
+
+
+def stuck_jobs() -> dict[str, Stuck]:
+    """Return the jobs that are stuck now by id, with verdict and evidence, judged once a request as the monitor does."""
+    if "taskyard_stuck" not in g:
+        found = stuck.look(conn(), yard().settings, clocks.read(conn(), utcnow()))
+        g.taskyard_stuck = {one.row["id"]: one for one in found}
+    return cast(dict[str, Stuck], g.taskyard_stuck)
 
 
 def declared() -> Declared:

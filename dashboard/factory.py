@@ -107,6 +107,7 @@ def _add_globals(app: Flask) -> None:
         return {
             "asset": asset,
             "can": lambda role: signed_in and current_user.actor.may(role),
+            "stuck_jobs": context.stuck_jobs,
             "nav_counts": context.nav_counts() if signed_in else {},
             "nav_alerts": _nav_alerts() if signed_in else {},
             "monitor_silent": app.extensions["watchman"].silent_seconds,

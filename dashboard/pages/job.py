@@ -10,9 +10,10 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from dashboard.context import conn, declared, yard
+from dashboard.context import conn, declared, stuck_jobs, yard
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import LARGE, says
+from dashboard.presenters.stuck import Card, card
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import in_slices
@@ -53,6 +54,7 @@ def page(job_id: str) -> Response:
         active_page="jobs",
         job=job,
         says=says(job, declared()),
+        stuck_card=stuck_card(job_id),
         tab=opened,
         tabs=_tabs(job, events),
         path=timeline.stops(job, events, now),
@@ -67,6 +69,12 @@ def page(job_id: str) -> Response:
         now=now,
         **_of_tab(opened, job, events),
     )
+
+
+def stuck_card(job_id: str) -> Card | None:
+    """Return why a job is stuck, with the evidence; None when it is not."""
+    one = stuck_jobs().get(job_id)
+    return card(one, yard().settings) if one is not None else None
 
 
 def _explanation(job: Row, now: datetime) -> dict[str, Any]:

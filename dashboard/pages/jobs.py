@@ -23,6 +23,7 @@ from dashboard.threads import run_in_thread
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
+from workers.domain.ids import is_id
 from workers.services import bulk_selections, job_filters
 from workers.services.secret_fields import Declared
 from workers.store import job_lists
@@ -74,6 +75,15 @@ def page() -> ResponseReturnValue:
     if query.problems and "X-Region" not in request.headers:
         answer.status_code = 422
     return answer
+
+
+@bp.get("/jobs/rows")
+@requires("viewer")
+def rows() -> ResponseReturnValue:
+    """Show the rows of some jobs that a list on the screen holds, as they are now; those that are deleted are missing."""
+    ids = [job_id for job_id in request.args.getlist("id") if is_id(job_id)][:MOST_ROWS]
+    shown = [{**row, "says": says(row, declared())} for row in job_lists.rows_named(conn(), ids)]
+    return render("jobs/_rows.html", {}, rows=shown, now=utcnow())
 
 
 def _limit_given() -> dict[str, str]:

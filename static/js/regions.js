@@ -2,6 +2,7 @@
 // Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-fresh.
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
+import { keepPlaces } from "./places.js";
 import { isSelecting } from "./selection.js";
 
 const GAP = 1000;
@@ -25,8 +26,10 @@ async function read(region) {
   const answer = await fetch(region.dataset.regionUrl, { headers: { "X-Region": region.dataset.region, Accept: "text/html" } });
   if (answer.status === 401) { location.reload(); return; }
   if (!answer.ok) return;
-  const html = await answer.text();
-  Idiomorph.morph(region, html, { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeNodeMorphed: keeps } });
+  const part = document.createElement("template");
+  part.innerHTML = await answer.text();
+  await keepPlaces(region, part.content);
+  Idiomorph.morph(region, [...part.content.childNodes], { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeNodeMorphed: keeps } });
 }
 
 const newestLine = (log) => log.querySelector("li:last-child time")?.dateTime ?? "";

@@ -62,11 +62,6 @@ def status_counts(connection: Connection) -> dict[str, int]:
     return counts
 
 
-def nav_counts(connection: Connection, now: datetime, settings: Settings) -> dict[str, int]:
-    """Tell how many jobs are in each state, and how many of those that run are silent (`stuck`)."""
-    return {**status_counts(connection), "stuck": silent_jobs(connection, now, settings)}
-
-
 def silent_jobs(connection: Connection, now: datetime, settings: Settings) -> int:
     """Tell how many running jobs have given no sign for too long; counted up to 1,000."""
     seconds = heartbeat_limit(settings.heartbeat_seconds)
