@@ -77,6 +77,6 @@ def test_a_stuck_job_and_a_lost_worker_are_shown_as_such_on_every_page(auth: Any
     assert ids(client.get("/jobs?status=processing,-stuck").text) == [fine]
     lost = client.get("/workers").text.split('id="worker-host9.1"', 1)[1].split("</tr>", 1)[0]
     assert "Lost" in lost
-    assert "No heartbeat since" in lost
+    assert "No heartbeat for" in lost
     assert "is stuck" in lost
     assert 'data-counts="stuck">1<' in overview

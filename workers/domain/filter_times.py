@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 
-from workers.domain.clock import EARLIEST, check_instant, parse_instant, parse_local_time
+from workers.domain.clock import EARLIEST, check_instant, parse_local_time
 
 EXAMPLES = "2h, 30 min ago, today, yesterday, monday, last week, 2026-01-31, 2026-01-31T08:00:00Z"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -14,6 +14,7 @@ _NAMES = "s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?"
 _AGE = re.compile(rf"(?:last )?([0-9]{{1,6}}) ?({_NAMES})(?: ago)?")
 _DAY_AND_TIME = re.compile(r"(?:(.*\S) )?([0-9]{1,2}):([0-9]{2})")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LIKE_AN_INSTANT = re.compile(r"[0-9]{4}-")
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _LONGEST_AGE = timedelta(days=36500)
@@ -131,8 +132,7 @@ def _days(first: date, after: date, zone: tzinfo) -> Period:
 
 
 def _moment(text: str, zone: tzinfo) -> Period:
-    try:
-        moment = parse_local_time(text, zone)
-    except ValueError:
-        moment = parse_instant(text)
+    if not _LIKE_AN_INSTANT.match(text.strip()):
+        raise ValueError(f"Unknown time '{text[:60]}'. Use a time such as {EXAMPLES}.")
+    moment = parse_local_time(text, zone)
     return Period(moment, moment)
