@@ -48,7 +48,8 @@ def nav_counts() -> dict[str, int]:
     """Tell the numbers that stand beside the states on every page, read once a request; none while SQL is away."""
     if "taskyard_nav_counts" not in g:
         try:
-            g.taskyard_nav_counts = {**statistics.status_counts(conn()), "stuck": len(stuck_jobs())}
+            counts = statistics.status_counts(conn(), hides_system=True)
+            g.taskyard_nav_counts = {**counts, "stuck": len(stuck_jobs())}
         except Exception:  # the page that says why the database is away must still be drawn
             return {}
     return cast(dict[str, int], g.taskyard_nav_counts)

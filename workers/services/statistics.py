@@ -53,10 +53,12 @@ class Minute:
     wait_ms: int = 0
 
 
-def status_counts(connection: Connection) -> dict[str, int]:
-    """Return how many jobs are in each state, every state named, without those of Taskyard's own queues."""
+def status_counts(connection: Connection, *, hides_system: bool = False) -> dict[str, int]:
+    """Return how many jobs are in each state, every state named; without those of Taskyard's own queues if asked."""
     counts = dict.fromkeys(map(str, Status), 0)
-    chosen = select(_COUNTS.c.status, func.sum(_COUNTS.c.n)).where(_COUNTS.c.queue.not_in(SYSTEM_QUEUES))
+    chosen = select(_COUNTS.c.status, func.sum(_COUNTS.c.n))
+    if hides_system:
+        chosen = chosen.where(_COUNTS.c.queue.not_in(SYSTEM_QUEUES))
     for status, n in connection.execute(chosen.group_by(_COUNTS.c.status)):
         counts[status] = int(n)
     return counts
