@@ -13,7 +13,7 @@ from dashboard.hashing import HashingPool
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Forbidden
-from workers.services import clocks, secret_fields, statistics, stuck
+from workers.services import secret_fields, statistics, stuck
 from workers.services.secret_fields import Declared
 from workers.services.stuck import Stuck
 from workers.services.throttling import Throttle
@@ -58,7 +58,7 @@ def nav_counts() -> dict[str, int]:
 def stuck_jobs() -> dict[str, Stuck]:
     """Return the jobs that are stuck now by id, with verdict and evidence, judged once a request as the monitor does."""
     if "taskyard_stuck" not in g:
-        found = stuck.look(conn(), yard().settings, clocks.read(conn(), utcnow()))
+        found = stuck.look_now(conn(), yard().settings, utcnow())
         g.taskyard_stuck = {one.row["id"]: one for one in found}
     return cast(dict[str, Stuck], g.taskyard_stuck)
 

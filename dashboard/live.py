@@ -24,7 +24,7 @@ from dashboard.relay import Coalescer, pass_on
 from dashboard.security import is_from_elsewhere
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError, Throttled, Unavailable
-from workers.services import clocks, sessions, statistics, stuck, tokens
+from workers.services import sessions, statistics, stuck, tokens
 from workers.yard import Yard
 
 log = logging.getLogger("taskyard.live")
@@ -164,7 +164,7 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
             with self._yard.database.read() as connection:
                 now, settings = utcnow(), self._yard.settings
                 counts = statistics.snapshot(connection, now, settings.heartbeat_seconds)
-                counts["statuses"]["stuck"] = len(stuck.look(connection, settings, clocks.read(connection, now)))
+                counts["statuses"]["stuck"] = len(stuck.look_now(connection, settings, now))
         except TaskyardError:
             return
         for room in rooms:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from workers.domain.filter_values import STUCK
 from workers.domain.filters import JobFilter
-from workers.services import clocks, stuck
+from workers.services import stuck
 from workers.settings import Settings
 from workers.store import job_counts
 
@@ -37,7 +37,8 @@ def resolve(connection: Connection, settings: Settings, wanted: JobFilter, now: 
     """Return a filter with the ids of the jobs that are stuck now, if it asks for them."""
     if not (wanted.is_stuck or STUCK in wanted.without.get("status", ())):
         return wanted
-    return replace(wanted, stuck_ids=tuple(stuck.ids(connection, settings, clocks.read(connection, now))))
+    found = stuck.look_now(connection, settings, now)
+    return replace(wanted, stuck_ids=tuple(one.row["id"] for one in found))
 
 
 def count_by_state(connection: Connection, settings: Settings, wanted: JobFilter, now: datetime) -> dict[str, Count]:
