@@ -13,8 +13,9 @@ from dashboard.hashing import HashingPool
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import Forbidden
-from workers.services import secret_fields, statistics
+from workers.services import secret_fields, statistics, stuck
 from workers.services.secret_fields import Declared
+from workers.services.stuck import Stuck
 from workers.services.throttling import Throttle
 from workers.store import alerts
 from workers.yard import Yard
@@ -48,7 +49,8 @@ def nav_counts() -> dict[str, int]:
     """Tell the numbers that stand beside the states on every page, read once a request; none while SQL is away."""
     if "taskyard_nav_counts" not in g:
         try:
-            g.taskyard_nav_counts = statistics.nav_counts(conn(), utcnow(), yard().settings)
+            counts = statistics.status_counts(conn(), hides_system=True)
+            g.taskyard_nav_counts = {**counts, "stuck": len(stuck_jobs())}
         except Exception:  # the page that says why the database is away must still be drawn
             return {}
     return cast(dict[str, int], g.taskyard_nav_counts)
@@ -62,6 +64,14 @@ def alert_counts() -> dict[str, int]:
         except Exception:  # the page that says why the database is away must still be drawn
             return {}
     return cast(dict[str, int], g.taskyard_alert_counts)
+
+
+def stuck_jobs() -> dict[str, Stuck]:
+    """Return the jobs that are stuck now by id, with verdict and evidence, judged once a request as the monitor does."""
+    if "taskyard_stuck" not in g:
+        found = stuck.look_now(conn(), yard().settings, utcnow())
+        g.taskyard_stuck = {one.row["id"]: one for one in found}
+    return cast(dict[str, Stuck], g.taskyard_stuck)
 
 
 def declared() -> Declared:

@@ -124,6 +124,7 @@ def _add_globals(app: Flask) -> None:
         return {
             "asset": static_files.asset,
             "can": lambda role: signed_in and current_user.actor.may(role),
+            "stuck_jobs": context.stuck_jobs,
             "nav_counts": later(context.nav_counts) if signed_in else {},
             "live_mark": g.get("live_mark", ""),
             "nav_alerts": later(context.alert_counts) if signed_in else {},

@@ -27,7 +27,7 @@ from dashboard.relay import STATUS_ROOM, Coalescer, pass_on
 from dashboard.security import is_from_elsewhere
 from workers.domain.clock import utcnow
 from workers.domain.errors import TaskyardError, Throttled, Unavailable
-from workers.services import sessions, statistics, tokens
+from workers.services import sessions, statistics, stuck, tokens
 from workers.store import alerts
 from workers.yard import Yard
 
@@ -211,9 +211,10 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
     def _read_counts(self) -> dict[str, Any]:
         now = utcnow()
         with self._yard.database.read() as connection:
-            statuses = statistics.nav_counts(connection, now, self._yard.settings)
+            statuses = statistics.status_counts(connection, hides_system=True)
+            stuck_count = len(stuck.look_now(connection, self._yard.settings, now))
             firing = alerts.counts(connection).get("firing", 0)
-        return {"stuck": statuses.pop("stuck"), "statuses": statuses, "alerts": firing}
+        return {"statuses": statuses, "stuck": stuck_count, "alerts": firing}
 
     def _emit(self, event: str, data: Any, room: str) -> None:
         socketio.emit(event, data, to=room, namespace=NAMESPACE)

@@ -13,12 +13,11 @@ from dashboard.api.contract import Strict, operation, read_body, refuse_crowd
 from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.security import requires
+from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
-from workers.domain.filters import JobFilter
-from workers.services import bulk_actions
+from workers.services import bulk_actions, job_filters
 
 bp = Blueprint("bulk_actions_api", __name__, url_prefix="/api/v1")
-FILTERS = frozenset({"status", "task", "queue", "priority", "q", "since", "until", "schedule", "batch", "parent"})
 
 
 class BulkActionRequest(Strict):
@@ -45,10 +44,11 @@ class BulkActionRequest(Strict):
 def create() -> ResponseReturnValue:
     """Make a bulk action, or preview it."""
     given = read_body(BulkActionRequest)
-    odd = sorted(set(given.filter) - FILTERS)
-    if odd:
-        raise BadInput(f"A filter has no {odd[0]}.", field=f"filter.{odd[0]}")
-    wanted = JobFilter.from_args(given.filter)
+    try:
+        wanted = job_filters.read(conn(), yard().settings, given.filter, utcnow())
+    except BadInput as error:
+        errors = [{**one, "field": f"filter.{one['field']}"} for one in error.errors]
+        raise BadInput(str(error), errors=errors) from error
     if given.preview:
         told = bulk_actions.preview(conn(), given.action, wanted)
         return jsonify(**{**told, "sample": [as_json(row, declared()) for row in told["sample"]]})

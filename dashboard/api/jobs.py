@@ -29,10 +29,9 @@ from dashboard.watchman import redis_trouble
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, TooLarge
-from workers.domain.filters import JobFilter
 from workers.domain.masking import mask
 from workers.domain.names import MAX_RETRIES, MAX_TIMEOUT_SECONDS
-from workers.services import explanations, jobs
+from workers.services import explanations, job_filters, jobs
 from workers.services.enqueueing import MAX_BULK, MAX_DELAY_SECONDS, Enqueued, NewJob
 from workers.store import attempts, job_lists, logs
 from workers.store import jobs as rows
@@ -71,16 +70,19 @@ class RetryRequest(Strict):
 class JobQuery(Strict):
     """Which jobs."""
 
-    status: str = Field("", max_length=200)
-    task: str = Field("", max_length=2000)
-    queue: str = Field("", max_length=2000)
-    priority: str = Field("", max_length=10)
-    q: str = Field("", max_length=200)
-    since: str = Field("", max_length=40)
-    until: str = Field("", max_length=40)
-    schedule: str = Field("", max_length=36)
-    batch: str = Field("", max_length=36)
-    parent: str = Field("", max_length=36)
+    status: str | None = Field(None, max_length=2000)
+    task: str | None = Field(None, max_length=11000)
+    queue: str | None = Field(None, max_length=4000)
+    priority: str | None = Field(None, max_length=100)
+    worker: str | None = Field(None, max_length=11000)
+    q: str | None = Field(None, max_length=200)
+    created: str | None = Field(None, max_length=100)
+    since: str | None = Field(None, max_length=60)
+    until: str | None = Field(None, max_length=60)
+    schedule: str | None = Field(None, max_length=36)
+    batch: str | None = Field(None, max_length=36)
+    parent: str | None = Field(None, max_length=36)
+    include: str | None = Field(None, max_length=60)
     limit: int = Field(50, ge=1, le=200)
     cursor: str = Field("", max_length=200)
 
@@ -138,7 +140,8 @@ def _enqueue_many(body: dict[str, Any]) -> ResponseReturnValue:
 def page() -> ResponseReturnValue:
     """Answer one page of jobs."""
     query = read_query(JobQuery)
-    wanted = JobFilter.from_args(query.model_dump(exclude={"limit", "cursor"}))
+    args = query.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
+    wanted = job_filters.read(conn(), yard().settings, args, utcnow())
     found = job_lists.jobs_page(conn(), wanted, cursor=query.cursor or None, limit=query.limit, full=True)
     secret = declared()
     shown = (large_as_json(row, secret) for row in found.rows)

@@ -7,18 +7,17 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
 from dashboard.context import actor, conn, declared, yard
+from dashboard.job_query import read_query
 from dashboard.presenters.jobs import says
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
-from workers.domain.filters import JobFilter
 from workers.domain.numbers import parse_number
-from workers.services import bulk_actions
+from workers.services import bulk_actions, bulk_selections, job_filters
 
 bp = Blueprint("bulk_actions", __name__)
-KEYS = ("status", "task", "queue", "priority", "q", "since", "until", "schedule", "batch", "parent")
 VERBS = {"retry": "Retry", "run_now": "Run now", "cancel": "Cancel", "delete": "Delete"}
 
 
@@ -26,18 +25,21 @@ VERBS = {"retry": "Retry", "run_now": "Run now", "cancel": "Cancel", "delete": "
 @requires("operator")
 def preview() -> ResponseReturnValue:
     """Show what an action would touch, before it does."""
-    action, args = request.args.get("action", ""), _args(request.args)
-    told = bulk_actions.preview(conn(), action, JobFilter.from_args(args))
+    now, action = utcnow(), request.args.get("action", "")
+    query = read_query(request.args, now, {"action"})
+    wanted = bulk_selections.narrow(action, job_filters.resolve(conn(), yard().settings, query.check(), now), now)
+    told = bulk_actions.preview(conn(), action, wanted)
     rows = [{**row, "says": says(row, declared())} for row in told["sample"]]
     return render_template(
         "bulk_actions/preview.html",
         active_page="jobs",
         action=action,
         verb=VERBS[action],
-        args=args,
+        args=query.args,
+        fixed=wanted.to_args(),
         told=told,
         rows=rows,
-        now=utcnow(),
+        now=now,
     )
 
 
@@ -50,7 +52,9 @@ def create() -> ResponseReturnValue:
         per_second = parse_number(rate) if rate else None
     except ValueError as error:
         raise BadInput(f"rate_per_second {error}.", field="rate_per_second") from error
-    wanted = JobFilter.from_args(_args(request.form))
+    now = utcnow()
+    query = read_query(request.form, now, {"action", "rate_per_second", "csrf_token"})
+    wanted = job_filters.resolve(conn(), yard().settings, query.check(), now)
     row = bulk_actions.create(yard(), request.form.get("action", ""), wanted, per_second, actor())
     return done("It is under way.", f"/bulk-actions/{row['id']}")
 
@@ -78,7 +82,3 @@ def abort(action_id: str) -> ResponseReturnValue:
     """Abort it."""
     bulk_actions.abort(yard(), action_id, actor())
     return done("Aborted. What it has done stays done.", f"/bulk-actions/{action_id}", stay=True)
-
-
-def _args(given: object) -> dict[str, str]:
-    return {name: given[name] for name in KEYS if given.get(name)}  # type: ignore[index,attr-defined]

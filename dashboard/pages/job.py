@@ -10,9 +10,10 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
-from dashboard.context import conn, declared, yard
+from dashboard.context import conn, declared, stuck_jobs, yard
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import LARGE, says
+from dashboard.presenters.stuck import Card, card
 from dashboard.presenters.words import attempts_begun
 from dashboard.rendering import render
 from dashboard.security import requires
@@ -56,6 +57,7 @@ def page(job_id: str) -> Response:
         active_page="jobs",
         job=job,
         says=says(job, declared()),
+        stuck_card=_stuck_card(job_id, now),
         tab=opened,
         tabs=_tabs(job, events),
         path=timeline.stops(job, events, now),
@@ -77,6 +79,12 @@ def _show_zone_of(job: Row) -> None:
     schedule = schedules.get(conn(), job["schedule"]) if job["schedule"] and zone_choice() == SCHEDULES else None
     if schedule is not None:
         show_schedule_zone(schedule["timezone"])
+
+
+def _stuck_card(job_id: str, now: datetime) -> Card | None:
+    """Return why a job is stuck, with the evidence; None when it is not."""
+    one = stuck_jobs().get(job_id)
+    return card(one, yard().settings, now) if one is not None else None
 
 
 def _explanation(job: Row, now: datetime) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +13,8 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.context import conn, declared, yard
+from dashboard.job_query import read_query
+from dashboard.presenters import filters
 from dashboard.presenters.jobs import as_json, says
 from dashboard.rendering import render
 from dashboard.security import requires
@@ -23,8 +24,8 @@ from dashboard.threads import run_in_thread
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
 from workers.domain.filters import JobFilter
-from workers.domain.states import Status
-from workers.services import statistics
+from workers.domain.ids import is_id
+from workers.services import bulk_selections, job_filters
 from workers.services.secret_fields import Declared
 from workers.store import job_lists
 from workers.store.database import Database
@@ -32,7 +33,8 @@ from workers.store.types import Row
 
 bp = Blueprint("jobs", __name__)
 ROWS, MOST_ROWS = 50, 200
-KEYS = ("status", "task", "queue", "priority", "q", "since", "until", "schedule", "batch", "parent")
+PLACES = ("cursor", "limit")  # what an address holds beside its filter
+ALL_ACTIONS = (("retry", "Retry"), ("run_now", "Run now"), ("cancel", "Cancel"), ("delete", "Delete"))
 EXPORT_STEP = 200
 EXPORT_MOST = 1_000_000
 Write = Callable[[Sequence[Row], Declared, bool], str]
@@ -43,29 +45,51 @@ _FORMULA = frozenset("=+-@|%\uff1d\uff0b\uff0d\uff20")
 @requires("viewer")
 @shares_regions
 def page() -> ResponseReturnValue:
-    """List jobs, newest first."""
-    if "words" in request.args:
-        return redirect("/jobs?" + urlencode(_from_words(request.args)))
+    """List jobs, newest first. A filter that is not understood is marked, and the rest of it applied."""
     now = utcnow()
-    args = {name: request.args[name] for name in KEYS if request.args.get(name)}
-    wanted = JobFilter.from_args(args, now)
+    query = read_query(request.args, now, PLACES)
+    if query.is_changed:
+        return redirect(query.address("/jobs", **_limit_given()))
+    settings = yard().settings
+    wanted = job_filters.resolve(conn(), settings, query.wanted, now)
     found = job_lists.jobs_page(conn(), wanted, cursor=request.args.get("cursor"), limit=_limit())
-    counts = statistics.status_counts(conn())
-    return render(
+    counts = job_filters.count_by_state(conn(), settings, wanted, now)
+    answer = render(
         "jobs/page.html",
         {"jobs": "jobs/_table.html"},
         active_page="jobs",
         rows=[{**row, "says": says(row, declared())} for row in found.rows],
         page=found,
-        args=args,
-        chips=[(name, value) for name, value in args.items() if name != "status"],
-        link=lambda **change: _link(
-            args | ({"limit": request.args["limit"]} if "limit" in request.args else {}), change
-        ),
-        counts=counts,
-        total=sum(counts.values()),
+        query=query,
+        args=query.args,
+        wanted=wanted,
+        chips=filters.chips(query.args),
+        tabs=filters.tabs(counts, query.args),
+        is_live_count=wanted.is_empty and wanted.hides_system,
+        problems=[(problem, filters.options(problem.text)) for problem in query.problems],
+        suggestions=filters.suggestions(),
+        link=lambda **change: _link({**query.args, "words": query.words, **_limit_given()}, change),
+        all_actions=[(name, f"{verb}…") for name, verb in ALL_ACTIONS if bulk_selections.permits(name, wanted)],
+        total=counts[job_filters.ALL].number,
         now=now,
     )
+    # A live update of the page goes on as ever; the page itself says that the address cannot be used as it is.
+    if query.problems and "X-Region" not in request.headers:
+        answer.status_code = 422
+    return answer
+
+
+@bp.get("/jobs/rows")
+@requires("viewer")
+def rows() -> ResponseReturnValue:
+    """Show the rows of some jobs that a list on the screen holds, as they are now; those that are deleted are missing."""
+    ids = [job_id for job_id in request.args.getlist("id") if is_id(job_id)][:MOST_ROWS]
+    shown = [{**row, "says": says(row, declared())} for row in job_lists.rows_named(conn(), ids)]
+    return render("jobs/_rows.html", {}, rows=shown, now=utcnow())
+
+
+def _limit_given() -> dict[str, str]:
+    return {"limit": request.args["limit"]} if "limit" in request.args else {}
 
 
 def _limit() -> int:
@@ -82,7 +106,8 @@ def export() -> ResponseReturnValue:
     form = request.args.get("format", "csv")
     if form not in {"csv", "ndjson"}:
         raise BadInput("An export is csv or ndjson.", field="format")
-    wanted = JobFilter.from_args({name: request.args.get(name, "") for name in KEYS})
+    now = utcnow()
+    wanted = job_filters.resolve(conn(), yard().settings, read_query(request.args, now, {"format"}).check(), now)
     secret = declared()
     write = _csv_rows if form == "csv" else _ndjson_rows
     mimetype = "text/csv" if form == "csv" else "application/x-ndjson"
@@ -141,21 +166,3 @@ def _link(args: dict[str, str], change: dict[str, str | None]) -> str:
     merged = {**args, **change}
     kept = {name: value for name, value in merged.items() if value}
     return "/jobs" + (f"?{urlencode(kept)}" if kept else "")
-
-
-def _from_words(args: Any) -> dict[str, str]:
-    known = {name: args[name] for name in KEYS if args.get(name)}
-    free: list[str] = []
-    try:
-        parts = shlex.split(args["words"])
-    except ValueError:
-        parts = args["words"].split()
-    for part in parts:
-        key, colon, value = part.partition(":")
-        if colon and key in KEYS and value:
-            known[key] = value
-        else:
-            free.append(part)
-    if free:
-        known["q"] = " ".join(free)[:200]
-    return {name: value for name, value in known.items() if name != "status" or value in set(Status)}

@@ -11,7 +11,7 @@ from dashboard.actions import came_from, done
 from dashboard.context import actor, conn, yard
 from dashboard.pages.undo import undo_of
 from dashboard.presenters import charts
-from dashboard.presenters.queues import queue_rows
+from dashboard.presenters.queues import check_sort, queue_rows
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.shared_regions import shares_regions
@@ -33,8 +33,10 @@ def page() -> Response:
     """List the queues."""
     now = utcnow()
     snapshot = statistics.snapshot(conn(), now, yard().settings.heartbeat_seconds)
-    rows = queue_rows(snapshot, statistics.minutes_by_queue(conn(), now), now)
-    return render("queues/page.html", {"queues": "queues/_table.html"}, active_page="queues", queues=rows, now=now)
+    sort = check_sort(request.args.get("sort", "attention"))
+    rows = queue_rows(snapshot, statistics.minutes_by_queue(conn(), now), now, sort)
+    regions = {"queues": "queues/_table.html"}
+    return render("queues/page.html", regions, active_page="queues", queues=rows, sort=sort, now=now)
 
 
 @bp.get("/queues/<queue:name>")

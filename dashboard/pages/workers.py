@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
-from dashboard.context import actor, conn, yard
+from dashboard.context import actor, conn, stuck_jobs, yard
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.shared_regions import shares_regions
@@ -37,7 +37,7 @@ def page() -> Response:
     running = jobs.get_many(conn(), [row["job_id"] for row in rows if row["job_id"]][:1000])
     for row in rows:
         _dress(row, running, moment)
-    rows.sort(key=lambda row: (row["host"], not row["lost"], row["name"]))
+    rows.sort(key=lambda row: (row["host"], row["name"]))
     hosts = [(host, list(group)) for host, group in groupby(rows, key=lambda row: row["host"])]
     return render(
         "workers/page.html",
@@ -49,6 +49,7 @@ def page() -> Response:
         lost=sum(row["lost"] for row in rows),
         memory=sum(row["memory_bytes"] or 0 for row in rows if not row["lost"]),
         stopped=workers.recently_stopped(conn(), now, 10),
+        lost_after=workers.lost_after_seconds(yard().settings.heartbeat_seconds),
         heartbeat_seconds=yard().settings.heartbeat_seconds,
         clock_notes=clocks.notes(conn(), now),
         pool_runs=pool.is_running(conn(), now),
@@ -86,4 +87,5 @@ def _dress(row: dict[str, Any], running: dict[str, Any], moment: Clocks) -> None
     row["is_system"] = any(name in SYSTEM_QUEUES for name in json.loads(row["queues"]))
     job = running.get(row["job_id"] or "")
     row["job"] = job if job is not None and job["status"] == "processing" else None
-    row["mark"] = "stuck" if row["lost"] else ("processing" if row["job"] else "")
+    is_stuck = row["job"] is not None and row["job"]["id"] in stuck_jobs()
+    row["mark"] = "stuck" if row["lost"] or is_stuck else ("processing" if row["job"] else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from dashboard.presenters import charts
 from dashboard.slices import in_slices
 from workers.domain.clock import parse_instant
+from workers.domain.errors import BadInput
 from workers.domain.names import is_reserved_queue
 from workers.services.statistics import Minute, rate_of_last_minute
 from workers.store.types import Row
@@ -51,10 +52,34 @@ class QueueRow:
         return "stuck" if self.has_no_worker else ""
 
 
-def queue_rows(snapshot: Mapping[str, Any], histories: Mapping[str, Sequence[Minute]], now: datetime) -> list[QueueRow]:
-    """Make the rows, those with trouble first, then those with most work."""
+# By what the rows can be sorted; the largest first, names from A to Z.
+ORDERS: dict[str, Callable[[QueueRow], Any]] = {
+    "attention": lambda row: (not row.has_no_worker, -row.waiting, row.is_reserved),
+    "name": lambda row: row.name.lower(),
+    "waiting": lambda row: -row.waiting,
+    "busy": lambda row: -row.busy,
+    "oldest": lambda row: -(row.oldest_seconds or 0.0),
+    "failed": lambda row: -row.counts["failed"],
+    "rate": lambda row: -row.per_minute,
+}
+
+
+def queue_rows(
+    snapshot: Mapping[str, Any], histories: Mapping[str, Sequence[Minute]], now: datetime, sort: str = "attention"
+) -> list[QueueRow]:
+    """Make the rows in an order: `attention` is those with trouble first, then those with most work; `-` reverses one."""
     rows = [_row(name, told, histories.get(name, ()), now) for name, told in in_slices(snapshot["queues"].items())]
-    return sorted(rows, key=lambda row: (not row.has_no_worker, -row.waiting, row.is_reserved, row.name))
+    order = ORDERS[sort.removeprefix("-")]
+    return sorted(sorted(rows, key=lambda row: row.name), key=order, reverse=sort.startswith("-"))
+
+
+def check_sort(sort: str) -> str:
+    """Return an order of queues, or refuse it with BadInput."""
+    if sort.removeprefix("-") not in ORDERS or sort.startswith("--"):
+        raise BadInput(
+            f"Unknown order '{sort[:40]}'. Use one of: {', '.join(ORDERS)}, with - before it to reverse it.", "sort"
+        )
+    return sort
 
 
 def _row(name: str, told: Row, history: Sequence[Minute], now: datetime) -> QueueRow:

@@ -4,13 +4,16 @@ import { append } from "./logs.js";
 import { toast } from "./messages.js";
 import { connected, disconnected, heartbeat, paused, watchPill } from "./pill.js";
 import { patch, patchCounts } from "./progress.js";
-import { refreshAll, refreshOn, rereadAll } from "./regions.js";
+import { releasePlaces } from "./places.js";
+import { refresh, refreshOn, rereadAll } from "./regions.js";
 
 const HIDDEN_AFTER = 10_000;
 const REFUSED_AGAIN = 10_000;
 const rooms = (document.body.dataset.liveRooms ?? "").split(" ").filter(Boolean);
 const fresh = document.querySelector("[data-behavior=fresh]");
-const unseen = new Set();
+const COUNT_AFTER = 3_000;
+const TICK_MS = 10_000;
+let counting = 0;
 let mark = document.body.dataset.liveMark;
 let hiding = 0;
 let isQuiet = false;
@@ -24,19 +27,17 @@ function onChanged(things) {
   }
 }
 
-// A row that is on the screen is read again; one that is not waits behind a button and moves nothing.
+// A row that is on the screen is read again soon; of others it is enough to learn now and then how many are new.
 function noteRow(thing) {
   if (!fresh) return;
   if (document.getElementById(`row-${thing.id}`)) { refreshOn("rows"); return; }
-  unseen.add(thing.id);
-  fresh.hidden = false;
-  fresh.querySelector("span").textContent = unseen.has("*") ? "New jobs" : `${unseen.size} new or changed`;
+  counting ||= setTimeout(() => { counting = 0; refreshOn("rows"); }, COUNT_AFTER);
 }
 
-fresh?.addEventListener("click", async () => {
-  unseen.clear();
-  fresh.hidden = true;
-  await refreshAll();
+fresh?.addEventListener("click", () => {
+  const region = document.querySelector("[data-fresh]");
+  releasePlaces(region);
+  refresh(region);
 });
 
 let alerts = null;
@@ -92,6 +93,9 @@ function unhide() {
   socket.emit("watch", { rooms });
   rereadAll();
 }
+
+// What silence means changes with time alone: no message comes of a worker that is lost.
+setInterval(() => { if (socket?.connected && !document.hidden && !isQuiet) refreshOn("tick"); }, TICK_MS);
 
 document.addEventListener("visibilitychange", () => {
   if (!socket) return;

@@ -1,4 +1,4 @@
-// A word of what was done, where the server would put it, and toasts of what happened by itself. Reads data-messages, data-toasts.
+// Messages lie over the page, so that nothing moves under the pointer. Reads data-toasts.
 const MOST = 4;
 const UNDO_MS = 10_000;
 const KEPT = "taskyard.message";
@@ -13,16 +13,13 @@ function note(words, isError) {
 }
 
 export function say(words, isError = false) {
-  document.querySelector("[data-messages]")?.replaceChildren(note(words, isError));
-}
-
-// Over the page, so that nothing moves under the pointer.
-export function toast(words) {
   const place = document.querySelector("[data-toasts]");
   if (!place) return;
-  place.append(note(words, true));
+  place.append(note(words, isError));
   while (place.childElementCount > MOST) place.firstElementChild.remove();
 }
+
+export const toast = (words) => say(words, true);
 
 function undoForm(undo) {
   const form = document.createElement("form");

@@ -2,6 +2,7 @@
 // in one request. Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-region-gap (seconds).
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
+import { keepPlaces } from "./places.js";
 import { isBusy } from "./pressed.js";
 import { isSelecting } from "./selection.js";
 
@@ -40,11 +41,11 @@ async function read(source) {
   if (answer.status === 401) { location.reload(); return; }
   if (!answer.ok) return;
   const html = await answer.text();
-  if (wanted.length === 1) { patchRegion(wanted[0], html); return; }
+  if (wanted.length === 1) { await patchRegion(wanted[0], html); return; }
   const parts = new DOMParser().parseFromString(html, "text/html").querySelectorAll("template[data-part-of]");
   for (const part of parts) {
     const region = wanted.find((one) => one.dataset.region === part.dataset.partOf);
-    if (region) patchRegion(region, part.innerHTML);
+    if (region) await patchRegion(region, part.innerHTML);
   }
 }
 
@@ -57,18 +58,21 @@ function withTokens(html) {
 }
 
 // What somebody edits stays, and nothing else: a focused button is patched like any other element.
-function patchRegion(region, html) {
+async function patchRegion(region, html) {
   if (!region.isConnected || isOpen()) return;
   const content = withTokens(html);
+  const isReleased = await keepPlaces(region, content);
+  if (!region.isConnected || isOpen()) return;
   const focused = region.contains(document.activeElement) ? document.activeElement : null;
   const place = focused?.closest("[id]")?.id;
-  const holdsRows = isSelecting(region);
+  const holdsRows = isSelecting(region) && !isReleased;
   const keepsRow = (node) => !(holdsRows && node.matches?.("tr.row"));
+  const keepsSelected = (node) => keepsRow(node) && !(node.matches?.("tr.row") && isSelecting(node));
   const callbacks = {
     beforeNodeMorphed: keeps,
     beforeAttributeUpdated: mayUpdate,
     beforeNodeAdded: keepsRow,
-    beforeNodeRemoved: keepsRow,
+    beforeNodeRemoved: keepsSelected,
   };
   Idiomorph.morph(region, [...content.childNodes], { morphStyle: "innerHTML", callbacks });
   if (focused && !focused.isConnected) focusNear(region, place);

@@ -51,6 +51,7 @@ GET /jobs/<id:job_id>
 GET /jobs/<id:job_id>/files/<name:name>
 GET /jobs/<id:job_id>/logs.txt
 GET /jobs/export
+GET /jobs/rows
 GET /metrics
 GET /more
 GET /palette

@@ -10,12 +10,11 @@ from typing import Any
 from workers.commands.opening import ACTOR, opened
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput
-from workers.domain.filters import JobFilter
 from workers.domain.masking import mask, mask_text
 from workers.domain.plurals import counted
 from workers.domain.strict_json import parse_object
 from workers.domain.untrusted import visible_json, visible_line
-from workers.services import bulk_actions, jobs, monitoring, queues, removal, retention, statistics
+from workers.services import bulk_actions, job_filters, jobs, monitoring, queues, removal, retention, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.enqueueing import enqueue as enqueue_job
 from workers.settings import Settings
@@ -48,11 +47,11 @@ def enqueue(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def show(arguments: argparse.Namespace, settings: Settings) -> int:
     """List the newest jobs."""
-    wanted = JobFilter.from_args(
-        {"status": arguments.status or "", "task": arguments.task or "", "queue": arguments.queue or ""}
-    )
+    args = {name: getattr(arguments, name) for name in ("status", "task", "queue")}
+    args = {name: value for name, value in args.items() if value is not None}
     left, cursor, first = arguments.limit, None, True
     with closing(opened(settings)) as yard, yard.database.read() as connection:
+        wanted = job_filters.read(connection, settings, args, utcnow())
         while left > 0 and (first or cursor):
             page = jobs_page(connection, wanted, cursor=cursor, limit=min(left, _PAGE))
             for row in page.rows:

@@ -19,13 +19,14 @@ from sqlalchemy import Connection
 from workers.broker import queues
 from workers.domain.actors import Actor
 from workers.domain.clock import rfc3339, utcnow
-from workers.domain.errors import BadInput, Conflict, NotFound, Unavailable
+from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.filters import JobFilter
 from workers.domain.ids import new_id
 from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
 from workers.domain.numbers import check_number
-from workers.domain.states import FINAL, WAITING, Status
-from workers.services import audit, removal, statistics, unique_retries
+from workers.domain.states import Status
+from workers.services import audit, job_filters, removal, statistics, unique_retries
+from workers.services.bulk_selections import ALLOWED, narrow
 from workers.services.enqueueing import NewJob, deliver, insert, know_queues, row_of
 from workers.services.jobs import FRESH, released
 from workers.services.telling import push, tell, tell_kind
@@ -39,12 +40,6 @@ LOWEST_RATE, HIGHEST_RATE = 0.01, 100_000.0
 SAMPLE = 10
 COUNT_CAP = 1_000_000
 _JUST_NOW = timedelta(seconds=5)
-ALLOWED: dict[str, frozenset[Status]] = {
-    "retry": frozenset({Status.FAILED, Status.CANCELED}),
-    "run_now": frozenset({Status.SCHEDULED, Status.RETRY_SCHEDULED}),
-    "cancel": WAITING | {Status.PROCESSING},
-    "delete": FINAL | WAITING,
-}
 
 
 @dataclass(slots=True)
@@ -58,7 +53,7 @@ class _Outcome:
 
 def preview(connection: Connection, action: str, wanted: JobFilter) -> dict[str, Any]:
     """Tell what an action would touch: how many, whether that is all, and the first ten. Raises BadInput."""
-    narrowed = _narrowed(action, wanted, utcnow())
+    narrowed = narrow(action, wanted, utcnow())
     count, is_capped = job_lists.count_matching(connection, narrowed, COUNT_CAP)
     return {
         "count": count,
@@ -72,7 +67,7 @@ def create(yard: Yard, action: str, wanted: JobFilter, rate_per_second: float | 
     if rate_per_second is not None:
         check_number("rate_per_second", rate_per_second, LOWEST_RATE, HIGHEST_RATE)
     now = utcnow()
-    narrowed = _narrowed(action, wanted, now)
+    narrowed = narrow(action, wanted, now)
     with yard.database.read() as connection:
         total = _total(connection, narrowed)
     action_id = new_id(now)
@@ -143,7 +138,8 @@ def step(yard: Yard, action_id: str) -> Row:
         action = get(connection, action_id, locked=True)
         if action["status"] not in bulk_actions.UNFINISHED:
             return action
-        wanted = replace(JobFilter.from_args(json.loads(action["selection"]), now), without_tasks=SYSTEM_TASKS)
+        wanted = job_filters.read(connection, yard.settings, json.loads(action["selection"]), now)
+        wanted = replace(wanted, without_tasks=SYSTEM_TASKS)
         ids, cursor = job_lists.ids_matching(connection, wanted, action["cursor"], _size(action))
         outcome = _apply(yard, connection, action, jobs.locked(connection, ids), now)
         bulk_actions.refuse(connection, action_id, outcome.refused)
@@ -233,34 +229,19 @@ def _carry_out(yard: Yard, action: str, outcome: _Outcome) -> None:
 
 def _total(connection: Connection, narrowed: JobFilter) -> int:
     """Return how many jobs an action will meet, up to a million: by the counters where they know, else counted."""
-    plain = JobFilter(status=narrowed.status, queue=narrowed.queue, until=narrowed.until, without_tasks=SYSTEM_TASKS)
-    if narrowed != plain or narrowed.until is None or utcnow() - narrowed.until > _JUST_NOW:
+    plain = JobFilter(
+        status=narrowed.status,
+        queue=narrowed.queue,
+        until=narrowed.until,
+        hides_system=narrowed.hides_system,
+        without_tasks=SYSTEM_TASKS,
+    )
+    has_family = any(queue.endswith("*") for queue in narrowed.queue)
+    if has_family or narrowed != plain or narrowed.until is None or utcnow() - narrowed.until > _JUST_NOW:
         return job_lists.count_matching(connection, narrowed, COUNT_CAP)[0]
     by_queue = statistics.count_by_queue(connection, narrowed.status)
     chosen = narrowed.queue or [name for name in by_queue if not is_reserved_queue(name)]
     return min(sum(by_queue.get(name, 0) for name in chosen), COUNT_CAP)
-
-
-def _narrowed(action: str, wanted: JobFilter, now: datetime) -> JobFilter:
-    if action not in ALLOWED:
-        raise BadInput("An action is retry, run_now, cancel or delete.", field="action")
-    _refuse_reserved(wanted)
-    chosen = tuple(sorted(set(wanted.status) & ALLOWED[action] if wanted.status else ALLOWED[action]))
-    if not chosen:
-        raise BadInput(f"Nothing that is {', '.join(wanted.status)} can be: {action}.", field="filter")
-    until = min(wanted.until, now) if wanted.until else now
-    return replace(wanted, status=chosen, until=until, without_tasks=SYSTEM_TASKS)
-
-
-def _refuse_reserved(wanted: JobFilter) -> None:
-    reserved = next((queue for queue in wanted.queue if is_reserved_queue(queue)), None)
-    if reserved:
-        raise BadInput(
-            f"The queue {reserved} is reserved for Taskyard's own work: its jobs cannot be changed.", field="queue"
-        )
-    own = [task for task in wanted.task if task in SYSTEM_TASKS or task.startswith("system.")]
-    if own:
-        raise BadInput(f"{own[0]} is Taskyard's own work: its jobs cannot be changed.", field="task")
 
 
 def _size(action: Row) -> int:

@@ -53,17 +53,15 @@ class Minute:
     wait_ms: int = 0
 
 
-def status_counts(connection: Connection) -> dict[str, int]:
-    """Tell how many jobs are in each state, every state named."""
+def status_counts(connection: Connection, *, hides_system: bool = False) -> dict[str, int]:
+    """Return how many jobs are in each state, every state named; without those of Taskyard's own queues if asked."""
     counts = dict.fromkeys(map(str, Status), 0)
-    for status, n in connection.execute(select(_COUNTS.c.status, func.sum(_COUNTS.c.n)).group_by(_COUNTS.c.status)):
+    chosen = select(_COUNTS.c.status, func.sum(_COUNTS.c.n))
+    if hides_system:
+        chosen = chosen.where(_COUNTS.c.queue.not_in(SYSTEM_QUEUES))
+    for status, n in connection.execute(chosen.group_by(_COUNTS.c.status)):
         counts[status] = int(n)
     return counts
-
-
-def nav_counts(connection: Connection, now: datetime, settings: Settings) -> dict[str, int]:
-    """Tell how many jobs are in each state, and how many of those that run are silent (`stuck`)."""
-    return {**status_counts(connection), "stuck": silent_jobs(connection, now, settings)}
 
 
 def silent_jobs(connection: Connection, now: datetime, settings: Settings) -> int:
@@ -99,7 +97,10 @@ def pending_by_queue(connection: Connection) -> dict[str, int]:
 
 
 def snapshot(connection: Connection, now: datetime, heartbeat_seconds: float = 15.0) -> dict[str, Any]:
-    """Tell the state of everything in five statements: states, queues, workers, at which moment."""
+    """Return the state of everything in five statements: states, queues, workers, at which moment.
+
+    `statuses` counts the jobs of all queues but Taskyard's own, `workers` those that listen to such queues.
+    """
     queues: dict[str, dict[str, Any]] = {
         row["name"]: {
             **dict.fromkeys(map(str, Status), 0),
@@ -114,7 +115,8 @@ def snapshot(connection: Connection, now: datetime, heartbeat_seconds: float = 1
     _count_into(connection, queues)
     _oldest_into(connection, queues)
     workers = _workers_into(connection, queues, now, heartbeat_seconds)
-    statuses = {str(status): sum(queue[status] for queue in queues.values()) for status in Status}
+    own = [counts for name, counts in queues.items() if name not in SYSTEM_QUEUES]
+    statuses = {str(status): sum(counts[status] for counts in own) for status in Status}
     return {"statuses": statuses, "queues": queues, "workers": workers, "at": rfc3339(now)}
 
 

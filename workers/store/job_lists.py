@@ -7,16 +7,14 @@ state, and the runs are merged.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Table,
     case,
-    false,
     func,
     literal,
     or_,
@@ -25,23 +23,20 @@ from sqlalchemy import (
 )
 
 from workers.domain.filters import JobFilter
-from workers.domain.ids import first_id, is_id
-from workers.domain.states import Status
+from workers.domain.ids import is_id
 from workers.store import cursors
+from workers.store.job_runs import Names, runs_of
 from workers.store.jobs import JOBS
-from workers.store.models import Task
 from workers.store.types import Row
 
 SEARCHED_ROWS = 20_000
 COUNT_CAP = 10_000
 MAX_PAGE_CHARACTERS = 1_000_000  # of payloads, results and tracebacks on a page that carries them
 SHORT_PAYLOAD = 400  # characters; a list carries no longer ones
-_MOST_RUNS = 350  # SQLite joins at most 500 selects
 _HEAVY = {"payload", "search_text", "traceback", "result"}
 _SHORT = case((func.length(JOBS.c.payload) <= SHORT_PAYLOAD, JOBS.c.payload), else_=None).label("short_payload")
 _LIGHT = (*(column for column in JOBS.columns if column.name not in _HEAVY), _SHORT)
 _LENGTH = sum((func.coalesce(func.length(JOBS.c[name]), 0) for name in sorted(_HEAVY)), literal(0)).label("length")
-_TASKS = cast(Table, Task.__table__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +67,7 @@ def jobs_page(
         more, rows = more or most < len(rows), _full_rows(connection, rows[:most])
     if direction == "n":
         rows.reverse()
-    return Page(rows, *_neighbours(rows, direction, more, place is not None), SEARCHED_ROWS if _scans(wanted) else None)
+    return Page(rows, *_neighbours(rows, direction, more, place is not None), SEARCHED_ROWS if scans(wanted) else None)
 
 
 def _fitting(rows: Sequence[Row]) -> int:
@@ -107,6 +102,11 @@ def ids_matching(
     return ids, cursors.write("o", ids[-1]) if len(ids) == limit else None
 
 
+def rows_named(connection: Connection, job_ids: Sequence[str]) -> Sequence[Row]:
+    """Fetch these jobs (200 at most) as a list shows them; those that do not exist are left out."""
+    return connection.execute(select(*_LIGHT).where(JOBS.c.id.in_(job_ids))).mappings().all()
+
+
 def newest(
     connection: Connection, wanted: JobFilter, columns: Sequence[ColumnElement[Any]], limit: int
 ) -> Sequence[Row]:
@@ -122,21 +122,21 @@ def _chosen(
     place: str | None,
     limit: int,
 ) -> Select[Any]:
-    wanted = replace(wanted, task=_names(connection, wanted.task))
-    bounds = _bounds(wanted)
+    runs = runs_of(Names(connection), wanted)
     if place is not None:
-        bounds.append(JOBS.c.id < place if direction == "o" else JOBS.c.id > place)
-    runs = [[*lead, *bounds] for lead in _leads(wanted)]
+        beyond = JOBS.c.id < place if direction == "o" else JOBS.c.id > place
+        runs = [[*run, beyond] for run in runs]
     statement = select(*columns).order_by(_along(JOBS.c.id, direction)).limit(limit)
-    if _scans(wanted):
-        near = _merged(runs, direction, SEARCHED_ROWS)
-        return statement.where(JOBS.c.id.in_(near), _text(wanted.q or ""))
+    if scans(wanted):
+        near = merged(runs, direction, SEARCHED_ROWS)
+        return statement.where(JOBS.c.id.in_(near), contains(wanted.q or ""))
     return (
-        statement.where(*runs[0]) if len(runs) == 1 else statement.where(JOBS.c.id.in_(_merged(runs, direction, limit)))
+        statement.where(*runs[0]) if len(runs) == 1 else statement.where(JOBS.c.id.in_(merged(runs, direction, limit)))
     )
 
 
-def _merged(runs: Sequence[Sequence[ColumnElement[bool]]], direction: str, limit: int) -> Select[Any]:
+def merged(runs: Sequence[Sequence[ColumnElement[bool]]], direction: str, limit: int) -> Select[Any]:
+    """Select the ids of the newest (`o`) or oldest (`n`) jobs of several runs."""
     along = _along(JOBS.c.id, direction)
     parts = [select(JOBS.c.id).where(*run).order_by(along).limit(limit).subquery() for run in runs]
     merged = union_all(*(select(part.c.id) for part in parts)).subquery()
@@ -147,60 +147,13 @@ def _along(column: ColumnElement[Any], direction: str) -> ColumnElement[Any]:
     return column.desc() if direction == "o" else column.asc()
 
 
-def _leads(wanted: JobFilter) -> list[list[ColumnElement[bool]]]:
-    """Split a filter into runs that one index each serves in order."""
-    statuses = [JOBS.c.status == str(status) for status in wanted.status or Status]
-    name = "task" if wanted.task else "queue"
-    values = wanted.task or wanted.queue
-    if wanted.schedule or wanted.batch or wanted.parent or len(values) * len(statuses) > _MOST_RUNS:
-        return [_listed(wanted)]
-    rest = _listed(replace(wanted, status=(), task=(), queue=wanted.queue if wanted.task else ()))
-    if values:
-        return [[JOBS.c[name] == value, status, *rest] for value in values for status in statuses]
-    return [[status, *rest] for status in statuses] if wanted.status else [rest]
-
-
-def _listed(wanted: JobFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    for name in ("status", "queue", "task"):
-        values = [str(value) for value in getattr(wanted, name)]
-        if values:
-            conditions.append(JOBS.c[name] == values[0] if len(values) == 1 else JOBS.c[name].in_(values))
-    for name in ("priority", "schedule", "batch", "parent"):
-        if getattr(wanted, name):
-            conditions.append(JOBS.c[name] == getattr(wanted, name))
-    return conditions
-
-
-def _bounds(wanted: JobFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.since:
-        conditions.append(JOBS.c.id >= first_id(wanted.since))
-    if wanted.until:
-        conditions.append(JOBS.c.id < first_id(wanted.until))
-    if wanted.without_tasks:
-        conditions.append(JOBS.c.task.not_in(wanted.without_tasks))
-    if wanted.q and is_id(wanted.q.lower()):
-        conditions.append(JOBS.c.id == wanted.q.lower())
-    return conditions
-
-
-def _names(connection: Connection, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Write families such as `reports.*` out: every job's task is in the catalogue."""
-    stems = [name[:-1] for name in wanted if name.endswith("*")]
-    if not stems:
-        return tuple(wanted)
-    # A range, not LIKE: it means the same on both databases.
-    family = or_(false(), *((_TASKS.c.name >= stem) & (_TASKS.c.name < stem + "\U0010ffff") for stem in stems))
-    found = connection.execute(select(_TASKS.c.name).where(family)).scalars()
-    return tuple(dict.fromkeys([*wanted, *found]))
-
-
-def _scans(wanted: JobFilter) -> bool:
+def scans(wanted: JobFilter) -> bool:
+    """Return whether a filter searches text."""
     return bool(wanted.q) and not is_id((wanted.q or "").lower())
 
 
-def _text(words: str) -> ColumnElement[bool]:
+def contains(words: str) -> ColumnElement[bool]:
+    """Return the condition that a job contains these words."""
     pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     # What callers may not see must not answer a search: not by a row, a count or the time it takes.
     is_plain = JOBS.c.search_text.is_(None)

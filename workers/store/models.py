@@ -118,6 +118,20 @@ class Job(Base):
             postgresql_where=text("status = 'processing'"),
         ),
         Index(
+            "ix_jobs_worker",
+            "worker",
+            "id",
+            sqlite_where=text("worker IS NOT NULL"),
+            postgresql_where=text("worker IS NOT NULL"),
+        ),
+        Index(
+            "ix_jobs_priority",
+            "priority",
+            "id",
+            sqlite_where=text("priority <> 'normal'"),
+            postgresql_where=text("priority <> 'normal'"),
+        ),
+        Index(
             "uq_jobs_idempotency_key",
             "idempotency_key",
             unique=True,
