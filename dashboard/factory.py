@@ -17,6 +17,7 @@ from dashboard.cookies import SessionCookies, session_cookie_name
 from dashboard.extensions import db
 from dashboard.hashing import HashingPool
 from dashboard.live import init_live
+from dashboard.pages.bulk_actions import running_actions
 from dashboard.presenters import words
 from dashboard.request_check import RequestCheck
 from dashboard.streaming import Streams
@@ -109,6 +110,7 @@ def _add_globals(app: Flask) -> None:
             "can": lambda role: signed_in and current_user.actor.may(role),
             "nav_counts": context.nav_counts() if signed_in else {},
             "nav_alerts": _nav_alerts() if signed_in else {},
+            "running_actions": running_actions,
             "monitor_silent": app.extensions["watchman"].silent_seconds,
             "redis_trouble": app.extensions["redis_watch"].trouble,
             "state_names": [str(status) for status in Status],

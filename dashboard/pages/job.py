@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
-from flask.typing import ResponseReturnValue
 
 from dashboard.context import conn, declared, yard
+from dashboard.pages.job_log import log_values
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import LARGE, says
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import in_slices
-from dashboard.streaming import stream
 from dashboard.threads import run_in_thread
 from dashboard.watchman import redis_trouble
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.masking import mask, mask_result, mask_text
-from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
+from workers.domain.names import BULK_TASK, SYSTEM_TASKS, is_reserved_queue
 from workers.domain.states import WAITING, Status
-from workers.domain.untrusted import visible_json, visible_line
+from workers.domain.untrusted import visible_json
 from workers.services import explanations, files, jobs, statistics
 from workers.store import attempts, logs
+from workers.store import bulk_actions as bulk_action_rows
 from workers.store import jobs as rows
 from workers.store.types import Row
 
 bp = Blueprint("job", __name__)
 TABS = ("payload", "result", "error", "logs", "attempts", "events")
 OPENS = {"failed": "error", "retry_scheduled": "error", "processing": "logs", "completed": "result"}
-LINES = 500
 EVENTS = 200
 
 
@@ -64,36 +63,22 @@ def page(job_id: str) -> Response:
         children=rows.children(conn(), job_id, 20),
         curl=_curl(job),
         key=mask_text(job["idempotency_key"] or ""),
+        action=_bulk_action(job),
         now=now,
         **_of_tab(opened, job, events),
     )
 
 
+def _bulk_action(job: Row) -> Row | None:
+    """Return the bulk action that a job works, or None; a job of an action may have been replaced by a later one."""
+    if job["task"] != BULK_TASK:
+        return None
+    action_id = (payloads.load(job["payload"]) or {}).get("bulk_action_id")
+    return bulk_action_rows.get(conn(), action_id) if isinstance(action_id, str) else None
+
+
 def _explanation(job: Row, now: datetime) -> dict[str, Any]:
     return explanations.explain(conn(), job, now, yard().settings.heartbeat_seconds, redis_trouble())
-
-
-@bp.get("/jobs/<id:job_id>/logs.txt")
-@requires("viewer")
-def log_file(job_id: str) -> ResponseReturnValue:
-    """Stream the whole log as text."""
-    jobs.get(conn(), job_id)
-    return stream(_lines(yard().database, job_id), "text/plain", f"{job_id}.log")
-
-
-def _lines(database: Any, job_id: str) -> Iterator[str]:
-    after = 0
-    while True:
-        with database.read() as connection:
-            found = list(in_slices(logs.page(connection, job_id, after=after, limit=1000)))
-        if not found:
-            return
-        yield run_in_thread(_text_of, found)
-        after = found[-1]["id"]
-
-
-def _text_of(lines: Sequence[Row]) -> str:
-    return "".join(f"{row['at'].isoformat()} {row['level']:<7} {visible_line(row['line'])}\n" for row in lines)
 
 
 def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
@@ -120,7 +105,7 @@ def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
         frames = tracebacks.frames(job["traceback"])
         return {"frames": frames, "own": next((one for one in reversed(frames) if one.is_own), None)}
     if tab == "logs":
-        return {"lines": list(in_slices(logs.newest(conn(), job["id"], LINES)))}
+        return log_values(job)
     if tab == "attempts":
         return {"attempts": attempts.of_job(conn(), job["id"], tracebacks=False)}
     secret = declared()[job["task"]]

@@ -2,6 +2,7 @@
 // Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-fresh.
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
+import { catchUp } from "./logs.js";
 import { isSelecting } from "./selection.js";
 
 const GAP = 1000;
@@ -29,13 +30,11 @@ async function read(region) {
   Idiomorph.morph(region, html, { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeNodeMorphed: keeps } });
 }
 
-const newestLine = (log) => log.querySelector("li:last-child time")?.dateTime ?? "";
-
-// What a person has opened, typed, or what runs ahead of the row stays as it is. Of a flood not every line comes live:
-// a log whose end is behind the stored one is read again.
+// What a person has opened, typed, or what runs ahead of the row stays as it is. A log reads its own lines.
 function keeps(before, after) {
   if (before.dataset?.behavior === "log" && after.dataset?.behavior === "log") {
-    return newestLine(before) < newestLine(after) || before.childElementCount <= after.childElementCount;
+    catchUp();
+    return false;
   }
   if (before.nodeName === "DETAILS" && after.nodeName === "DETAILS") after.open = before.open;
   return true;
