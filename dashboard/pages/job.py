@@ -13,6 +13,7 @@ from dashboard.context import conn, declared, yard
 from dashboard.pages.job_log import log_values
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import LARGE, says
+from dashboard.presenters.long_text import cut_end, cut_start
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import in_slices
@@ -20,9 +21,11 @@ from dashboard.threads import run_in_thread
 from dashboard.watchman import redis_trouble
 from workers.domain import payloads
 from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput
 from workers.domain.masking import mask, mask_result, mask_text
 from workers.domain.names import BULK_TASK, SYSTEM_TASKS, is_reserved_queue
 from workers.domain.states import WAITING, Status
+from workers.domain.texts import quoted
 from workers.domain.untrusted import visible_json
 from workers.services import explanations, files, jobs, statistics
 from workers.store import attempts, logs
@@ -33,7 +36,11 @@ from workers.store.types import Row
 bp = Blueprint("job", __name__)
 TABS = ("payload", "result", "error", "logs", "attempts", "events")
 OPENS = {"failed": "error", "retry_scheduled": "error", "processing": "logs", "completed": "result"}
-EVENTS = 200
+PARTS = ("payload", "result", "traceback")
+# What a page shows at most: it is small whatever a job holds.
+FRAMES, ATTEMPTS = 8, 50
+ERROR_BYTES, EVENTS_BYTES, EVENT_BYTES = 4_000, 14_000, 350
+LONGEST_CURL = 1_000  # characters of the payload in it
 
 
 @bp.get("/jobs/<id:job_id>")
@@ -95,22 +102,51 @@ def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
 
 def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
     if tab == "payload":
-        return {"shown": _json(job, "payload")}
+        return {"shown": cut_start(_json(job, "payload"))}
     if tab == "result":
         return {
-            "shown": _json(job, "result") if job["result"] else None,
+            "shown": cut_start(_json(job, "result")) if job["result"] else None,
             "files": files.list_files(yard().settings.files_dir / job["id"]),
         }
     if tab == "error":
         frames = tracebacks.frames(job["traceback"])
-        return {"frames": frames, "own": next((one for one in reversed(frames) if one.is_own), None)}
+        own = next((one for one in reversed(frames) if one.is_own), None)
+        shown = [one for one in frames if one.is_own][-FRAMES:]
+        traceback, error = cut_end(job["traceback"] or ""), cut_start(job["error"] or "", ERROR_BYTES)
+        return {"frames": shown, "own": own, "traceback": traceback, "error": error}
     if tab == "logs":
         return log_values(job)
     if tab == "attempts":
-        return {"attempts": attempts.of_job(conn(), job["id"], tracebacks=False)}
+        return {"attempts": attempts.of_job(conn(), job["id"], tracebacks=False)[-ATTEMPTS:]}
+    return _of_events(job, events)
+
+
+def _of_events(job: Any, events: Any) -> dict[str, Any]:
+    """Show the newest events, within a number of bytes."""
     secret = declared()[job["task"]]
-    newest = in_slices(reversed(events[-EVENTS:]))
-    return {"events": [{**one, "told": mask(payloads.load(one["detail"]), secret)} for one in newest]}
+    shown: list[dict[str, Any]] = []
+    size = 0
+    for one in in_slices(reversed(events)):
+        told = mask(payloads.load(one["detail"]), secret)
+        text = cut_start(visible_json(told, indent=2), 1_000).shown if told else ""
+        size += EVENT_BYTES + len(text)
+        if size > EVENTS_BYTES:
+            break
+        shown.append({**one, "told": told, "shown": text})
+    return {"events": shown, "events_left": len(events) - len(shown)}
+
+
+@bp.get("/jobs/<id:job_id>/text")
+@requires("viewer")
+def text(job_id: str) -> Response:
+    """Answer all of a payload, result or traceback as text, masked as on the page."""
+    job = jobs.get(conn(), job_id)
+    part = request.args.get("part", "payload")
+    if part not in PARTS:
+        raise BadInput(f"Unknown part {quoted(part)}. Use one of: {', '.join(PARTS)}.", field="part")
+    if part == "traceback":
+        return Response(job["traceback"] or "", mimetype="text/plain")
+    return Response(_json(job, part) if job[part] is not None else "", mimetype="text/plain")
 
 
 def _json(job: Any, name: str) -> str:
@@ -124,7 +160,7 @@ def _indented(text: str, hide: Callable[[Any, Collection[str]], Any], secret: Co
 
 
 def _curl(job: Any) -> str:
-    if len(job["payload"]) > LARGE:
+    if len(job["payload"]) > LONGEST_CURL:
         return f'curl -X POST {request.host_url}api/v1/jobs -H "Authorization: Bearer $TASKYARD_TOKEN" --json @job.json'
     payload = mask(payloads.load(job["payload"]), declared()[job["task"]])
     body = json.dumps({"task": job["task"], "queue": job["queue"], "payload": payload})

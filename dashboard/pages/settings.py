@@ -12,6 +12,7 @@ from dashboard import devices
 from dashboard.actions import done
 from dashboard.context import actor, conn, hashing, yard
 from dashboard.pages.settings_page import check_current_password, render_settings, restart_session
+from dashboard.presenters.audit import change
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
@@ -90,7 +91,11 @@ def audit() -> ResponseReturnValue:
     rows = conn().execute(chosen).mappings().all()
     older = rows[AUDIT_ROWS - 1]["id"] if len(rows) > AUDIT_ROWS else None
     return render_template(
-        "settings/audit.html", active_page="audit", rows=rows[:AUDIT_ROWS], older=older, now=utcnow()
+        "settings/audit.html",
+        active_page="audit",
+        rows=[{**row, "changed": change(row)} for row in rows[:AUDIT_ROWS]],
+        older=older,
+        now=utcnow(),
     )
 
 

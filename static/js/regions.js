@@ -36,6 +36,7 @@ function keeps(before, after) {
     catchUp();
     return false;
   }
+  if (before.dataset?.whole !== undefined && before.id === after.id) return false; // all of a long text has been loaded
   if (before.nodeName === "DETAILS" && after.nodeName === "DETAILS") after.open = before.open;
   return true;
 }

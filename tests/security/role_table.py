@@ -54,6 +54,7 @@ GET /jobs/<id:job_id>
 GET /jobs/<id:job_id>/files/<name:name>
 GET /jobs/<id:job_id>/log
 GET /jobs/<id:job_id>/logs.txt
+GET /jobs/<id:job_id>/text
 GET /jobs/export
 GET /metrics
 GET /more
