@@ -14,6 +14,7 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from dashboard.context import conn, declared, yard
+from dashboard.pages.job_columns import COLUMNS, chosen_columns
 from dashboard.presenters.jobs import as_json, says
 from dashboard.rendering import render
 from dashboard.security import requires
@@ -60,6 +61,8 @@ def page() -> ResponseReturnValue:
         link=lambda **change: _link(
             args | ({"limit": request.args["limit"]} if "limit" in request.args else {}), change
         ),
+        columns=chosen_columns(),
+        all_columns=COLUMNS,
         counts=counts,
         total=sum(counts.values()),
         now=now,

@@ -66,6 +66,7 @@ GET /schedules/<id:schedule_id>
 GET /schedules/load
 GET /schedules/preview
 GET /settings
+POST /jobs/columns
 POST /settings/password
 POST /sign-out
 GET /stuck
