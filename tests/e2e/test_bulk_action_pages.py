@@ -9,7 +9,6 @@ from playwright.sync_api import Page, expect
 from tests.integration.running import Running
 from tests.support import eventually
 
-
 _ENQUEUE = """async () => {
   const jobs = Array(40).fill({ task: "samples.noop", delay_seconds: 3600 });
   const headers = { "Content-Type": "application/json", "X-CSRFToken": document.body.dataset.csrf };
