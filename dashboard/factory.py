@@ -31,6 +31,7 @@ from dashboard.cookies import SessionCookies, session_cookie_name
 from dashboard.extensions import db
 from dashboard.hashing import HashingPool
 from dashboard.live import init_live
+from dashboard.pages.bulk_actions import running_actions
 from dashboard.presenters import words
 from dashboard.rendering import later
 from dashboard.request_check import RequestCheck
@@ -128,6 +129,7 @@ def _add_globals(app: Flask) -> None:
             "nav_counts": later(context.nav_counts) if signed_in else {},
             "live_mark": g.get("live_mark", ""),
             "nav_alerts": later(context.alert_counts) if signed_in else {},
+            "running_actions": running_actions,
             "monitor_silent": app.extensions["watchman"].silent_seconds,
             "redis_trouble": app.extensions["redis_watch"].trouble,
             "state_names": [str(status) for status in Status],

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, jsonify, make_response
 
-from workers.services import bulk_actions
+from workers.services.bulk_action_lists import as_json
 from workers.services.enqueueing import Enqueued
 from workers.store.types import Row
 
@@ -30,6 +30,6 @@ def accepted(made: Enqueued) -> Response:
 
 def accepted_action(row: Row) -> Response:
     """Answer 202 with a bulk action and where it is."""
-    answer = make_response(jsonify(bulk_actions.as_json(row)), 202)
+    answer = make_response(jsonify(as_json(row)), 202)
     answer.headers["Location"] = f"/api/v1/bulk-actions/{row['id']}"
     return answer

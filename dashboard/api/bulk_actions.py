@@ -9,13 +9,13 @@ from flask.typing import ResponseReturnValue
 from pydantic import BeforeValidator, Field
 
 from dashboard.api.answers import accepted_action
-from dashboard.api.contract import Strict, operation, read_body, refuse_crowd
+from dashboard.api.contract import Strict, operation, read_body, read_query, refuse_crowd
 from dashboard.context import actor, conn, declared, yard
 from dashboard.presenters.jobs import as_json
 from dashboard.security import requires
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
-from workers.services import bulk_actions, job_filters
+from workers.services import bulk_action_lists, bulk_actions, job_filters
 
 bp = Blueprint("bulk_actions_api", __name__, url_prefix="/api/v1")
 
@@ -29,6 +29,30 @@ class BulkActionRequest(Strict):
     )
     rate_per_second: float | None = Field(None, ge=bulk_actions.LOWEST_RATE, le=bulk_actions.HIGHEST_RATE)
     preview: bool = False
+
+
+class BulkActionQuery(Strict):
+    """Which bulk actions: those before an id."""
+
+    before: str = Field("", max_length=36)
+    limit: int = Field(50, ge=1, le=200)
+
+
+class RefusalQuery(Strict):
+    """Which jobs: those after an id."""
+
+    after: str = Field("", max_length=36)
+    limit: int = Field(200, ge=1, le=200)
+
+
+@bp.get("/bulk-actions")
+@requires("viewer")
+@operation("Bulk actions, newest first", tag="bulk actions", query=BulkActionQuery, answer="BulkActions")
+def index() -> ResponseReturnValue:
+    """Answer a page of them; `next_cursor` is the `before` of the next page."""
+    query = read_query(BulkActionQuery)
+    page = bulk_action_lists.list_actions(conn(), query.before, query.limit)
+    return jsonify(bulk_actions=[bulk_action_lists.as_json(row) for row in page.rows], next_cursor=page.older)
 
 
 @bp.post("/bulk-actions")
@@ -61,8 +85,34 @@ def create() -> ResponseReturnValue:
 @operation("One bulk action and how far it is", tag="bulk actions", answer="BulkAction")
 def one(action_id: str) -> ResponseReturnValue:
     """Answer a bulk action with what it refused."""
-    told: dict[str, Any] = bulk_actions.as_json(bulk_actions.get(conn(), action_id))
-    return jsonify(**told, refusals=bulk_actions.refusals(conn(), action_id))
+    shown: dict[str, Any] = bulk_action_lists.as_json(bulk_actions.get(conn(), action_id))
+    return jsonify(**shown, refusals=bulk_action_lists.list_refusals(conn(), action_id).rows)
+
+
+@bp.get("/bulk-actions/<id:action_id>/refusals")
+@requires("viewer")
+@operation(
+    "The jobs that a bulk action left as they were, by id", tag="bulk actions", query=RefusalQuery, answer="Refusals"
+)
+def refusals(action_id: str) -> ResponseReturnValue:
+    """Answer a page of them; `next_cursor` is the `after` of the next page."""
+    query = read_query(RefusalQuery)
+    bulk_actions.get(conn(), action_id)
+    page = bulk_action_lists.list_refusals(conn(), action_id, query.after, query.limit)
+    return jsonify(refusals=page.rows, next_cursor=page.following)
+
+
+@bp.post("/bulk-actions/<id:action_id>/resumptions")
+@requires("operator")
+@operation(
+    "Resume a bulk action that failed, from the place it had reached",
+    tag="bulk actions",
+    answer="BulkAction",
+    status=202,
+)
+def resume(action_id: str) -> ResponseReturnValue:
+    """Resume."""
+    return accepted_action(bulk_actions.resume(yard(), action_id, actor()))
 
 
 @bp.delete("/bulk-actions/<id:action_id>")
@@ -70,4 +120,4 @@ def one(action_id: str) -> ResponseReturnValue:
 @operation("Abort a bulk action; what it has done stays done", tag="bulk actions", answer="BulkAction")
 def abort(action_id: str) -> ResponseReturnValue:
     """Abort."""
-    return jsonify(**bulk_actions.as_json(bulk_actions.abort(yard(), action_id, actor())))
+    return jsonify(**bulk_action_lists.as_json(bulk_actions.abort(yard(), action_id, actor())))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from dashboard.actions import done
 from dashboard.context import actor, conn, declared, yard
@@ -13,18 +17,54 @@ from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput
+from workers.domain.errors import BadInput, Forbidden
 from workers.domain.numbers import parse_number
-from workers.services import bulk_actions, bulk_selections, job_filters
+from workers.services import bulk_action_lists, bulk_actions, bulk_selections, job_filters
+from workers.store import jobs as job_rows
+from workers.store.bulk_actions import UNFINISHED
+from workers.store.types import Row
 
 bp = Blueprint("bulk_actions", __name__)
+HUES = {"aborted": "canceled"}
 VERBS = {"retry": "Retry", "run_now": "Run now", "cancel": "Cancel", "delete": "Delete"}
 
 
 @bp.get("/bulk-actions")
-@requires("operator")
-def preview() -> ResponseReturnValue:
-    """Show what an action would touch, before it does."""
+@requires("viewer")
+def index() -> ResponseReturnValue:
+    """List the actions; with `action`, show an operator what one would touch, before it does."""
+    if "action" in request.args:
+        return _preview()
+    page = bulk_action_lists.list_actions(conn(), request.args.get("before", ""))
+    return render(
+        "bulk_actions/page.html",
+        {"actions": "bulk_actions/_table.html"},
+        active_page="bulk_actions",
+        actions=[_shown(row) for row in page.rows],
+        older=page.older,
+        before=request.args.get("before", ""),
+        now=utcnow(),
+    )
+
+
+@bp.get("/bulk-actions/running")
+@requires("viewer")
+def running() -> Response:
+    """Show in the head of every page which actions are at work."""
+    return render("bulk_actions/_running.html", {"at_work": "bulk_actions/_running.html"})
+
+
+def running_actions() -> list[dict[str, Any]]:
+    """Return the actions at work as templates show them; none while SQL is away."""
+    try:
+        return [_shown(row) for row in bulk_action_lists.list_running(conn())]
+    except Exception:  # the page that says why the database is away must still be drawn
+        return []
+
+
+def _preview() -> ResponseReturnValue:
+    if not current_user.actor.may("operator"):
+        raise Forbidden("You may not do that. It needs the role operator.")
     now, action = utcnow(), request.args.get("action", "")
     query = read_query(request.args, now, {"action"})
     wanted = bulk_selections.narrow(action, job_filters.resolve(conn(), yard().settings, query.check(), now), now)
@@ -63,15 +103,16 @@ def create() -> ResponseReturnValue:
 @requires("viewer")
 def one(action_id: str) -> Response:
     """Show how far it is."""
-    row = bulk_actions.get(conn(), action_id)
+    row, after = _shown(bulk_actions.get(conn(), action_id)), request.args.get("after", "")
     return render(
         "bulk_actions/one.html",
         {"action": "bulk_actions/_one.html"},
-        active_page="jobs",
+        active_page="bulk_actions",
         action=row,
-        verb=VERBS[row["action"]],
-        filter=bulk_actions.as_json(row)["filter"],
-        refusals=bulk_actions.refusals(conn(), action_id),
+        filter=row["filter"],
+        job=job_rows.get(conn(), row["job_id"]) if row["job_id"] else None,
+        refusals=bulk_action_lists.list_refusals(conn(), action_id, after),
+        after=after,
         now=utcnow(),
     )
 
@@ -82,3 +123,27 @@ def abort(action_id: str) -> ResponseReturnValue:
     """Abort it."""
     bulk_actions.abort(yard(), action_id, actor())
     return done("Aborted. What it has done stays done.", f"/bulk-actions/{action_id}", stay=True)
+
+
+@bp.post("/bulk-actions/<id:action_id>/resumptions")
+@requires("operator")
+def resume(action_id: str) -> ResponseReturnValue:
+    """Resume one that failed."""
+    bulk_actions.resume(yard(), action_id, actor())
+    return done("Resumed from the place it had reached.", f"/bulk-actions/{action_id}", stay=True)
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    """Make what templates need of an action: its verb, how far it is, and the state whose hue it has."""
+    at = row["done"] + row["refused"]
+    total = max(row["total"], at)
+    return {
+        **row,
+        "verb": VERBS[row["action"]],
+        "filter": json.loads(row["selection"]),
+        "at": at,
+        "of": total,
+        "percent": 100 * at / max(total, 1),
+        "hue": HUES.get(row["status"], row["status"]),
+        "is_unfinished": row["status"] in UNFINISHED,
+    }

@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
-from flask.typing import ResponseReturnValue
 
 from dashboard.context import conn, declared, stuck_jobs, yard
+from dashboard.pages.job_log import log_values, show_zone_of
 from dashboard.presenters import timeline, tracebacks
 from dashboard.presenters.jobs import LARGE, says
+from dashboard.presenters.long_text import cut_end, cut_start
 from dashboard.presenters.stuck import Card, card
 from dashboard.presenters.words import attempts_begun
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import in_slices
-from dashboard.streaming import stream
 from dashboard.threads import run_in_thread
 from dashboard.watchman import redis_trouble
-from dashboard.zones import SCHEDULES, show_schedule_zone, zone_choice
 from workers.domain import payloads
 from workers.domain.clock import utcnow
+from workers.domain.errors import BadInput
 from workers.domain.masking import mask, mask_result, mask_text
-from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
+from workers.domain.names import BULK_TASK, SYSTEM_TASKS, is_reserved_queue
 from workers.domain.states import WAITING, Status
-from workers.domain.untrusted import visible_json, visible_line
+from workers.domain.texts import quoted
+from workers.domain.untrusted import visible_json
 from workers.services import explanations, files, jobs, statistics
-from workers.store import attempts, logs, schedules
+from workers.store import attempts, logs
+from workers.store import bulk_actions as bulk_action_rows
 from workers.store import jobs as rows
 from workers.store.types import Row
 
 bp = Blueprint("job", __name__)
 TABS = ("payload", "result", "error", "logs", "attempts", "events")
 OPENS = {"failed": "error", "retry_scheduled": "error", "processing": "logs", "completed": "result"}
-LINES = 500
-EVENTS = 200
+PARTS = ("payload", "result", "traceback")
+# What a page shows at most: it is small whatever a job holds.
+FRAMES, ATTEMPTS = 8, 50
+ERROR_BYTES, EVENTS_BYTES, EVENT_BYTES = 4_000, 14_000, 350
+LONGEST_CURL = 1_000  # characters of the payload in it
 
 
 @bp.get("/jobs/<id:job_id>")
@@ -46,7 +51,7 @@ def page(job_id: str) -> Response:
     """Show a job."""
     now = utcnow()
     job = jobs.get(conn(), job_id)
-    _show_zone_of(job)
+    show_zone_of(job)
     events = rows.events(conn(), job)
     tab = request.args.get("tab", "")
     opened = tab if tab in TABS else OPENS.get(job["status"], "payload")
@@ -69,16 +74,10 @@ def page(job_id: str) -> Response:
         children=rows.children(conn(), job_id, 20),
         curl=_curl(job),
         key=mask_text(job["idempotency_key"] or ""),
+        action=_bulk_action(job),
         now=now,
         **_of_tab(opened, job, events),
     )
-
-
-def _show_zone_of(job: Row) -> None:
-    """Show the times of a job that a schedule made in that schedule's zone, to viewers who want this."""
-    schedule = schedules.get(conn(), job["schedule"]) if job["schedule"] and zone_choice() == SCHEDULES else None
-    if schedule is not None:
-        show_schedule_zone(schedule["timezone"])
 
 
 def _stuck_card(job_id: str, now: datetime) -> Card | None:
@@ -87,31 +86,16 @@ def _stuck_card(job_id: str, now: datetime) -> Card | None:
     return card(one, yard().settings, now) if one is not None else None
 
 
+def _bulk_action(job: Row) -> Row | None:
+    """Return the bulk action that a job works, or None; a job of an action may have been replaced by a later one."""
+    if job["task"] != BULK_TASK:
+        return None
+    action_id = (payloads.load(job["payload"]) or {}).get("bulk_action_id")
+    return bulk_action_rows.get(conn(), action_id) if isinstance(action_id, str) else None
+
+
 def _explanation(job: Row, now: datetime) -> dict[str, Any]:
     return explanations.explain(conn(), job, now, yard().settings.heartbeat_seconds, redis_trouble())
-
-
-@bp.get("/jobs/<id:job_id>/logs.txt")
-@requires("viewer")
-def log_file(job_id: str) -> ResponseReturnValue:
-    """Stream the whole log as text."""
-    jobs.get(conn(), job_id)
-    return stream(_lines(yard().database, job_id), "text/plain", f"{job_id}.log")
-
-
-def _lines(database: Any, job_id: str) -> Iterator[str]:
-    after = 0
-    while True:
-        with database.read() as connection:
-            found = list(in_slices(logs.page(connection, job_id, after=after, limit=1000)))
-        if not found:
-            return
-        yield run_in_thread(_text_of, found)
-        after = found[-1]["id"]
-
-
-def _text_of(lines: Sequence[Row]) -> str:
-    return "".join(f"{row['at'].isoformat()} {row['level']:<7} {visible_line(row['line'])}\n" for row in lines)
 
 
 def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
@@ -128,22 +112,51 @@ def _tabs(job: Any, events: Any) -> list[tuple[str, str]]:
 
 def _of_tab(tab: str, job: Any, events: Any) -> dict[str, Any]:
     if tab == "payload":
-        return {"shown": _json(job, "payload")}
+        return {"shown": cut_start(_json(job, "payload"))}
     if tab == "result":
         return {
-            "shown": _json(job, "result") if job["result"] else None,
+            "shown": cut_start(_json(job, "result")) if job["result"] else None,
             "files": files.list_files(yard().settings.files_dir / job["id"]),
         }
     if tab == "error":
         frames = tracebacks.frames(job["traceback"])
-        return {"frames": frames, "own": next((one for one in reversed(frames) if one.is_own), None)}
+        own = next((one for one in reversed(frames) if one.is_own), None)
+        shown = [one for one in frames if one.is_own][-FRAMES:]
+        traceback, error = cut_end(job["traceback"] or ""), cut_start(job["error"] or "", ERROR_BYTES)
+        return {"frames": shown, "own": own, "traceback": traceback, "error": error}
     if tab == "logs":
-        return {"lines": list(in_slices(logs.newest(conn(), job["id"], LINES)))}
+        return log_values(job)
     if tab == "attempts":
-        return {"attempts": attempts.of_job(conn(), job["id"], tracebacks=False)}
+        return {"attempts": attempts.of_job(conn(), job["id"], tracebacks=False)[-ATTEMPTS:]}
+    return _of_events(job, events)
+
+
+def _of_events(job: Any, events: Any) -> dict[str, Any]:
+    """Show the newest events, within a number of bytes."""
     secret = declared()[job["task"]]
-    newest = in_slices(reversed(events[-EVENTS:]))
-    return {"events": [{**one, "told": mask(payloads.load(one["detail"]), secret)} for one in newest]}
+    shown: list[dict[str, Any]] = []
+    size = 0
+    for one in in_slices(reversed(events)):
+        told = mask(payloads.load(one["detail"]), secret)
+        text = cut_start(visible_json(told, indent=2), 1_000).shown if told else ""
+        size += EVENT_BYTES + len(text)
+        if size > EVENTS_BYTES:
+            break
+        shown.append({**one, "told": told, "shown": text})
+    return {"events": shown, "events_left": len(events) - len(shown)}
+
+
+@bp.get("/jobs/<id:job_id>/text")
+@requires("viewer")
+def text(job_id: str) -> Response:
+    """Answer all of a payload, result or traceback as text, masked as on the page."""
+    job = jobs.get(conn(), job_id)
+    part = request.args.get("part", "payload")
+    if part not in PARTS:
+        raise BadInput(f"Unknown part {quoted(part)}. Use one of: {', '.join(PARTS)}.", field="part")
+    if part == "traceback":
+        return Response(job["traceback"] or "", mimetype="text/plain")
+    return Response(_json(job, part) if job[part] is not None else "", mimetype="text/plain")
 
 
 def _json(job: Any, name: str) -> str:
@@ -157,7 +170,7 @@ def _indented(text: str, hide: Callable[[Any, Collection[str]], Any], secret: Co
 
 
 def _curl(job: Any) -> str:
-    if len(job["payload"]) > LARGE:
+    if len(job["payload"]) > LONGEST_CURL:
         return f'curl -X POST {request.host_url}api/v1/jobs -H "Authorization: Bearer $TASKYARD_TOKEN" --json @job.json'
     payload = mask(payloads.load(job["payload"]), declared()[job["task"]])
     body = json.dumps({"task": job["task"], "queue": job["queue"], "payload": payload})

@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.context import conn, declared, yard
 from dashboard.job_query import read_query
+from dashboard.pages.job_columns import COLUMNS, chosen_columns
 from dashboard.presenters import filters
 from dashboard.presenters.jobs import as_json, says
 from dashboard.rendering import render
@@ -70,6 +71,8 @@ def page() -> ResponseReturnValue:
         suggestions=filters.suggestions(),
         link=lambda **change: _link({**query.args, "words": query.words, **_limit_given()}, change),
         all_actions=[(name, f"{verb}…") for name, verb in ALL_ACTIONS if bulk_selections.permits(name, wanted)],
+        columns=chosen_columns(),
+        all_columns=COLUMNS,
         total=counts[job_filters.ALL].number,
         now=now,
     )
@@ -85,7 +88,7 @@ def rows() -> ResponseReturnValue:
     """Show the rows of some jobs that a list on the screen holds, as they are now; those that are deleted are missing."""
     ids = [job_id for job_id in request.args.getlist("id") if is_id(job_id)][:MOST_ROWS]
     shown = [{**row, "says": says(row, declared())} for row in job_lists.rows_named(conn(), ids)]
-    return render("jobs/_rows.html", {}, rows=shown, now=utcnow())
+    return render("jobs/_rows.html", {}, rows=shown, columns=chosen_columns(), now=utcnow())
 
 
 def _limit_given() -> dict[str, str]:

@@ -14,6 +14,7 @@ from dashboard.actions import came_from, done
 from dashboard.confirmation import confirm
 from dashboard.context import actor, conn, hashing, yard
 from dashboard.pages.settings_page import check_current_password, render_settings, restart_session
+from dashboard.presenters.audit import change
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
@@ -130,7 +131,7 @@ def audit() -> ResponseReturnValue:
     return render_template(
         "settings/audit.html",
         active_page="audit",
-        rows=rows[:AUDIT_ROWS],
+        rows=[{**row, "changed": change(row)} for row in rows[:AUDIT_ROWS]],
         undoable=undo.undoable(conn(), rows[:AUDIT_ROWS], actor()),
         older=older,
         now=utcnow(),

@@ -11,10 +11,11 @@ from jinja2 import Environment
 
 from dashboard.presenters.browsers import browser
 from workers.domain.clock import rfc3339, utcnow
+from workers.domain.durations import write_duration
 from workers.domain.plurals import counted, plural
 from workers.domain.untrusted import visible
 
-_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
 ICONS = {
     "scheduled": "clock",
     "pending": "hourglass",
@@ -30,30 +31,17 @@ ICONS = {
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time span: `240 ms`, `1.2 s`, `2 m 10 s`, `3 h 05 m`, `2 d 4 h`."""
-    if seconds is None:
-        return "–"
-    if seconds < 0.9995:
-        return f"{max(0, round(seconds * 1000))} ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s".replace(".0 s", " s")
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+    """Write a time span: `240 ms`, `1.2 s`, `2 min 10 s`, `30 min`, `3 h 5 min`, `2 d 4 h`."""
+    return "–" if seconds is None else write_duration(seconds)
 
 
 def span(seconds: float | None) -> str:
-    """Write a time span that is a round one: `5 m`, `1 h`, `20 s`."""
-    return duration(seconds).removesuffix(" 00 s").removesuffix(" 00 m").removesuffix(" 0 h")
+    """Write a time span that is a round one: `5 min`, `1 h`, `20 s`."""
+    return duration(seconds)
 
 
 def relative(moment: datetime | None, now: datetime | None = None) -> str:
-    """Write an instant as seen from now: `3 m ago`, `in 28 m`, `just now`."""
+    """Write an instant as seen from now: `3 min ago`, `in 28 min`, `just now`."""
     if moment is None:
         return "–"
     seconds = ((now or utcnow()) - moment).total_seconds()

@@ -1,12 +1,14 @@
-// Clocks that tick, and the viewer's zone for the server. Reads time[data-behavior=relative] ("3 m ago") and time[data-behavior=elapsed] ("2 m 10 s").
-const UNITS = [[86400, "d"], [3600, "h"], [60, "m"]];
+// Clocks that tick, and the viewer's zone for the server. Reads time[data-behavior=relative] ("3 min ago") and time[data-behavior=elapsed] ("2 min 10 s").
+const UNITS = [[86400, "d"], [3600, "h"], [60, "min"]];
 
+// As the server writes it: the two largest units, without one that is zero.
 export function span(seconds) {
-  if (seconds < 60) return `${Math.max(0, Math.floor(seconds))} s`;
-  const pad = (value) => String(Math.floor(value)).padStart(2, "0");
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${pad(seconds % 60)} s`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${pad((seconds % 3600) / 60)} m`;
-  return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
+  const place = UNITS.findIndex(([size]) => seconds >= size);
+  if (place < 0) return `${Math.max(0, Math.floor(seconds))} s`;
+  const [size, unit] = UNITS[place];
+  const [smaller, name] = UNITS[place + 1] ?? [1, "s"];
+  const rest = Math.floor(seconds % size / smaller);
+  return `${Math.floor(seconds / size)} ${unit}${rest ? ` ${rest} ${name}` : ""}`;
 }
 
 function relative(seconds) {

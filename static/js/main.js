@@ -4,6 +4,7 @@ import "./dialogs.js";
 import "./clocks.js";
 import "./keys.js";
 import "./copy.js";
+import "./parts.js";
 import "./actions.js";
 import "./selection.js";
 import "./palette.js";

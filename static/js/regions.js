@@ -2,6 +2,7 @@
 // in one request. Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-region-gap (seconds).
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
+import { catchUp } from "./logs.js";
 import { keepPlaces } from "./places.js";
 import { isBusy } from "./pressed.js";
 import { isSelecting } from "./selection.js";
@@ -102,8 +103,6 @@ function mayUpdate(name, node) {
   return !(name === "tabindex" && node === document.activeElement);
 }
 
-const newestLine = (log) => log.querySelector("li:last-child time")?.dateTime ?? "";
-
 // Messages overtake what is read: a bar does not go back to where it was.
 function keepProgress(before, after) {
   if (before.dataset.state !== after.dataset.state || Number(before.dataset.version ?? 0) <= Number(after.dataset.version ?? 0)) return;
@@ -114,12 +113,13 @@ function keepProgress(before, after) {
   }
 }
 
-// What a person has opened, typed, or what runs ahead of the row stays as it is. Of a flood not every line comes live:
-// a log whose end is behind the stored one is read again.
+// What a person has opened, typed, or what runs ahead of the row stays as it is. A log reads its own lines.
 function keeps(before, after) {
   if (before.dataset?.behavior === "log" && after.dataset?.behavior === "log") {
-    return newestLine(before) < newestLine(after) || before.childElementCount <= after.childElementCount;
+    catchUp();
+    return false;
   }
+  if (before.dataset?.whole !== undefined && before.id === after.id) return false; // all of a long text has been loaded
   if (before.dataset?.job && before.dataset.job === after.dataset?.job) keepProgress(before, after);
   if (before.nodeName === "DETAILS" && after.nodeName === "DETAILS") after.open = before.open;
   return !(before.nodeName === "SELECT" && before === document.activeElement);

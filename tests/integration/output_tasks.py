@@ -201,3 +201,22 @@ def speak_from_threads(count: int) -> None:
     for thread in threads:
         thread.join()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(max_retries=0)
+def read_aloud(path: str) -> None:
+    """Print what is appended to a file, as it comes, until the line `end`."""
+    with Path(path).open(encoding="utf-8") as file:
+        while True:
+            line = file.readline()
+            if not line.endswith("\n"):
+                file.seek(file.tell() - len(line.encode()))
+                time.sleep(0.02)
+            elif line == "end\n":
+                return
+            else:
+                level, _, text = line.rstrip("\n").partition("|")
+                if text:
+                    log(text, level)
+                else:
+                    print(level)

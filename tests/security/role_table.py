@@ -21,7 +21,9 @@ GET /api/v1/alert-rules
 GET /api/v1/alert-rules/<rule:rule_id>
 GET /api/v1/alerts
 GET /api/v1/alerts/<id:alert_id>
+GET /api/v1/bulk-actions
 GET /api/v1/bulk-actions/<id:action_id>
+GET /api/v1/bulk-actions/<id:action_id>/refusals
 GET /api/v1/jobs
 GET /api/v1/jobs/<id:job_id>
 GET /api/v1/jobs/<id:job_id>/attempts
@@ -44,12 +46,16 @@ GET /api/v1/triggers
 GET /api/v1/triggers/<id:trigger_id>
 GET /api/v1/triggers/<id:trigger_id>/firings
 GET /api/v1/workers
+GET /bulk-actions
 GET /bulk-actions/<id:action_id>
+GET /bulk-actions/running
 GET /health
 GET /jobs
 GET /jobs/<id:job_id>
 GET /jobs/<id:job_id>/files/<name:name>
+GET /jobs/<id:job_id>/log
 GET /jobs/<id:job_id>/logs.txt
+GET /jobs/<id:job_id>/text
 GET /jobs/export
 GET /jobs/rows
 GET /metrics
@@ -62,6 +68,7 @@ GET /schedules/<id:schedule_id>
 GET /schedules/load
 GET /schedules/preview
 GET /settings
+POST /jobs/columns
 POST /settings/password
 POST /sign-out
 GET /stuck
@@ -109,7 +116,8 @@ DELETE /api/v1/triggers/<id:trigger_id>
 PATCH /api/v1/triggers/<id:trigger_id>
 POST /api/v1/triggers/<id:trigger_id>/tests
 POST /api/v1/workers/<name:name>/stops
-GET /bulk-actions
+POST /api/v1/bulk-actions/<id:action_id>/resumptions
+POST /bulk-actions/<id:action_id>/resumptions
 POST /bulk-actions
 POST /bulk-actions/<id:action_id>/aborts
 POST /events

@@ -27,6 +27,7 @@ from workers.domain.errors import BadInput, Conflict, SettingsError
 from workers.domain.filters import JobFilter
 from workers.domain.names import SYSTEM_QUEUES, SYSTEM_TASKS, check_open_queue, is_reserved_queue
 from workers.services import (
+    bulk_action_lists,
     bulk_actions,
     deliveries,
     execution,
@@ -473,7 +474,7 @@ def test_a_bulk_retry_leaves_an_old_job_of_people_off_the_queue(yard: Yard) -> N
     work = bulk_actions.create(yard, "retry", JobFilter(), None, ADA)
     assert bulk_actions.work(yard, work["id"], lambda done, total: None) == {"done": 0, "refused": 1}
     with yard.database.read() as connection:
-        assert "reserved" in bulk_actions.refusals(connection, work["id"])[0]["why"]
+        assert "reserved" in bulk_action_lists.list_refusals(connection, work["id"]).rows[0]["why"]
 
 
 def test_a_schedule_from_before_is_refused_at_its_fire_and_can_be_disabled(yard: Yard) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
 
 from workers.domain.actors import Actor
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.filters import JobFilter
-from workers.services import bulk_actions, execution, jobs, statistics
+from workers.services import bulk_action_lists, bulk_actions, execution, jobs, monitoring, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending
+from workers.store import bulk_actions as action_rows
 from workers.yard import Yard
 
 
@@ -70,3 +72,79 @@ def test_waiting_jobs_are_canceled_and_run_now_moves_what_waits_for_its_time(yar
 def test_what_cannot_be_done_is_refused(yard: Yard, operator: Actor, action: str, rate: float | None) -> None:
     with pytest.raises(BadInput):
         bulk_actions.create(yard, action, JobFilter(), rate, operator)
+
+
+def _end_of_job(yard: Yard, how: str, job_id: str) -> None:
+    """End the job of an action in one of the ways in which it can end for good."""
+    execution.begin(yard, job_id, 1, "w", "system-bulk")
+    if how in {"failed", "lost"}:
+        execution.end(yard, job_id, 1, Ending(how, error="boom\nat line 3", permanent=True))
+    elif how == "canceled":
+        execution.end(yard, job_id, 1, Ending("canceled"))
+    elif how == "completed":
+        execution.end(yard, job_id, 1, Ending("completed"))
+    else:
+        with yard.database.write() as connection:
+            connection.execute(text("DELETE FROM jobs WHERE id = :id"), {"id": job_id})
+
+
+@pytest.mark.parametrize("how", ["failed", "lost", "canceled", "completed", "deleted"])
+def test_an_action_whose_job_ended_for_good_fails_and_is_resumed_where_it_was(
+    yard: Yard, operator: Actor, how: str
+) -> None:
+    failed(yard, 10)
+    made = bulk_actions.create(yard, "retry", JobFilter(), 4.0, operator)
+    assert bulk_actions.step(yard, made["id"])["status"] == "processing"
+    _end_of_job(yard, how, made["job_id"])
+    monitoring.sweep(yard)
+    with yard.database.read() as connection:
+        row = bulk_actions.get(connection, made["id"])
+    assert (row["status"], row["done"]) == ("failed", 4)
+    assert row["error"].startswith("Its job ended")
+    assert "line 3" not in row["error"]
+    assert row["ended_at"] is not None
+    with pytest.raises(Conflict):
+        bulk_actions.abort(yard, made["id"], operator)
+
+    resumed = bulk_actions.resume(yard, made["id"], operator)
+    assert resumed["job_id"] != made["job_id"]
+    with pytest.raises(Conflict):  # by a second click, or somebody else
+        bulk_actions.resume(yard, made["id"], operator)
+    assert bulk_actions.work(yard, made["id"], lambda done, total: None) == {"done": 10, "refused": 0}
+    monitoring.sweep(yard)
+    with yard.database.read() as connection:
+        assert bulk_actions.get(connection, made["id"])["status"] == "completed"
+
+
+def test_an_action_whose_job_waits_for_its_next_attempt_goes_on(yard: Yard, operator: Actor) -> None:
+    failed(yard, 3)
+    made = bulk_actions.create(yard, "retry", JobFilter(), None, operator)
+    execution.begin(yard, made["job_id"], 1, "w", "system-bulk")
+    execution.end(yard, made["job_id"], 1, Ending("failed", error="the database was away", retry_after_seconds=5.0))
+    monitoring.sweep(yard)
+    with yard.database.read() as connection:
+        assert bulk_actions.get(connection, made["id"])["status"] == "pending"
+
+
+def test_every_refused_job_is_listed_page_by_page_with_its_reason(yard: Yard, operator: Actor) -> None:
+    ids = failed(yard, 25)
+    made = bulk_actions.create(yard, "retry", JobFilter(), None, operator)
+    with yard.database.write() as connection:
+        action_rows.refuse(connection, made["id"], [(job_id, "it is completed") for job_id in ids])
+    with yard.database.read() as connection:
+        page = bulk_action_lists.list_refusals(connection, made["id"], limit=10)
+        found = list(page.rows)
+        while page.following is not None:
+            page = bulk_action_lists.list_refusals(connection, made["id"], page.following, limit=10)
+            found += page.rows
+    assert sorted(one["job_id"] for one in found) == sorted(ids)
+    assert {one["why"] for one in found} == {"it is completed"}
+
+
+def test_actions_are_listed_newest_first_by_pages(yard: Yard, operator: Actor) -> None:
+    made = [bulk_actions.create(yard, "retry", JobFilter(), None, operator)["id"] for _ in range(5)]
+    with yard.database.read() as connection:
+        first = bulk_action_lists.list_actions(connection, limit=3)
+        second = bulk_action_lists.list_actions(connection, first.older or "", limit=3)
+    assert [row["id"] for row in [*first.rows, *second.rows]] == made[::-1]
+    assert second.older is None

@@ -213,7 +213,7 @@ def test_a_job_that_waits_for_its_time_says_when_it_is_due(status: Status, late:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(None, "–"), (0, "0 ms"), (0.24, "240 ms"), (0.9999, "1 s"), (1.25, "1.2 s"), (59.6, "1 m 00 s"), (130, "2 m 10 s"), (11100, "3 h 05 m"), (187200, "2 d 4 h")],
+    [(None, "–"), (0, "0 ms"), (0.24, "240 ms"), (0.9999, "1 s"), (1.25, "1.2 s"), (59.6, "1 min"), (130, "2 min 10 s"), (1800, "30 min"), (3900, "1 h 5 min"), (11100, "3 h 5 min"), (86400, "1 d"), (187200, "2 d 4 h")],
 )  # fmt: skip
 def test_durations_read_well(seconds: float | None, said: str) -> None:
     assert words.duration(seconds) == said

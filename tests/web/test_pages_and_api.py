@@ -28,6 +28,7 @@ PAGES = (
     "/triggers/new",
     "/schedules/new",
     "/jobs",
+    "/bulk-actions",
     "/queues",
     "/workers",
     "/tasks",
@@ -110,7 +111,7 @@ def test_a_page_costs_the_same_number_of_statements_however_many_jobs_there_are(
     few = {path: cost(path) for path in PAGES}
     jobs.enqueue_many(light_yard, [NewJob("samples.noop")] * 400)
     assert {path: cost(path) for path in PAGES} == few
-    assert max(few.values()) <= 16, few
+    assert max(few.values()) <= 17, few  # one of them: the bulk actions at work, in the head of every page
 
 
 def test_a_page_makes_the_same_few_trips_to_redis_however_many_jobs_there_are(auth: Any, light_yard: Yard) -> None:

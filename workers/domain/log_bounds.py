@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-LEVELS = ("debug", "info", "print", "warning", "error")
+LEVELS = ("debug", "info", "print", "warning", "error")  # from the least severe
+GAP_LEVEL = "gap"  # of the line between head and tail
 HEAD_LINES = 8_000
 HEAD_BYTES = 2_500_000  # of UTF-8
 TAIL_LINES = 2_000

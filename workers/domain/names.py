@@ -14,7 +14,8 @@ MAX_RETRIES = 100
 # The queues of Taskyard's own work, each with a worker of its own: the monitor, what goes out, long bulk actions.
 SYSTEM_QUEUE, DELIVERY_QUEUE, BULK_QUEUE = SYSTEM_QUEUES = ("system", "system-deliveries", "system-bulk")
 # Only Taskyard itself enqueues these tasks.
-SYSTEM_TASKS = ("monitor.sweep", "system.bulk_action", "system.callback", "system.deliver")
+BULK_TASK = "system.bulk_action"
+SYSTEM_TASKS = ("monitor.sweep", BULK_TASK, "system.callback", "system.deliver")
 SYSTEM_KEY = "system:"  # how the idempotency keys of Taskyard's own jobs begin
 
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

@@ -15,7 +15,7 @@ from workers.domain.errors import BadInput
 from workers.domain.texts import check_text
 
 # Sequences that colour text or steer a terminal: CSI, OSC with its text, and the short ones.
-_ANSI = re.compile(
+TERMINAL_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]{0,2000}(?:\x07|\x1b\\|\x9c)?|\x1b[()#%][ -~]|\x1b[=>78cDEHMNOZ]"
 )
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
@@ -32,14 +32,14 @@ def visible(text: str) -> str:
     """Return text of several lines with everything that is not to be seen removed (colours) or shown as an escape."""
     if text.isascii() and text.isprintable():
         return text
-    return _IN_TEXT.sub(_escape, _ANSI.sub("", text))
+    return _IN_TEXT.sub(_escape, TERMINAL_SEQUENCE.sub("", text))
 
 
 def visible_line(text: str) -> str:
     """Return text as one line: line breaks and tabs are shown as escapes too."""
     if text.isascii() and text.isprintable():
         return text
-    return _IN_LINE.sub(_escape, _ANSI.sub("", text))
+    return _IN_LINE.sub(_escape, TERMINAL_SEQUENCE.sub("", text))
 
 
 def lines_of(text: str) -> list[str]:

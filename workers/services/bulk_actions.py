@@ -18,11 +18,11 @@ from sqlalchemy import Connection
 
 from workers.broker import queues
 from workers.domain.actors import Actor
-from workers.domain.clock import rfc3339, utcnow
+from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound, Unavailable
 from workers.domain.filters import JobFilter
 from workers.domain.ids import new_id
-from workers.domain.names import SYSTEM_TASKS, is_reserved_queue
+from workers.domain.names import BULK_TASK, SYSTEM_TASKS, is_reserved_queue
 from workers.domain.numbers import check_number
 from workers.domain.states import Status
 from workers.services import audit, job_filters, removal, statistics, unique_retries
@@ -34,7 +34,7 @@ from workers.store import bulk_actions, job_lists, jobs
 from workers.store.types import Row
 from workers.yard import Yard
 
-TASK = "system.bulk_action"
+ABANDONED = "Its job ended or was deleted before the action was complete."
 STEP = 500
 LOWEST_RATE, HIGHEST_RATE = 0.01, 100_000.0
 SAMPLE = 10
@@ -72,7 +72,7 @@ def create(yard: Yard, action: str, wanted: JobFilter, rate_per_second: float | 
         total = _total(connection, narrowed)
     action_id = new_id(now)
     # Its job comes with it in one transaction: neither is ever there alone.
-    job = row_of(yard, NewJob(TASK, {"bulk_action_id": action_id}, created_by=str(actor)), now, is_system=True)
+    job = row_of(yard, NewJob(BULK_TASK, {"bulk_action_id": action_id}, created_by=str(actor)), now, is_system=True)
     with yard.database.write() as connection:
         row: dict[str, Any] = {
             "id": action_id,
@@ -115,6 +115,35 @@ def abort(yard: Yard, action_id: str, actor: Actor) -> Row:
         row = get(connection, action_id)
     tell_kind(yard, "bulk_action", action_id, "aborted")
     return row
+
+
+def resume(yard: Yard, action_id: str, actor: Actor) -> Row:
+    """Go on with an action that failed, from the place it had reached, by a new job. Raises NotFound, Conflict."""
+    now = utcnow()
+    job = row_of(yard, NewJob(BULK_TASK, {"bulk_action_id": action_id}, created_by=str(actor)), now, is_system=True)
+    with yard.database.write() as connection:
+        row = get(connection, action_id)
+        values = {"status": "pending", "error": None, "ended_at": None, "job_id": job["id"]}
+        if not bulk_actions.change(connection, action_id, values, before=("failed",)):
+            raise Conflict(
+                f"This bulk action is {row['status']}. Only one that failed can be resumed.", state=row["status"]
+            )
+        audit.record(connection, actor, "bulk_action.resumed", "bulk_action", action_id, now)
+        know_queues(yard, connection, [job], now)
+        insert(connection, job)
+        row = get(connection, action_id)
+    deliver(yard, [job])
+    tell_kind(yard, "bulk_action", action_id, "pending")
+    return row
+
+
+def end_abandoned(yard: Yard, now: datetime) -> int:
+    """Fail the actions that no job works any more; how many they are."""
+    with yard.database.write() as connection:
+        ended = bulk_actions.end_abandoned(connection, ABANDONED, now)
+    for action_id in ended:
+        tell_kind(yard, "bulk_action", action_id, "failed")
+    return len(ended)
 
 
 def work(yard: Yard, action_id: str, progress: Callable[[int, int], None]) -> dict[str, int]:
@@ -247,17 +276,3 @@ def _total(connection: Connection, narrowed: JobFilter) -> int:
 def _size(action: Row) -> int:
     rate = action["rate_per_second"]
     return STEP if not rate else max(1, min(STEP, int(rate)))
-
-
-def as_json(row: Row) -> dict[str, Any]:
-    """Tell a bulk action with the names of its columns."""
-    told: dict[str, Any] = {
-        name: rfc3339(value) if isinstance(value, datetime) else value for name, value in row.items()
-    }
-    told["filter"] = json.loads(told.pop("selection"))
-    return {name: value for name, value in told.items() if name != "cursor"}
-
-
-def refusals(connection: Connection, action_id: str) -> list[dict[str, Any]]:
-    """List the first 200 jobs that were left as they were, and why."""
-    return [{"job_id": row["job_id"], "why": row["detail"]} for row in bulk_actions.refused(connection, action_id)]

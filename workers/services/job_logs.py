@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from workers.domain.ansi import mask_colored, strip_colors
 from workers.domain.clock import rfc3339
 from workers.domain.log_bounds import MAX_LINE
 from workers.domain.masking import JobMasker
 from workers.domain.texts import safe_text
-from workers.domain.untrusted import visible
 from workers.store import logs
 from workers.yard import Yard
 
@@ -18,10 +18,12 @@ _LIVE_BYTES = 40_000
 
 
 def shown_by(masker: JobMasker) -> Callable[[str], str]:
-    """Return what makes a line as it is kept: masked, nothing in it unseen, then cut."""
+    """Return what makes a line as it is kept: masked, nothing in it unseen but colors, then cut."""
 
     def show(text: str) -> str:
-        line = visible(masker.text(safe_text(text, MAX_MASKED)))
+        line = mask_colored(safe_text(text, MAX_MASKED), masker.text)
+        if len(line) > MAX_LINE:
+            line = strip_colors(line)
         return line[: MAX_LINE - 1] + "…" if len(line) > MAX_LINE else line
 
     return show
@@ -42,7 +44,7 @@ def tell(yard: Yard, job_id: str, attempt: int, lines: Sequence[logs.Line]) -> N
         if batch and size > _LIVE_BYTES:
             _publish(yard, job_id, attempt, batch)
             batch, size = [], 0
-        batch.append({**line, "at": rfc3339(line["at"])})
+        batch.append({**line, "at": rfc3339(line["at"]), "line": strip_colors(line["line"])})
     if batch:
         _publish(yard, job_id, attempt, batch)
 

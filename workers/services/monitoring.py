@@ -21,7 +21,7 @@ from workers.domain.errors import Unavailable
 from workers.domain.evenness import Clocks
 from workers.domain.masking import mask_text
 from workers.domain.untrusted import visible_line
-from workers.services import alerting, audit, carrying, delivery, events, measuring, stuck
+from workers.services import alerting, audit, bulk_actions, carrying, delivery, events, measuring, stuck
 from workers.services import clocks as clock_service
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.telling import tell_kind
@@ -72,6 +72,7 @@ def sweep(yard: Yard, now: datetime | None = None, worker: str | None = None) ->
     step("due jobs", lambda: _promote(yard, moment, done))
     step("schedules", lambda: _carry(yard))
     step("deadlines", lambda: _record_completed_runs(yard))
+    step("bulk actions", lambda: _end_abandoned(yard, moment))
     step("workers", lambda: _mark_workers(yard, clocks, done))
     step("numbers", lambda: numbers.update(measuring.measure(yard, moment, done.reset + done.failed)))
     step("alerts", lambda: alerting.evaluate(yard, numbers, done, moment))
@@ -136,6 +137,11 @@ def _record_completed_runs(yard: Yard) -> None:
     # Recorded, since the job that tells may be deleted long before the schedule's next run.
     with yard.database.write() as connection:
         deadlines.record_completed(connection)
+
+
+def _end_abandoned(yard: Yard, now: datetime) -> None:
+    if ended := bulk_actions.end_abandoned(yard, now):
+        log.warning("%s bulk actions had lost their job, and are failed now", ended)
 
 
 def _mark_workers(yard: Yard, clocks: Clocks, done: Sweep) -> None:

@@ -20,8 +20,9 @@ from sqlalchemy import (
     update,
 )
 
+from workers.domain.names import BULK_TASK
 from workers.domain.states import FINAL, Status, may_move
-from workers.store import job_keys, upload_uses
+from workers.store import bulk_actions, job_keys, upload_uses
 from workers.store.database import QuickConnection
 from workers.store.models import (
     VERSION_STEP,
@@ -131,6 +132,8 @@ def transition(
         row = job_keys.give_unique_key(connection, changes["unique_key"], lambda: statement.one(connection, bound))
     if row is not None:
         note(connection, row, event, now, actor=actor, detail=detail, before=before)
+        if after in FINAL and row["task"] == BULK_TASK:
+            bulk_actions.end_with_job(connection, [job_id], _end_words(after, changes), now)
     return row
 
 
@@ -162,7 +165,15 @@ def transition_many(
     moved = {row["id"]: row for row in connection.execute(changed).mappings()}
     told = [moved[job_id] for job_id in ids if job_id in moved]
     _INSERT_EVENT.run_many(connection, [_entry(row, event, now, actor, None, str(before)) for row in told])
+    if after in FINAL and (ended := [row["id"] for row in told if row["task"] == BULK_TASK]):
+        bulk_actions.end_with_job(connection, ended, _end_words(after, changes), now)
     return told
+
+
+def _end_words(after: Status, changes: Mapping[str, Any]) -> str:
+    """Say why a bulk action ends with its job; one that was worked to its end is not unfinished any more."""
+    error = str(changes.get("error") or "").partition("\n")[0][:500]
+    return f"Its job ended as {after}" + (f": {error}" if error else ".")
 
 
 def note(

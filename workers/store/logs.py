@@ -9,7 +9,7 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Connection, Select, Table, delete, func, insert, select, update
 
 from workers.domain.clock import moment_of
-from workers.domain.log_bounds import LogLine, LogPlan, LogState
+from workers.domain.log_bounds import GAP_LEVEL, LogLine, LogPlan, LogState
 from workers.store.attempts import ATTEMPTS
 from workers.store.models import JobLog
 from workers.store.types import Row
@@ -37,8 +37,7 @@ def keep(connection: Connection, job_id: str, attempt: int, plan: LogPlan) -> tu
     head = [line for line in plan.added if line.at_us <= state.head_us]
     tail = plan.added[len(head) :]
     _insert(connection, job_id, attempt, head)
-    gap = _mark_gap(connection, job_id, attempt, plan, tail)
-    _insert(connection, job_id, attempt, tail)
+    gap = _put_tail(connection, job_id, attempt, plan, tail)
     return state, [*shown, *map(_shown, head), *gap, *map(_shown, tail)]
 
 
@@ -62,12 +61,6 @@ def page(
     if not q:
         return connection.execute(chosen.limit(limit)).mappings()
     return _matching(connection, chosen, q.casefold(), limit)
-
-
-def newest(connection: Connection, job_id: str, limit: int = 500) -> Iterable[Row]:
-    """Fetch the last lines, oldest first; they are masked one by one, as in `page`."""
-    last = select(LOGS.c.id).where(LOGS.c.job_id == job_id).order_by(LOGS.c.id.desc()).limit(limit)
-    return connection.execute(select(LOGS).where(LOGS.c.id.in_(last)).order_by(LOGS.c.id)).mappings()
 
 
 def has_line(connection: Connection, job_id: str, attempt: int, at_us: int) -> bool:
@@ -96,27 +89,30 @@ def _put(connection: Connection, job_id: str, attempt: int, line: LogLine) -> Li
     return {**_shown(line), "replaces": False}
 
 
-def _mark_gap(
+def _put_tail(
     connection: Connection, job_id: str, attempt: int, plan: LogPlan, tail: Sequence[LogLine]
 ) -> Sequence[Line]:
-    """Take the oldest lines of the tail away and write in their place how many were left out."""
-    if plan.gap is None:
-        return []
-    # The first line after the head is, or becomes, the one that speaks of the gap.
+    """Insert lines of the tail; the oldest of it go, and in their place stands how many were left out."""
     after_head = (*_of(job_id, attempt), LOGS.c.at > moment_of(plan.after.head_us))
-    first = connection.execute(select(LOGS.c.id, LOGS.c.at).where(*after_head).order_by(LOGS.c.id).limit(1)).first()
-    if first is None:
+    # The first line after the head is, or becomes, the one that speaks of the gap.
+    chosen = select(LOGS.c.id, LOGS.c.at).where(*after_head).order_by(LOGS.c.id).limit(1)
+    first = None if plan.gap is None else connection.execute(chosen).first()
+    if plan.gap is not None and first is None:
         at_us = tail[0].at_us - 1 if tail else plan.after.last_us + 1
-        line = LogLine(0, at_us, "warning", plan.gap)
-        _insert(connection, job_id, attempt, [line])
+        line = LogLine(0, at_us, GAP_LEVEL, plan.gap)
+        _insert(connection, job_id, attempt, [line, *tail])
         return [_shown(line)]
-    told = {"level": "warning", "line": plan.gap}
-    connection.execute(update(LOGS).where(LOGS.c.id == first.id).values(told))
+    # Inserted before the others are deleted: SQLite gives the ids of deleted last rows again, and ids are cursors.
+    _insert(connection, job_id, attempt, tail)
+    if first is None:
+        return []
+    gap = {"level": GAP_LEVEL, "line": plan.gap}
+    connection.execute(update(LOGS).where(LOGS.c.id == first.id).values(gap))
     surplus = plan.removed if plan.before.left_out else plan.removed - 1
     if surplus > 0:
         oldest = select(LOGS.c.id).where(*after_head, LOGS.c.id > first.id).order_by(LOGS.c.id).limit(surplus)
         connection.execute(delete(LOGS).where(LOGS.c.id.in_(oldest)))
-    return [{"at": first.at, **told, "replaces": True}]
+    return [{"at": first.at, **gap, "replaces": True}]
 
 
 def _is_known(connection: Connection, job_id: str, attempt: int) -> bool:

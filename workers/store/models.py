@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from workers.store.types import BigId, MaskedText, UtcDateTime
+from workers.store.types import BigId, LogText, MaskedText, UtcDateTime
 
 # A transition raises the version to the next whole step, so it outranks all progress told before it.
 VERSION_STEP = 1_000_000
@@ -222,8 +222,8 @@ class JobLog(Base):
     job_id: Mapped[str] = _id()
     attempt: Mapped[int] = mapped_column(Integer)
     at: Mapped[datetime]
-    level: Mapped[str] = mapped_column(String(16))  # debug, info, warning, error, print
-    line: Mapped[str] = mapped_column(MaskedText)
+    level: Mapped[str] = mapped_column(String(16))  # debug, info, warning, error, print, gap
+    line: Mapped[str] = mapped_column(LogText)
 
     __table_args__ = (Index("ix_job_logs_job", "job_id", "id"),)
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator
 
+from workers.domain.ansi import mask_colored, strip_colors
 from workers.domain.masking import mask_text
 from workers.domain.untrusted import visible
 
@@ -59,3 +60,27 @@ class MaskedText(TypeDecorator[str]):
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         """Compare with plain text: the words of a search are not masked."""
         return self.impl_instance
+
+
+class LogText(MaskedText):
+    """A line of a log: as `MaskedText`, written with its colors and read without them."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Mask and write."""
+        return None if value is None else mask_colored(value, mask_text)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """Read and mask."""
+        return None if value is None else visible(mask_text(strip_colors(value)))
+
+
+class ColoredLogText(LogText):
+    """A line of a log, read with its colors, for `workers.domain.ansi.parse_runs`."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """Read and mask."""
+        return None if value is None else mask_colored(value, mask_text)
