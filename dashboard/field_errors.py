@@ -17,11 +17,14 @@ class FieldErrors:
         self.found: dict[str, str] = {}
 
     def read(self, name: str, parse: Callable[..., T], *values: Any) -> T | None:
-        """Return what `parse` makes of the values of a field; None when it refuses them, which is noted."""
+        """Return what `parse` makes of the values of a field; None when it refuses them, which is noted.
+
+        Without a name the error says which fields it is about.
+        """
         try:
             return parse(*values)
         except BadInput as error:
-            self.note(error, name)
+            self.note(BadInput(error.message) if name else error, name)
         except ValueError as error:
             self.found.setdefault(name, f"{_capitalized(str(error))}.")
         return None

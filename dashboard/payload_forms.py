@@ -129,11 +129,17 @@ def check(subject: Subject, payload: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def errors_in(subject: Subject, sent: Sent, payload: Mapping[str, Any]) -> FieldErrors:
-    """Return what is wrong with a new payload: what could not be read, and what does not fit the schema."""
+def unread(sent: Sent) -> FieldErrors:
+    """Return what of a form could not be read as a payload."""
     errors = FieldErrors()
     for path, words in sent.errors.items():
         errors.found[f"{PREFIX}.{path}" if path else PREFIX] = words
+    return errors
+
+
+def errors_in(subject: Subject, sent: Sent, payload: Mapping[str, Any]) -> FieldErrors:
+    """Return what is wrong with a new payload: what could not be read, and what does not fit the schema."""
+    errors = unread(sent)
     if not sent.is_broken:
         for path, words in check(subject, payload).items():
             errors.found.setdefault(f"{PREFIX}.{path}" if path else PREFIX, words)
@@ -222,7 +228,8 @@ def _placed(errors: Mapping[str, str], paths: set[str]) -> tuple[dict[str, str],
 
 
 def _label(one: forms.Field) -> str:
-    return one.path.replace("_", " ")
+    parts = [f"item {int(part) + 1}" if part.isdecimal() else part for part in one.path.split(".")]
+    return ", ".join(parts).replace("_", " ")
 
 
 def _reason(subject: Subject, sent: Sent) -> str:

@@ -11,11 +11,11 @@ from sqlalchemy import select
 from dashboard import devices
 from dashboard.actions import done
 from dashboard.context import actor, conn, hashing, yard
-from dashboard.pages.settings_page import check_current_password, render_settings, restart_session
+from dashboard.pages.settings_page import check_current_password, refuse_settings, render_settings, restart_session
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Conflict
+from workers.domain.errors import BadInput, Conflict, Throttled, Unavailable
 from workers.domain.numbers import check_whole, parse_whole
 from workers.services import callbacks
 from workers.services import tokens as token_service
@@ -23,6 +23,8 @@ from workers.services import users as user_service
 from workers.store.models import AuditEntry
 
 bp = Blueprint("settings", __name__)
+for _error in (BadInput, Conflict, Throttled, Unavailable):
+    bp.register_error_handler(_error, refuse_settings)
 _AUDIT = AuditEntry.__table__
 AUDIT_ROWS = 50
 

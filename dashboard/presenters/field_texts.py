@@ -20,12 +20,20 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _LOCAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?")
 
 
+class Unread(str):
+    """A text that was typed where JSON is due, and is none: it is shown again as it is."""
+
+    __slots__ = ()
+
+
 def text_of(shape: Shape, value: Any, zone: str) -> str:
     """Return the text that a field shows for a value; empty for none."""
     if value is ABSENT or (value is None and shape.kind != "json"):
         return ""
     if shape.kind == "json":
-        return value if value == "" else json.dumps(value, ensure_ascii=False, indent=2)
+        return (
+            str(value) if value == "" or isinstance(value, Unread) else json.dumps(value, ensure_ascii=False, indent=2)
+        )
     if shape.kind == "datetime":
         return _local_text(value, zone)
     if isinstance(value, str):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dashboard.presenters.field_texts import choice_text, input_type, text_of, value_of
+from dashboard.presenters.field_texts import Unread, choice_text, input_type, text_of, value_of
 from dashboard.presenters.shapes import ABSENT, MAX_ITEMS, PREFIX, Named, Shape, key_of
 from workers.domain.masking import MASK
 
@@ -132,7 +132,9 @@ class _Reader:
         return self._scalar(one.shape, base, key, path, is_required=one.is_required)
 
     def _inner_group(self, one: Named, base: Any, key: str, path: str) -> Any:
-        is_drawn = isinstance(base, Mapping) or any(name.startswith(f"{key}.") for name in self._form)
+        is_drawn = (
+            one.is_required or isinstance(base, Mapping) or any(name.startswith(f"{key}.") for name in self._form)
+        )
         if not is_drawn:
             return base
         value = self.group(one.shape, base if isinstance(base, Mapping) else {}, key, path)
@@ -177,7 +179,7 @@ class _Reader:
             return value_of(shape, text, self._zone, accepts_paths=self._accepts_paths)
         except ValueError as error:
             self.errors[path] = str(error)
-            return text
+            return Unread(text)
 
 
 def text_shown(shape: Shape, value: Any, zone: str) -> str:
@@ -188,6 +190,8 @@ def text_shown(shape: Shape, value: Any, zone: str) -> str:
 
 
 def _field(one: Named, value: Any, key: str, path: str, drawing: Drawing) -> Field:
+    is_group = one.shape.kind == "group"
+    value = {} if is_group and one.is_required and not isinstance(value, Mapping) else value
     drawn = _drawn(one.shape, value, key_of(key, one.name), path_of(path, one.name), drawing)
     words = [drawn.note, "required" if one.is_required else "optional"]
     label = one.name.replace("_", " ").strip() or "(no name)"
@@ -201,7 +205,7 @@ def _field(one: Named, value: Any, key: str, path: str, drawing: Drawing) -> Fie
         empty = "Choose one" if one.is_required else f"Default: {name}" if name else "Not set"
         return replace(drawn, empty_choice=empty)
     if one.shape.kind in {"group", "list"}:
-        can_remove = drawn.is_present and one.shape.kind == "group" and not one.is_required
+        can_remove = drawn.is_present and is_group and not one.is_required
         return replace(drawn, can_remove=can_remove)
     shown = text_of(one.shape, default, drawing.zone) if one.shape.kind not in {"json", "password"} else ""
     return replace(drawn, placeholder=f"Default: {shown[:60]}" if shown else "")

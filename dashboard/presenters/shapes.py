@@ -86,8 +86,14 @@ def key_of(parent: str, name: str | int) -> str:
 
 
 def default_payload(shape: Shape) -> dict[str, Any]:
-    """Return the defaults of a group's fields, as a new form shows them."""
-    return {one.name: one.default for one in shape.fields if one.default is not ABSENT and one.default is not None}
+    """Return the defaults of a group's fields, as a new form shows them; groups that are required are there from the start."""
+    found = {}
+    for one in shape.fields:
+        if one.default is not ABSENT and one.default is not None:
+            found[one.name] = one.default
+        elif one.is_required and one.shape.kind == "group":
+            found[one.name] = default_payload(one.shape)
+    return found
 
 
 def blank(shape: Shape) -> Any:

@@ -5,6 +5,7 @@ import "./clocks.js";
 import "./keys.js";
 import "./copy.js";
 import "./actions.js";
+import "./forms.js";
 import "./selection.js";
 import "./palette.js";
 import "./preview.js";

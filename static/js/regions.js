@@ -2,6 +2,7 @@
 // Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-fresh.
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
+import { isEditing } from "./edits.js";
 import { isSelecting } from "./selection.js";
 
 const GAP = 1000;
@@ -23,7 +24,7 @@ async function load(region) {
 async function read(region) {
   if (isOpen() || (region.contains(document.querySelector("input[name=id]:checked")) && isSelecting())) return;
   const answer = await fetch(region.dataset.regionUrl, { headers: { "X-Region": region.dataset.region, Accept: "text/html" } });
-  if (answer.status === 401) { location.reload(); return; }
+  if (answer.status === 401) { if (!isEditing()) location.reload(); return; }
   if (!answer.ok) return;
   const html = await answer.text();
   Idiomorph.morph(region, html, { morphStyle: "innerHTML", ignoreActiveValue: true, callbacks: { beforeNodeMorphed: keeps } });
