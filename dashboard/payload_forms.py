@@ -14,7 +14,7 @@ from typing import Any
 from dashboard.context import conn, yard
 from dashboard.field_errors import FieldErrors
 from dashboard.presenters import comparison, forms
-from dashboard.presenters.field_texts import fits
+from dashboard.presenters.field_texts import fits, plain
 from dashboard.presenters.form_steps import add_item, remove_item, without_secrets
 from dashboard.presenters.shapes import PREFIX, Shape, default_payload, shape_of
 from dashboard.zones import viewer_zone
@@ -50,6 +50,7 @@ class Sent:
     is_broken: bool = False
     left: Mapping[str, Any] = field(default_factory=dict)
     zone: str = "UTC"
+    is_moved: bool = False  # it was drawn for another task
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,9 @@ def read_sent(subject: Subject, form: Mapping[str, str]) -> Sent:
     zone = form.get("payload_zone", "")
     zone = zone if zone in cron.zone_names() else viewer_zone()
     left = _carried(form.get("payload_left", ""))
-    if text is not None:
-        return _read_json(text, left, zone)
     drawn_for = form.get("payload_task", subject.task)
+    if text is not None:
+        return replace(_read_json(text, left, zone), is_moved=drawn_for != subject.task)
     shape = subject.shape if drawn_for == subject.task else subject_of(drawn_for).shape
     base = _carried(form.get("payload_base", ""))
     if shape is None:
@@ -123,7 +124,7 @@ def check(subject: Subject, payload: Mapping[str, Any]) -> dict[str, str]:
     except BadInput:
         return {}
     try:
-        task.check(dict(payload))
+        task.check(plain(dict(payload)))
     except BadInput as error:
         return errors_of(error)
     return {}
@@ -176,6 +177,8 @@ def take_step(subject: Subject, sent: Sent, step: str) -> View:
         return _draw(subject, replace(sent, payload=change(subject.shape, sent.payload, key)), shows_secrets=True)
     if name == "json":
         return _draw(subject, replace(sent, text=_pretty(sent.payload)), shows_secrets=True)
+    if name == "show" and sent.is_moved and sent.text is not None:
+        return _draw(subject, _moved(subject, {**sent.left, **sent.payload}, sent.zone), shows_secrets=True)
     if name == "fields":
         return _draw(subject, replace(sent, text=None), shows_secrets=True)
     return _draw(subject, sent, shows_secrets=True)

@@ -26,6 +26,15 @@ class Unread(str):
     __slots__ = ()
 
 
+def plain(value: Any) -> Any:
+    """Return a copy of a payload in which what could not be read is ordinary text, as validators take it."""
+    if isinstance(value, Unread):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list) else value
+
+
 def text_of(shape: Shape, value: Any, zone: str) -> str:
     """Return the text that a field shows for a value; empty for none."""
     if value is ABSENT or (value is None and shape.kind != "json"):

@@ -179,7 +179,7 @@ class _Reader:
             return value_of(shape, text, self._zone, accepts_paths=self._accepts_paths)
         except ValueError as error:
             self.errors[path] = str(error)
-            return Unread(text)
+            return Unread(text) if shape.kind == "json" else text
 
 
 def text_shown(shape: Shape, value: Any, zone: str) -> str:
