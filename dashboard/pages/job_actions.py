@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, make_response, request
 from flask.typing import ResponseReturnValue
 
+from dashboard import payload_forms
 from dashboard.actions import came_from, done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.confirmation import confirm
@@ -17,10 +18,9 @@ from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain import payloads
 from workers.domain.errors import BadInput, Conflict, NotFound
+from workers.domain.masked_edits import restore
 from workers.domain.masking import mask
 from workers.domain.plurals import counted
-from workers.domain.strict_json import parse_object
-from workers.domain.untrusted import visible_json
 from workers.services import jobs
 
 bp = Blueprint("job_actions", __name__)
@@ -93,16 +93,23 @@ def edit(job_id: str) -> ResponseReturnValue:
     jobs.refuse_system_queue(row)
     if row["status"] not in {"failed", "canceled", "completed"}:
         raise Conflict("Only a job that has ended can be edited and tried again.", state=row["status"])
+    stored = mask(payloads.load(row["payload"]), declared()[row["task"]])
+    subject = payload_forms.subject_of(row["task"], stored)
     if request.method != "POST":
-        return _edit(row, _pretty(row), "")
+        return _edit(row, payload_forms.open_view(subject))
+    sent = payload_forms.read_sent(subject, request.form)
+    if step := request.form.get("step"):
+        return _edit(row, payload_forms.take_step(subject, sent, step))
     try:
-        payload = parse_object(request.form.get("payload", ""), "payload")
+        # A mask that was left alone stands for the stored value, which is what the schema is about.
+        whole = restore(sent.payload, payloads.load(row["payload"]), subject.secret, subject.secret)
+        payload_forms.errors_in(subject, sent, whole).raise_all()
         if row["status"] == "completed":
-            location = jobs.run_again(yard(), job_id, actor(), payload).job_id
+            location = jobs.run_again(yard(), job_id, actor(), sent.payload).job_id
         else:
-            location = jobs.retry(yard(), job_id, actor(), payload)["id"]
-    except BadInput as error:
-        return make_response(_edit(row, request.form.get("payload", ""), str(error)), 422)
+            location = jobs.retry(yard(), job_id, actor(), sent.payload)["id"]
+    except (BadInput, Conflict) as error:
+        return _refused(row, subject, sent, error)
     return done("It is back on its queue with the new payload.", f"/jobs/{location}")
 
 
@@ -153,10 +160,15 @@ def _confirm_selection(action: str, ids: list[str]) -> None:
     confirm(title, details[action], f"{verb} {counted_jobs}", is_danger=is_danger, always=is_danger)
 
 
-def _edit(row: Any, text: str, error: str) -> str:
-    return render_template("job/edit.html", active_page="jobs", job=row, text=text, before=_pretty(row), error=error)
+def _refused(
+    row: Any, subject: payload_forms.Subject, sent: payload_forms.Sent, error: BadInput | Conflict
+) -> ResponseReturnValue:
+    if isinstance(error, Conflict):
+        return make_response(_edit(row, payload_forms.refused_view(subject, sent, {}), error.message), 409)
+    errors = payload_forms.errors_of(error)
+    other = "" if errors else error.message
+    return make_response(_edit(row, payload_forms.refused_view(subject, sent, errors), other), 422)
 
 
-def _pretty(row: Any) -> str:
-    """Write the payload for the form; a mask that is left alone stands for the stored value."""
-    return visible_json(mask(payloads.load(row["payload"]), declared()[row["task"]]), indent=2)
+def _edit(row: Any, view: payload_forms.View, error: str = "") -> str:
+    return render_template("job/edit.html", active_page="jobs", job=row, view=view, errors={"": error} if error else {})

@@ -8,9 +8,10 @@ from flask.typing import ResponseReturnValue
 from dashboard.actions import done
 from dashboard.confirmation import confirm
 from dashboard.context import actor, hashing, yard
-from dashboard.pages.settings_page import render_settings
+from dashboard.pages.settings_page import refuse_settings, render_settings
 from dashboard.pages.undo import undo_of
 from dashboard.security import requires
+from workers.domain.errors import BadInput, Conflict, Throttled, Unavailable
 from workers.services import second_factor, sessions
 from workers.services import users as user_service
 
@@ -20,6 +21,8 @@ _ROLES = (
     ("operator", "an", "can run and change jobs"),
     ("admin", "an", "can change settings, users and tokens"),
 )
+for _error in (BadInput, Conflict, Throttled, Unavailable):
+    bp.register_error_handler(_error, refuse_settings)
 
 
 @bp.post("/settings/users")

@@ -10,14 +10,16 @@ from flask.typing import ResponseReturnValue
 
 from dashboard.actions import done
 from dashboard.context import actor, yard
-from dashboard.pages.settings_page import check_current_password, render_settings, restart_session
+from dashboard.pages.settings_page import check_current_password, refuse_settings, render_settings, restart_session
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.actors import Actor
-from workers.domain.errors import BadInput, Conflict
+from workers.domain.errors import BadInput, Conflict, Throttled, Unavailable
 from workers.services import second_factor
 
 bp = Blueprint("second_factor", __name__)
+for _error in (BadInput, Conflict, Throttled, Unavailable):
+    bp.register_error_handler(_error, refuse_settings)
 SETUP_SECONDS = 900
 _SETUP = "second_factor_setup"
 

@@ -13,12 +13,12 @@ from dashboard import devices, zones
 from dashboard.actions import came_from, done
 from dashboard.confirmation import confirm
 from dashboard.context import actor, conn, hashing, yard
-from dashboard.pages.settings_page import check_current_password, render_settings, restart_session
+from dashboard.pages.settings_page import check_current_password, refuse_settings, render_settings, restart_session
 from dashboard.presenters.audit import change
 from dashboard.security import requires
 from dashboard.slices import render_template
 from workers.domain.clock import utcnow
-from workers.domain.errors import BadInput, Conflict
+from workers.domain.errors import BadInput, Conflict, Throttled, Unavailable
 from workers.domain.numbers import check_whole, parse_whole
 from workers.services import callbacks, undo
 from workers.services import tokens as token_service
@@ -27,6 +27,8 @@ from workers.store import tokens
 from workers.store.models import AuditEntry
 
 bp = Blueprint("settings", __name__)
+for _error in (BadInput, Conflict, Throttled, Unavailable):
+    bp.register_error_handler(_error, refuse_settings)
 _AUDIT = AuditEntry.__table__
 AUDIT_ROWS = 50
 

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from datetime import UTC
 from typing import Any
 
 from flask import Blueprint, Response, make_response, request
 from flask.typing import ResponseReturnValue
 
-from dashboard import uploads
+from dashboard import payload_forms, uploads
 from dashboard.actions import done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, yard
+from dashboard.field_errors import FieldErrors
 from dashboard.multipart import accepts_files
-from dashboard.presenters import forms
+from dashboard.payload_forms import Subject
+from dashboard.presenters.shapes import PREFIX, key_of
 from dashboard.rendering import render
 from dashboard.security import requires
 from dashboard.slices import render_template
-from workers.domain.clock import parse_local_time, utcnow
+from dashboard.zones import from_form, viewer_zone
+from workers.domain import cron
+from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, NotFound, TaskyardError
 from workers.domain.names import SYSTEM_TASKS, check_open_task, is_reserved_queue
 from workers.domain.numbers import parse_number, parse_whole
-from workers.services import catalogue, secret_fields, statistics
+from workers.services import catalogue, last_values, statistics
 from workers.services.enqueueing import NewJob, enqueue
 from workers.store import queues, task_modules
 
@@ -34,6 +36,12 @@ _NUMBERS: tuple[tuple[str, Callable[[str], float]], ...] = (
     ("timeout_seconds", parse_number),
     ("max_retries", parse_whole),
 )
+_LABELS = {
+    "scheduled_for": "At a time",
+    "max_retries": "Retries",
+    "timeout_seconds": "Timeout",
+    "delay_seconds": "Delay",
+}
 
 
 @bp.get("/tasks")
@@ -69,8 +77,15 @@ def page() -> Response:
 @bp.get("/tasks/<task:name>/run")
 @requires("operator")
 def form(name: str) -> ResponseReturnValue:
-    """Show the form made from the task's schema."""
-    return _form(name, {}, {}, 200)
+    """Show the form made from the task's schema; `values=last` fills in those of the user's last job of this task."""
+    task = _task(name)
+    subject = payload_forms.subject_of(name)
+    last = last_values.find(conn(), name, str(actor()))
+    view = payload_forms.open_view(subject)
+    if request.args.get("values") == "last" and last is not None:
+        shown = last_values.payload_of(conn(), last, subject.secret)
+        view = payload_forms.open_view(subject, {**payload_forms.defaults_of(subject), **shown})
+    return _form(task, {}, {}, view, 200, last)
 
 
 @bp.post("/tasks/<task:name>/run")
@@ -80,22 +95,21 @@ def form(name: str) -> ResponseReturnValue:
 def run(name: str) -> ResponseReturnValue:
     """Enqueue a job from the form; what is wrong is shown at its field and nothing is enqueued."""
     task = _task(name)
+    subject = payload_forms.subject_of(name)
     given = {key: value for key, value in request.form.items() if key != "csrf_token"}
+    sent = payload_forms.read_sent(subject, given)
+    if step := request.form.get("step"):
+        return _form(task, given, {}, payload_forms.take_step(subject, sent, step), 200)
     saved: list[str] = []
     try:
-        for one in forms.fields(json.loads(task["payload_schema"])):
-            file = request.files.get(f"{one.key}.file")
-            if one.kind == "file" and file is not None and file.filename:
-                saved.append(uploads.save(yard().settings, file.stream, file.filename))
-                given[one.key] = saved[-1]
-        payload = forms.payload_of(json.loads(task["payload_schema"]), given)
-        made = enqueue(yard(), NewJob(name, payload, created_by=str(actor()), **_how(given)))
+        payload = {**sent.payload, **_uploaded(subject, saved)}
+        how = _how(given, payload_forms.errors_in(subject, sent, payload))
+        made = enqueue(yard(), NewJob(name, payload, created_by=str(actor()), **how))
     except TaskyardError as error:
         uploads.remove(yard().settings, saved)
         if not isinstance(error, BadInput):
             raise
-        shown = {key: value for key, value in given.items() if value not in saved}
-        return _form(name, shown, forms.errors_of(error), 422)
+        return _refused(task, subject, sent, given, error)
     if made.deduplicated:
         uploads.remove(yard().settings, saved)  # the earlier job has its own
     words = (
@@ -104,44 +118,75 @@ def run(name: str) -> ResponseReturnValue:
     return done(words, f"/jobs/{made.job_id}")
 
 
-def _form(name: str, given: dict[str, str], errors: dict[str, str], status: int) -> Response:
-    task = _task(name)
-    schema = json.loads(task["payload_schema"])
-    values = {key.removeprefix(forms.PREFIX): value for key, value in given.items() if key.startswith(forms.PREFIX)}
+def _uploaded(subject: Subject, saved: list[str]) -> dict[str, str]:
+    """Store the files of the form and return their places by field; `saved` holds them as soon as they are stored."""
+    found = {}
+    for one in subject.shape.fields if subject.shape else ():
+        file = request.files.get(f"{key_of(PREFIX, one.name)}.file")
+        if one.shape.kind == "file" and file is not None and file.filename:
+            saved.append(uploads.save(yard().settings, file.stream, file.filename))
+            found[one.name] = saved[-1]
+    return found
+
+
+def _refused(
+    task: dict[str, Any], subject: Subject, sent: payload_forms.Sent, given: dict[str, str], error: BadInput
+) -> Response:
+    view = payload_forms.refused_view(subject, sent, payload_forms.errors_of(error))
+    errors = {str(one.get("field", "")): str(one["message"]) for one in error.errors}
+    named = {name: words for name, words in errors.items() if name in _OPTIONS}
+    other = {} if error.errors else {"": error.message}
+    return _form(task, given, {**other, **named}, view, 422)
+
+
+def _form(
+    task: dict[str, Any],
+    given: dict[str, str],
+    errors: dict[str, str],
+    view: payload_forms.View,
+    status: int,
+    last: last_values.LastJob | None = None,
+) -> Response:
     page = render_template(
         "tasks/run.html",
         active_page="tasks",
         task=task,
-        fields=forms.fields(schema, values, errors, secret_fields.fields_of(task["secret_fields"])),
+        view=view,
         given=given,
         errors=errors,
+        last=last,
+        zone=_zone_of(given),
+        labels=_LABELS,
+        has_files=any(one.kind == "file" for one in view.fields),
         queues=[row["name"] for row in queues.all_queues(conn()) if not is_reserved_queue(row["name"])],
-        usual=statistics.usual(conn(), name),
+        usual=statistics.usual(conn(), task["name"]),
         max_retries=task["max_retries"],
+        now=utcnow(),
     )
     return make_response(page, status)
 
 
 def _task(name: str) -> dict[str, Any]:
     check_open_task(name)
-    for row in catalogue.list_tasks(conn()):
-        if row["name"] == name:
-            return dict(row)
-    raise NotFound(f"There is no task {name}. Workers publish their tasks when they start.")
+    row = catalogue.find_row(conn(), name)
+    if row is None:
+        raise NotFound(f"There is no task {name}. Workers publish their tasks when they start.")
+    return dict(row)
 
 
-def _how(given: dict[str, str]) -> dict[str, Any]:
+def _zone_of(given: dict[str, str]) -> str:
+    zone = given.get("payload_zone", "")
+    return zone if zone in cron.zone_names() else viewer_zone()
+
+
+def _how(given: dict[str, str], errors: FieldErrors) -> dict[str, Any]:
+    """Read the options beside the payload. Raises BadInput with every error of the form."""
     texts = {name: given.get(name, "").strip() for name in _OPTIONS}
     how: dict[str, Any] = {name: text for name, text in texts.items() if text}
     for name, parse in _NUMBERS:
         if name in how:
-            try:
-                how[name] = parse(how[name])
-            except ValueError as error:
-                raise BadInput(str(error), field=name) from error
+            how[name] = errors.read(name, parse, how[name])
     if "scheduled_for" in how:
-        try:
-            how["scheduled_for"] = parse_local_time(how["scheduled_for"], UTC)
-        except ValueError as error:
-            raise BadInput(f"This is no time: {error}", field="scheduled_for") from error
+        how["scheduled_for"] = errors.read("scheduled_for", from_form, how["scheduled_for"], _zone_of(given))
+    errors.raise_all()
     return how

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
+from dashboard import payload_forms
 from dashboard.actions import done
 from dashboard.body_limits import PAYLOAD_FORM_BYTES, accepts_body
 from dashboard.context import actor, conn, declared, yard
@@ -81,9 +82,10 @@ def one(trigger_id: str) -> Response:
 @accepts_body(PAYLOAD_FORM_BYTES)
 def new() -> ResponseReturnValue:
     """Make a trigger."""
-    if request.method != "POST":
-        return _form(None, {"kind": request.args.get("kind", "event"), "enabled": "on"})
-    return _kept(None)
+    if request.method == "POST":
+        return _kept(None)
+    given = {"kind": request.args.get("kind", "event"), "task": request.args.get("task", ""), "enabled": "on"}
+    return _form(None, given, payload_forms.open_view(_subject(given["task"])))
 
 
 @bp.route("/triggers/<id:trigger_id>/edit", methods=["GET", "POST"])
@@ -91,11 +93,12 @@ def new() -> ResponseReturnValue:
 @accepts_body(PAYLOAD_FORM_BYTES)
 def edit(trigger_id: str) -> ResponseReturnValue:
     """Change a trigger."""
-    if request.method != "POST":
-        row = triggers.get(conn(), trigger_id)
-        told = triggers.as_json(row, declared()[row["task"]])
-        return _form(trigger_id, {**row, **{name: _pretty(told[name]) for name in ("payload", "conditions")}})
-    return _kept(trigger_id)
+    if request.method == "POST":
+        return _kept(trigger_id)
+    row = triggers.get(conn(), trigger_id)
+    told = triggers.as_json(row, declared()[row["task"]])
+    view = payload_forms.open_view(_subject(row["task"], told["payload"]))
+    return _form(trigger_id, {**row, "conditions": _pretty(told["conditions"])}, view)
 
 
 @bp.post("/triggers/<id:trigger_id>/pauses")
@@ -143,49 +146,84 @@ def emit() -> ResponseReturnValue:
     return done(words, "/triggers")
 
 
+def _subject(task: str, stored: Mapping[str, Any] | None = None) -> payload_forms.Subject:
+    # A text that begins with $. is a path in the event, in place of a value of any type.
+    return payload_forms.subject_of(task, stored, accepts_paths=True)
+
+
 def _kept(trigger_id: str | None) -> ResponseReturnValue:
     given = request.form.to_dict()
+    stored = triggers.get(conn(), trigger_id) if trigger_id is not None else None
+    shown = triggers.as_json(stored, declared()[stored["task"]])["payload"] if stored is not None else None
+    subject = _subject(given.get("task", ""), shown)
+    sent = payload_forms.read_sent(subject, given)
+    if step := given.get("step"):
+        return _form(trigger_id, given, payload_forms.take_step(subject, sent, step))
     try:
-        values = _values(given)
+        values = _values(given, sent)
         if trigger_id is None:
             row = triggers.create(yard(), values, actor())
         else:
             row = triggers.change(yard(), trigger_id, values, actor(), expected_by_form())
     except Edited as error:
         # What was typed stays; saving it again is an edit of what is stored now.
-        return _form(trigger_id, {**given, "revision": error.revision}, error), 409
+        view = payload_forms.refused_view(subject, sent, {})
+        return _form(trigger_id, {**given, "revision": error.revision}, view, error), 409
     except (BadInput, Conflict) as error:
-        return _form(trigger_id, given, error), 422 if isinstance(error, BadInput) else 409
+        found = payload_forms.errors_of(error) if isinstance(error, BadInput) else {}
+        view = payload_forms.refused_view(subject, sent, found)
+        return _form(trigger_id, given, view, error), 422 if isinstance(error, BadInput) else 409
     return done("The trigger is kept.", f"/triggers/{row['id']}")
 
 
-def _form(trigger_id: str | None, given: Mapping[str, Any], error: BadInput | Conflict | None = None) -> str:
+def _form(
+    trigger_id: str | None,
+    given: Mapping[str, Any],
+    view: payload_forms.View,
+    error: BadInput | Conflict | None = None,
+) -> str:
     connection = conn()
-    named = error.errors if isinstance(error, BadInput) else []
-    errors = {str(one.get("field", "")).split(".")[0]: str(one["message"]) for one in named}
     return render_template(
         "triggers/form.html",
         active_page="triggers",
         trigger=triggers.get(connection, trigger_id) if trigger_id else None,
-        given={"payload": "{}", "conditions": "{}", "cooldown_seconds": 60, "cap_per_hour": 60, **given},
+        given={"conditions": "{}", "cooldown_seconds": 60, "cap_per_hour": 60, **given},
+        view=view,
         tasks=[row["name"] for row in catalogue.list_tasks(connection) if not is_reserved_queue(row["queue"])],
         queues=[row["name"] for row in queues.all_queues(connection)],
         engine_events=events.ENGINE,
         differences=error.differences if isinstance(error, Edited) else [],
-        errors=errors or ({"": error.message} if error else {}),
+        errors=_errors(error),
     )
 
 
-def _values(given: Mapping[str, str]) -> dict[str, Any]:
+def _errors(error: BadInput | Conflict | None) -> dict[str, str]:
+    if error is None:
+        return {}
+    if not isinstance(error, BadInput) or not error.errors:
+        return {"": error.message}
+    named = {str(one.get("field", "")).split(".")[0]: str(one["message"]) for one in error.errors}
+    return {name: words for name, words in named.items() if name != "payload"}
+
+
+def _values(given: Mapping[str, str], sent: payload_forms.Sent) -> dict[str, Any]:
+    """Read the whole form. Raises BadInput with every error of it."""
+    errors = payload_forms.unread(sent)
     kind = given.get("kind", "event")
     values: dict[str, Any] = {"kind": kind, "name": given.get("name", ""), "task": given.get("task", "")}
+    for name in ("name", "task"):
+        if not values[name].strip():
+            errors.found.setdefault(name, "Is required.")
     values["listens"] = given.get("queue" if kind == "queue" else "listens", "").strip()
     values["measure"] = given.get("measure") if kind == "queue" else None
-    values["above"] = _number(given, "above") if kind == "queue" else None
-    values["conditions"] = parse_object(given.get("conditions", ""), "conditions")
-    values["payload"] = parse_object(given.get("payload", ""), "payload")
-    values["cooldown_seconds"] = _number(given, "cooldown_seconds")
-    values["cap_per_hour"] = _number(given, "cap_per_hour")
+    values["above"] = errors.read("above", _number, given, "above") if kind == "queue" else None
+    values["conditions"] = errors.read("conditions", parse_object, given.get("conditions", ""), "conditions")
+    values["payload"] = sent.payload
+    for name in ("cooldown_seconds", "cap_per_hour"):
+        values[name] = errors.read(name, _number, given, name)
+    if kind != "queue":
+        errors.read("listens", events.check_pattern, values["listens"])
+    errors.raise_all()
     return values | {"enabled": "enabled" in given}
 
 

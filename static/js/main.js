@@ -6,6 +6,7 @@ import "./keys.js";
 import "./copy.js";
 import "./parts.js";
 import "./actions.js";
+import "./forms.js";
 import "./selection.js";
 import "./palette.js";
 import "./preview.js";

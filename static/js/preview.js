@@ -24,6 +24,7 @@ async function preview() {
 
 if (form) {
   show();
+  form.addEventListener("redrawn", show);
   form.addEventListener("input", () => {
     show();
     clearTimeout(timer);

@@ -2,6 +2,7 @@
 // in one request. Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-region-gap (seconds).
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
+import { isEditing } from "./edits.js";
 import { catchUp } from "./logs.js";
 import { keepPlaces } from "./places.js";
 import { isBusy } from "./pressed.js";
@@ -39,7 +40,7 @@ async function read(source) {
   source.isFresh = false;
   if (!wanted.length) return;
   const answer = await fetch(source.url, { headers });
-  if (answer.status === 401) { location.reload(); return; }
+  if (answer.status === 401) { if (!isEditing()) location.reload(); return; }
   if (!answer.ok) return;
   const html = await answer.text();
   if (wanted.length === 1) { await patchRegion(wanted[0], html); return; }

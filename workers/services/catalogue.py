@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any, cast
 
 import jsonschema_rs
@@ -16,7 +17,7 @@ from workers.domain import payloads
 from workers.domain.computing import compute
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
-from workers.services import payload_formats
+from workers.services import payload_formats, payload_words
 from workers.store import task_modules
 from workers.store.database import Database
 from workers.store.models import Task
@@ -26,8 +27,7 @@ from workers.yard import Yard
 _TASKS = cast(Table, Task.__table__)
 _OWN_MODULES = "workers.tasks."
 _FRESH_SECONDS = 2.0
-_LONGEST_MESSAGE = 300
-_VALUE = "the value"  # what messages say in place of it: it may be a secret
+_MOST_ERRORS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class CataloguedTask:
         if self.validator.is_valid(payload):
             payload_formats.check(self.formats, payload, allow_private=self.allows_private)
             return
-        errors = [_sentence(error) for error in self.validator.iter_errors(payload)][:20]
+        found = chain.from_iterable(map(_sentences, self.validator.iter_errors(payload)))
+        errors = list(islice(found, _MOST_ERRORS))
         raise BadInput(f"The payload does not fit {self.row['name']}: {errors[0]['message']}", errors=errors)
 
 
@@ -156,23 +157,17 @@ def list_tasks(connection: Connection) -> Sequence[Row]:
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()
 
 
+def find_row(connection: Connection, name: str) -> Row | None:
+    """Return the row of a task as its workers published it; None for a name that is not in the catalogue."""
+    return connection.execute(select(_TASKS).where(_TASKS.c.name == name)).mappings().first()
+
+
 def compile_schema(schema: str) -> Any:
     """Make a validator of a JSON Schema text."""
-    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True, mask=_VALUE)
+    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True, mask=payload_words.MASK)
 
 
-def _sentence(error: Any) -> dict[str, str]:
-    path = [str(part) for part in error.instance_path]
-    message = str(error.message)
-    missing = getattr(error.kind, "property", None)
-    unexpected = getattr(error.kind, "unexpected", None)
-    if isinstance(missing, str):
-        path, message = [*path, missing], "is required"
-    elif unexpected:
-        path, message = [*path, str(unexpected[0])], "is not a field of this task"
-    if len(message) > _LONGEST_MESSAGE:
-        message = message[:_LONGEST_MESSAGE] + "…"
-    return {
-        "field": ".".join(["payload", *path]),
-        "message": f"{'.'.join(path)} {message.removeprefix(_VALUE).strip()}" if path else message,
-    }
+def _sentences(error: Any) -> Iterator[dict[str, str]]:
+    for path, words in payload_words.describe(error):
+        named = ".".join(path)
+        yield {"field": ".".join(["payload", *path]), "message": f"{named} {words}" if path else f"The payload {words}"}

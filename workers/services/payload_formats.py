@@ -12,6 +12,7 @@ from typing import Any
 
 from workers.domain import mails
 from workers.domain.addresses import check_url
+from workers.domain.errors import BadInput
 from workers.domain.http_headers import check_headers
 
 _Check = Callable[[Any, str, bool], object]
@@ -44,9 +45,22 @@ def fields_of(schema: str) -> tuple[tuple[str, str], ...]:
 
 
 def check(fields: tuple[tuple[str, str], ...], payload: Mapping[str, Any], *, allow_private: bool) -> None:
-    """Check the fields of a payload that fits its schema. Raises BadInput. What is left empty is the task's to judge."""
-    for name, form in fields:
-        value = payload.get(name)
-        kind, check_value = _CHECKS[form]
-        if value and isinstance(value, kind):
+    """Check the fields of a payload that fits its schema. Raises BadInput, which names every wrong field.
+
+    What is left empty is the task's to judge.
+    """
+    refused = [error for name, form in fields if (error := _refusal(name, form, payload.get(name), allow_private))]
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        raise BadInput(refused[0].message, errors=[one for error in refused for one in error.errors])
+
+
+def _refusal(name: str, form: str, value: Any, allow_private: bool) -> BadInput | None:
+    kind, check_value = _CHECKS[form]
+    if value and isinstance(value, kind):
+        try:
             check_value(value, f"payload.{name}", allow_private)
+        except BadInput as error:
+            return error
+    return None
