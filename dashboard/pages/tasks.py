@@ -135,7 +135,8 @@ def _refused(
     view = payload_forms.refused_view(subject, sent, payload_forms.errors_of(error))
     errors = {str(one.get("field", "")): str(one["message"]) for one in error.errors}
     named = {name: words for name, words in errors.items() if name in _OPTIONS}
-    other = {} if error.errors else {"": error.message}
+    unplaced = [words for name, words in errors.items() if name not in _OPTIONS and name.split(".")[0] != PREFIX]
+    other = {"": " ".join(unplaced) or error.message} if unplaced or not errors else {}
     return _form(task, given, {**other, **named}, view, 422)
 
 

@@ -164,11 +164,13 @@ def test_last_values_are_those_of_the_users_own_job_without_its_secrets(auth: An
     assert "values=last" not in client.get("/tasks/forms.ship/run").text
     answer = post(auth, "/tasks/forms.ship/run", payload=json.dumps(PAYLOAD))
     assert answer.status_code == 303
-    jobs.enqueue(light_yard, NewJob("forms.ship", {**PAYLOAD, "note": "of a schedule"}, created_by="schedule:x"))
+    jobs.enqueue(
+        light_yard, NewJob("forms.ship", {**PAYLOAD, "note": "from the nightly schedule"}, created_by="schedule:x")
+    )
     assert "values=last" in client.get("/tasks/forms.ship/run").text
     page = client.get("/tasks/forms.ship/run?values=last").text
     assert 'value="Ring 1"' in page
-    assert "of a schedule" not in page
+    assert "from the nightly schedule" not in page
     assert "hunter2" not in page
 
 

@@ -24,6 +24,7 @@ from workers.domain.untrusted import visible_line
 from workers.services import alerting, audit, bulk_actions, carrying, delivery, events, measuring, stuck
 from workers.services import clocks as clock_service
 from workers.services.enqueueing import NewJob, enqueue_system
+from workers.services.job_evidence import find_process_state
 from workers.services.telling import tell_kind
 from workers.settings import Settings
 from workers.store import deadlines, sweeps
@@ -157,7 +158,7 @@ def _mark_workers(yard: Yard, clocks: Clocks, done: Sweep) -> None:
             events.note(
                 connection, "worker.lost", {"name": row["name"], "host": row["host"]}, "system:monitor", row["job_id"]
             )
-            if stuck.process_of(row) == "gone":
+            if find_process_state(row) == "gone":
                 # It will not come back, and whoever keeps it has started another: it needs nobody.
                 worker_rows.mark_stopped(connection, row["name"], now)
         worker_rows.forget(connection, clocks)

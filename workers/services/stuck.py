@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import psutil
 from sqlalchemy import Connection, and_, bindparam, select
 
 from workers.broker import queues
@@ -22,12 +20,13 @@ from workers.domain.evenness import Clocks
 from workers.domain.names import rq_id
 from workers.domain.numbers import check_number
 from workers.domain.retrying import tries_left
-from workers.domain.staleness import OVER_LIMIT, Evidence, Verdict, heartbeat_limit, judge
+from workers.domain.staleness import OVER_LIMIT, Evidence, Verdict, judge
 from workers.domain.states import Status
 from workers.services import audit
 from workers.services import clocks as clock_service
 from workers.services import jobs as job_service
 from workers.services.callbacks import job_ended
+from workers.services.job_evidence import gather_evidence
 from workers.services.telling import push, tell
 from workers.settings import Settings
 from workers.store import attempts, jobs, sweeps
@@ -150,7 +149,7 @@ def _judged(rows: Sequence[Row], workers: Mapping[str, Row], settings: Settings,
         if row["leave_until"] is not None and row["leave_until"] > clocks.now:
             continue
         try:
-            evidence = evidence_of(row, workers, settings, clocks)
+            evidence = gather_evidence(row, workers, settings, clocks)
             verdict = judge(evidence, settings.stuck_after_seconds)
         except Exception:
             # One row that cannot be judged must not keep the others from it.
@@ -160,50 +159,6 @@ def _judged(rows: Sequence[Row], workers: Mapping[str, Row], settings: Settings,
             yield Stuck(row, evidence, verdict)
 
 
-def evidence_of(row: Row, workers: Mapping[str, Row], settings: Settings, clocks: Clocks) -> Evidence:
-    """Gather what is known of a running job. Ages count only the time in which the clock ran evenly."""
-    worker = workers.get(row["worker"] or "")
-    beat = row["heartbeat_at"] or row["started_at"] or row["created_at"]
-    process = process_of(worker)
-    limit = heartbeat_limit(settings.heartbeat_seconds)
-    if process == "gone":
-        # There is nobody left who could be slow: one missed beat is enough.
-        limit = min(limit, max(1.5 * settings.heartbeat_seconds, 1.0))
-    return Evidence(
-        heartbeat_age=clocks.age_seconds(beat),
-        heartbeat_limit=limit,
-        worker=row["worker"] or "",
-        worker_state=_worker_state(worker, row, settings, clocks),
-        worker_silent=clocks.age_seconds(worker["heartbeat_at"]) if worker is not None else None,
-        process=process,
-        running=clocks.age_seconds(row["started_at"]) if row["started_at"] is not None else 0.0,
-        time_limit=row["timeout_seconds"],
-        progress=row["progress"],
-        done=row["done"],
-        total=row["total"],
-        message=row["message"],
-    )
-
-
-def _worker_state(worker: Row | None, row: Row, settings: Settings, clocks: Clocks) -> str:
-    if worker is None:
-        return "unknown"
-    if worker["stopped_at"] is not None:
-        return "stopped"
-    if worker_rows.is_lost(worker, clocks, settings.heartbeat_seconds):
-        return "silent"
-    if worker["job_id"] not in (None, row["id"]) or worker["state"] == "idle":
-        return "elsewhere"
-    return "alive"
-
-
-def process_of(worker: Row | None) -> str:
-    """Tell whether a worker's process is alive or gone, as far as this host can know: else unknown."""
-    if worker is None or worker["host"] != socket.gethostname():
-        return "unknown"
-    return "alive" if psutil.pid_exists(worker["pid"]) else "gone"
-
-
 def _stuck(yard: Yard, job_id: str) -> Stuck:
     with yard.database.read() as connection:
         row = job_service.get(connection, job_id)
@@ -211,7 +166,7 @@ def _stuck(yard: Yard, job_id: str) -> Stuck:
         clocks = clock_service.read(connection)
     if row["status"] != Status.PROCESSING:
         raise Conflict(f"It is not stuck: it is {row['status'].replace('_', ' ')}.", state=row["status"])
-    evidence = evidence_of(row, workers, yard.settings, clocks)
+    evidence = gather_evidence(row, workers, yard.settings, clocks)
     verdict = judge(evidence, yard.settings.stuck_after_seconds)
     if verdict is None:
         raise Conflict("It is not stuck: it has just given a sign of life. Cancel it if it is to end.", "processing")
