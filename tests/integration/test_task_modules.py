@@ -163,6 +163,34 @@ def test_an_import_that_does_not_come_back_is_given_up(start: Running, tmp_path:
     assert "the task module endless is skipped: Its import took longer than IMPORT_SECONDS (2 s)." in start.log()
 
 
+LATER = {
+    "alarm": ("import signal\nsignal.alarm(1)\n", "was killed by SIGALRM"),
+    "thread": (
+        "import os, threading, time\n"
+        "threading.Thread(target=lambda: (time.sleep(0.5), os._exit(9)), daemon=True).start()\n",
+        "ended with status 9",
+    ),
+}
+
+
+def test_a_module_that_ends_the_process_after_its_import_stops_no_other(start: Running, tmp_path: Path) -> None:
+    texts = {"slow": f"import time\ntime.sleep(4)\n{SOUND}", **{name: text for name, (text, _) in LATER.items()}}
+    for name, text in texts.items():
+        (tmp_path / "modules" / name).mkdir(parents=True)
+        (tmp_path / "modules" / name / "later.py").write_text(text)
+    names = ",".join(f"{name}.later" for name in ("alarm", "thread", "slow"))
+    start.environment |= {"PYTHONPATH": str(tmp_path / "modules"), "TASK_MODULES": names}
+    start.start().ready()
+    for name, (_, end) in LATER.items():
+        assert f"the task module {name}.later is skipped: Soon after its import the process {end}." in start.log()
+    job_id = start.enqueue("slow.later.send", "{}")
+    eventually(lambda: _is(start, job_id, "completed"), within=60)
+
+
+def _is(start: Running, job_id: str, status: str) -> None:
+    assert start.status(job_id) == status
+
+
 def test_a_task_whose_module_is_gone_is_refused_and_comes_back_with_it(start: Running, tmp_path: Path) -> None:
     module = tmp_path / "passing.py"
     module.write_text(SOUND)

@@ -25,6 +25,7 @@ from workers.settings import Settings
 log = logging.getLogger("taskyard.tasks")
 
 _TICK_SECONDS = 0.1
+SETTLE_SECONDS = 3.0  # in which a process must live on after an import, when a trial ended later
 
 
 def publish_tasks(settings: Settings) -> Settings:
@@ -36,7 +37,15 @@ def publish_tasks(settings: Settings) -> Settings:
     while True:
         names = tuple(name for name in settings.task_modules if name not in {one.name for one in unusable})
         trial = _Trial(replace(settings, task_modules=names), unusable)
-        broken = trial.run()
+        try:
+            broken = trial.run()
+            if broken is not None and not trial.is_late:
+                broken = _confirmed(settings, names, broken)
+        except _EndedLater as death:
+            broken = _find_cause(settings, names)
+            if broken is None:
+                log.error("the tasks could not be published: that process %s; what went wrong is above", death)
+                raise SystemExit(1) from None
         if broken is None:
             for one in (*trial.imported, *unusable):
                 _log(one)
@@ -44,11 +53,58 @@ def publish_tasks(settings: Settings) -> Settings:
         unusable.append(broken)
 
 
+class _EndedLater(Exception):
+    """The process ended after every module was imported; says how."""
+
+
+def _confirmed(settings: Settings, names: Sequence[str], broken: ImportedModule) -> ImportedModule:
+    """Return the module that ended the process: the one whose import ran, or one before it whose thread or timer did."""
+    if _end_after_import(settings, broken.name) is not None:
+        return broken
+    before = names[: names.index(broken.name)]
+    return _find_cause(settings, before) or broken
+
+
+def _find_cause(settings: Settings, names: Sequence[str]) -> ImportedModule | None:
+    """Return the first module whose import, alone, ends a process a moment later; None when none does."""
+    for name in names:
+        end = _end_after_import(settings, name)
+        if end is not None:
+            return ImportedModule(name, error=f"Soon after its import the process {end}.")
+    return None
+
+
+def _end_after_import(settings: Settings, name: str) -> str | None:
+    """Import one module in a process of its own; how that ended within the next seconds, None when it did not."""
+    from workers.loading import load_modules
+
+    parent = os.getpid()
+
+    def body() -> int:
+        os.setpgid(0, 0)
+        die_with_parent()
+        end_with_parent(parent, 1)
+        load_modules((name,))
+        time.sleep(SETTLE_SECONDS)
+        return 0
+
+    pid = fork(body)
+    until = time.monotonic() + settings.import_seconds + SETTLE_SECONDS
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and time.monotonic() < until:
+        time.sleep(_TICK_SECONDS)
+    is_late = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return None if is_late or status == 0 else words(status)
+
+
 class _Trial:
     def __init__(self, settings: Settings, unusable: Sequence[ImportedModule]) -> None:
         self._settings, self._unusable = settings, unusable
         self._importing: str | None = None
         self._rest = b""
+        self.is_late = False
         self.imported: list[ImportedModule] = []
 
     def run(self) -> ImportedModule | None:
@@ -66,16 +122,15 @@ class _Trial:
         pid = fork(body)
         os.close(writing)
         with open(reading, "rb", buffering=0):
-            is_late = not self._listen(reading, pid)
+            self.is_late = not self._listen(reading, pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # with whatever the imports have started
         _, status = os.waitpid(pid, 0)
         if status == 0 and self._importing is None:
             return None
         if self._importing is None:
-            log.error("the tasks could not be published: that process %s; what went wrong is above", words(status))
-            raise SystemExit(1)
-        if is_late:
+            raise _EndedLater(words(status))
+        if self.is_late:
             error = f"Its import took longer than IMPORT_SECONDS ({self._settings.import_seconds:g} s)."
         else:
             error = f"Its import ended the process, which {words(status)}."
