@@ -242,11 +242,12 @@ def close(
 
     What has become part of another alert is closed without a message: that alert has its own.
     """
-    values = {"status": RESOLVED, "resolved_at": now, "closed_as": closing.how, "closed_why": closing.why or None}
+    why = visible_line(mask_text(closing.why))
+    values = {"status": RESOLVED, "resolved_at": now, "closed_as": closing.how, "closed_why": why or None}
     after = alerts.change(connection, row["id"], OPEN, values)
     if after is None:
         return None
-    reason = closing.why or "It was resolved before this was sent."
+    reason = why or "It was resolved before this was sent."
     alerts.withdraw_deliveries(connection, after["id"], OPENING, reason)
     is_silenced = row["status"] == SILENCED and row["silenced_until"] > now
     if not is_silenced and closing.how != GROUPED:
