@@ -245,6 +245,23 @@ def test_what_is_no_longer_watched_is_not_resolved(yard: Yard, clock: Any, act: 
     assert (row["closed_as"], row["closed_why"]) == ("unwatched", why)
 
 
+def test_an_alert_that_is_raised_while_its_rule_is_deleted_is_closed(yard: Yard, clock: Any) -> None:
+    watch_depth_only(yard, is_enabled=False)
+    mine = rules.create(yard, "queue_depth", {"threshold": 0, "scope": "q", "name": "Mine"}, ADA)
+    put(yard, "q")
+    sweep(yard, clock)
+    with yard.database.read() as connection:
+        (alert,) = alerts.open_alerts_of(connection, mine["id"])
+    rules.remove(yard, mine["id"], ADA)
+    with yard.database.write() as connection:  # another monitor that had read the rule before
+        alerts.change(connection, alert["id"], ["resolved"], {"status": "firing", "resolved_at": None})
+    sweep(yard, clock)
+    with yard.database.read() as connection:
+        row = alerts.get(connection, alert["id"])
+    assert row is not None
+    assert (row["status"], row["closed_why"]) == ("resolved", "The rule 'Mine' was deleted by ada.")
+
+
 def test_what_is_gone_before_its_limit_is_raised_is_resolved(yard: Yard, clock: Any) -> None:
     watch_depth_only(yard)
     job = put(yard, "q")

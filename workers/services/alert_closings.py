@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -17,6 +18,7 @@ from workers.services.rule_history import Former
 from workers.store import queues, task_modules
 from workers.store.types import Row
 
+LONGEST_SWEEP = timedelta(hours=1)
 # What a kind is judged by among the numbers of a sweep; without it nothing is known.
 _NUMBERS = {
     "queue_depth": "queues",
@@ -73,10 +75,11 @@ def _finds(rule: Row, facts: Facts, about: str) -> bool:
 
 
 def _deleted(connection: Connection, alert: Row) -> Closing:
-    edits = audit.edits_since(connection, "alert_rule", [alert["rule_id"]], alert["first_at"])
+    """Close an alert that another monitor has raised while its rule was deleted."""
+    edits = audit.edits_since(connection, "alert_rule", [alert["rule_id"]], alert["first_at"] - LONGEST_SWEEP)
     gone = next((edit for edit in edits if edit["action"] == "alert_rule.deleted"), None)
     if gone is None:
-        return unwatched("Its rule was deleted.")
+        return UNKNOWN
     return unwatched(rule_history.why_deleted(gone["before"].get("name", ""), audit.actor_of(gone)))
 
 
