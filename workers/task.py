@@ -99,8 +99,8 @@ def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     Its name is its dotted path, such as `orders.tasks.send`, unless given. `retry_delays` lists seconds for the first, second … retry;
     `unique` keeps at most one unfinished job for each payload; `secret` names fields whose values are never shown;
-    `schedule` is a cron expression, or seconds between runs,
-    in `timezone`: the schedule is made when the task is published. Raises SettingsError for what cannot be used.
+    `schedule` is a cron expression, or seconds between runs, in `timezone`: the schedule is made when the task is
+    published. Raises SettingsError for what cannot be used.
     """
     if function is not None:
         registry.define(function)
@@ -154,8 +154,7 @@ def stopping() -> bool:
 
 def publish(channel: str, event: str, data: Any = None) -> None:
     """Publish to browsers and others that watch `channel:<name>`; data is JSON."""
-    task_inputs.check_name(channel, "channel")
-    task_inputs.check_name(event, "event")
+    channel, event = task_inputs.check_name(channel, "channel"), task_inputs.check_name(event, "event")
     payloads.dump(data, "data")
     job = current.get()
     shown = job.masker.value(data) if job else mask(data)
@@ -219,16 +218,16 @@ def set_setting(key: str, value: Any) -> None:
 
 def cache_get(key: str, default: Any = None) -> Any:
     """Read a cached value; the default when it has run out."""
-    name, redis = task_inputs.check_name(key), the_yard().redis
+    name, redis = task_inputs.check_cache_key(key), the_yard().redis
     text = redis.get(redis.names.key("cache", name))
     return default if text is None else json.loads(cast(bytes, text))
 
 
 def cache_set(key: str, value: Any, ttl: float) -> None:
-    """Cache a JSON value for `ttl` seconds, more than 0 and at most ten years. Raises BadInput."""
-    name, milliseconds = task_inputs.check_name(key), task_inputs.check_ttl(ttl)
-    redis = the_yard().redis
-    redis.set(redis.names.key("cache", name), payloads.dump(value, "value"), px=milliseconds)
+    """Cache a JSON value for `ttl` seconds, at most ten years. Raises BadInput."""
+    name, milliseconds = task_inputs.check_cache_key(key), task_inputs.check_ttl(ttl)
+    text, redis = payloads.dump(value, "value"), the_yard().redis
+    redis.set(redis.names.key("cache", name), text, px=milliseconds)
 
 
 def once(key: object, scope: str | None = None) -> bool:

@@ -7,7 +7,7 @@ from workers.domain.numbers import check_number
 from workers.domain.texts import check_text, is_of, safe_repr, safe_text
 
 LEVELS = ("debug", "info", "warning", "error")
-LONGEST_KEY, LONGEST_SCOPE, LONGEST_NAME = 255, 200, 200
+LONGEST_KEY, LONGEST_NAME, LONGEST_CACHE_KEY = 255, 200, 1_000
 MAX_TTL_SECONDS = 10 * 366 * 86400
 
 
@@ -26,13 +26,21 @@ def check_mark(key: object, scope: object | None) -> tuple[str, str | None]:
 
 
 def check_name(name: object, field: str = "key") -> str:
-    """Return the name of a setting, a cached value or a channel. Raises BadInput."""
-    if not is_of(name, str):
-        raise BadInput(f"{field} must be text; this is {safe_repr(name, 60)}.", field)
-    return check_text(str(name), field, LONGEST_NAME)
+    """Return the name of a setting, a channel, an event or a scope. Raises BadInput."""
+    return _checked(name, field, LONGEST_NAME)
+
+
+def check_cache_key(key: object) -> str:
+    """Return the key of a cached value. Raises BadInput."""
+    return _checked(key, "key", LONGEST_CACHE_KEY)
 
 
 def check_ttl(seconds: object) -> int:
     """Return how long a cached value lasts, in milliseconds. Raises BadInput."""
-    ttl = check_number("ttl", seconds, 0, MAX_TTL_SECONDS, is_open=True)
-    return max(1, int(ttl * 1000))
+    return max(1, int(check_number("ttl", seconds, 0, MAX_TTL_SECONDS) * 1000))
+
+
+def _checked(name: object, field: str, longest: int) -> str:
+    if not is_of(name, (str, int)):
+        raise BadInput(f"{field} must be text; this is {safe_repr(name, 60)}.", field)
+    return check_text(str(name), field, longest)
