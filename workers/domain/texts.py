@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import traceback
 from typing import Any
 
 from workers.domain.errors import BadInput
@@ -69,6 +70,19 @@ def describe_error(error: BaseException, longest: int = MAX_SHOWN) -> str:
     """Return the type and the text of an exception, whatever its own methods raise."""
     name, text = type_name(type(error)).rpartition(".")[2], safe_text(error, longest)
     return f"{name}: {text}" if text else name
+
+
+def format_error(error: BaseException, trace: Any) -> str:
+    """Return the traceback of an exception as Python writes it; of one whose own code raises, the frames and its name."""
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace, limit=-100))
+    except BaseException:  # its methods are the task's own code
+        pass
+    try:
+        lines = traceback.format_tb(trace, limit=-100)
+    except BaseException:  # a frame's module may have a loader of its own
+        lines = []
+    return "".join(["Traceback (most recent call last):\n", *lines, f"{describe_error(error)}\n"])
 
 
 def traceback_of(error: BaseException) -> Any:

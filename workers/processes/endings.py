@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +10,7 @@ from workers.domain.errors import BadInput
 from workers.domain.masking import LONGEST_TEXT, mask_result
 from workers.domain.payloads import load
 from workers.domain.retrying import retry_seconds
-from workers.domain.texts import describe_error, is_of, read_safely, safe_repr, safe_text, traceback_of
+from workers.domain.texts import describe_error, format_error, is_of, read_safely, safe_repr, safe_text, traceback_of
 from workers.running import RunningJob
 from workers.services import files
 from workers.services.execution import Ending
@@ -85,12 +84,4 @@ def _traceback(error: BaseException) -> str:
     # The way from here to the task's own code says nothing about the failure.
     while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in _OWN_FILES:
         trace = trace.tb_next
-    try:
-        return "".join(traceback.format_exception(type(error), error, trace, limit=-100))
-    except BaseException:  # its __str__ is the task's own code
-        pass
-    try:
-        lines = traceback.format_tb(trace, limit=-100)
-    except BaseException:  # a frame's module may have a loader of its own
-        lines = []
-    return "".join(["Traceback (most recent call last):\n", *lines, f"{describe_error(error, MAX_ERROR)}\n"])
+    return format_error(error, trace)
