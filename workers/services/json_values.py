@@ -53,6 +53,8 @@ class Conversion:
         kind = type(value)
         if value is None or kind is bool or kind is int:
             return value
+        if kind is str:
+            return self._text(value)
         if is_of(value, str) and not is_of(value, Enum):
             return self._text(str.__str__(value))
         if is_of(value, float) and not is_of(value, Enum):
@@ -149,6 +151,8 @@ class Conversion:
         return written
 
     def _key(self, key: Any) -> str:
+        if type(key) is str:
+            return self._text(key)
         if is_of(key, str) and not is_of(key, Enum):
             return self._text(str.__str__(key))
         if is_of(key, _BYTES):
