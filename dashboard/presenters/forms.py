@@ -10,6 +10,7 @@ from typing import Any
 from workers.domain.errors import BadInput
 from workers.domain.masking import is_secret
 from workers.domain.numbers import parse_number, parse_whole
+from workers.domain.payload_bytes import BYTES_FORMAT
 from workers.domain.strict_json import parse_object, parse_text
 
 PREFIX = "payload."
@@ -134,6 +135,8 @@ def _resolved(part: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str
 
 def _note(part: Mapping[str, Any], kind: str, is_required: bool) -> str:
     words = [{"integer": "whole number", "number": "number", "json": "JSON", "file": "file, URL or path"}.get(kind, "")]
+    if part.get("format") == BYTES_FORMAT:
+        words = ["bytes in base64"]
     low, high = part.get("minimum"), part.get("maximum")
     if low is not None and high is not None:
         words[0] = f"{low:,} to {high:,}"

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import jsonschema_rs
 from sqlalchemy import Connection, Table, select
 
 from workers.domain import payloads
 from workers.domain.computing import compute
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
+from workers.domain.payload_bytes import place_bytes
 from workers.services import payload_formats
+from workers.services.results import to_json_types
+from workers.services.schema_checks import compile_schema, describe_faults
 from workers.store import task_modules
 from workers.store.database import Database
 from workers.store.models import Task
@@ -26,8 +27,6 @@ from workers.yard import Yard
 _TASKS = cast(Table, Task.__table__)
 _OWN_MODULES = "workers.tasks."
 _FRESH_SECONDS = 2.0
-_LONGEST_MESSAGE = 300
-_VALUE = "the value"  # what messages say in place of it: it may be a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,11 @@ class CataloguedTask:
     allows_private: bool = False
     unavailable: str | None = None  # why no worker can run it now, as a sentence
 
+    @property
+    def schema(self) -> str:
+        """The JSON Schema of its payload."""
+        return str(self.row["payload_schema"])
+
     def write(self, payload: Mapping[str, Any]) -> str:
         """Return a payload as it is stored. Raises BadInput for what JSON or the task's schema does not allow, TooLarge."""
         if not isinstance(payload, Mapping):
@@ -48,12 +52,16 @@ class CataloguedTask:
         compute(self.check, cast(dict[str, Any], payload))
         return text
 
+    def place_bytes(self, payload: Any) -> Any:
+        """Return a payload of `to_json_types` with its bytes as the task takes them. Raises BadInput."""
+        return compute(place_bytes, payload, self.schema)
+
     def check(self, payload: dict[str, Any]) -> None:
         """Check a payload against the task's schema and the addresses in it; BadInput names every wrong field."""
         if self.validator.is_valid(payload):
             payload_formats.check(self.formats, payload, allow_private=self.allows_private)
             return
-        errors = [_sentence(error) for error in self.validator.iter_errors(payload)][:20]
+        errors = describe_faults(self.validator, self.schema, payload)
         raise BadInput(f"The payload does not fit {self.row['name']}: {errors[0]['message']}", errors=errors)
 
 
@@ -101,6 +109,12 @@ def get_task(yard: Yard, name: str, newer_than: float = math.inf) -> CataloguedT
     if task.allows_private != yard.settings.allow_private_http:
         task = cache.tasks[task.row["name"]] = replace(task, allows_private=yard.settings.allow_private_http)
     return task
+
+
+def json_payload(yard: Yard, name: str, payload: Any) -> Any:
+    """Return a payload of Python values as JSON values that reach the task as equal ones. Raises BadInput, Unavailable."""
+    written, has_bytes = to_json_types(payload)
+    return get_task(yard, name).place_bytes(written) if has_bytes else written
 
 
 def _find(tasks: Mapping[str, CataloguedTask], name: str) -> CataloguedTask | None:
@@ -154,25 +168,3 @@ def forget(yard: Yard) -> None:
 def list_tasks(connection: Connection) -> Sequence[Row]:
     """List the catalogue by name."""
     return connection.execute(select(_TASKS).order_by(_TASKS.c.name)).mappings().all()
-
-
-def compile_schema(schema: str) -> Any:
-    """Make a validator of a JSON Schema text."""
-    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True, mask=_VALUE)
-
-
-def _sentence(error: Any) -> dict[str, str]:
-    path = [str(part) for part in error.instance_path]
-    message = str(error.message)
-    missing = getattr(error.kind, "property", None)
-    unexpected = getattr(error.kind, "unexpected", None)
-    if isinstance(missing, str):
-        path, message = [*path, missing], "is required"
-    elif unexpected:
-        path, message = [*path, str(unexpected[0])], "is not a field of this task"
-    if len(message) > _LONGEST_MESSAGE:
-        message = message[:_LONGEST_MESSAGE] + "…"
-    return {
-        "field": ".".join(["payload", *path]),
-        "message": f"{'.'.join(path)} {message.removeprefix(_VALUE).strip()}" if path else message,
-    }
