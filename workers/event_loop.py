@@ -64,7 +64,8 @@ class KeptLoop:
         loop = runner.get_loop()
         job = _Job(coroutine)
         try:
-            return runner.run(job.run(), context=copy_context())
+            runner.run(job.run(), context=copy_context())
+            return job.outcome()
         finally:
             self._clear(loop, job)
             coroutine.close()  # one that was never started would be warned of
@@ -107,10 +108,19 @@ class _Job:
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
+        self._result: Any = None
+        self._error: BaseException | None = None
         self.own_task: list[asyncio.Task[Any]] = []
         self.generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
 
-    async def run(self) -> Any:
+    def outcome(self) -> Any:
+        """Return the result of the coroutine. Raises what it raised."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return self._result
+
+    async def run(self) -> None:
         """Run the coroutine and note the generators."""
         # The loop sets its hooks when it starts to run and takes them back when it stops. Its own way to end generators,
         # `shutdown_asyncgens`, can be used only once in the life of a loop.
@@ -124,7 +134,11 @@ class _Job:
                 hooks.firstiter(generator)
 
         sys.set_asyncgen_hooks(firstiter=note, finalizer=hooks.finalizer)
-        return await self._coroutine
+        try:
+            self._result = await self._coroutine
+        except BaseException as error:
+            # Not through the loop: it asks an exception for its class, and would never end if that raised.
+            self._error = error
 
 
 def _a_loop_runs() -> bool:

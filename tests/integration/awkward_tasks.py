@@ -84,6 +84,16 @@ def fail(how: str) -> None:
         raise
 
 
+@task(max_retries=0, timeout_seconds=20)
+async def fail_async(how: str) -> None:
+    """Do the same as `fail` in tasks of asyncio."""
+
+    async def part() -> None:
+        fail(how)
+
+    await asyncio.gather(part(), part())
+
+
 _GENERATORS: list[AsyncIterator[int]] = []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -53,8 +54,9 @@ def test_awkward_results_and_exceptions_end_their_job_alone(worked: Yard) -> Non
         row = run(worked, "give", what=what)
         assert (row["status"], row["error"]) == ("completed", None)
         assert "stored as text" in log_of(worked, row)
-    for how in ("type", "__class__", "__getattribute__", "__str__", "__cause__", "args"):
-        row = run(worked, "fail", how=how)
+    ways = ("type", "__class__", "__getattribute__", "__str__", "__cause__", "args")
+    for task, how in itertools.product(("fail", "fail_async"), ways):
+        row = run(worked, task, how=how)
         assert row["status"] == "failed"
         assert row["error"].startswith("Odd")
         assert "awkward_tasks.py" in row["traceback"]

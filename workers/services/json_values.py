@@ -59,6 +59,9 @@ class Conversion:
             return self._text(str.__str__(value))
         if is_of(value, float) and not is_of(value, Enum):
             return self._finite(float.__float__(value))
+        return self._converted(value, kind, depth)
+
+    def _converted(self, value: Any, kind: type, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise BadInput(f"The {self._field} is nested deeper than {MAX_DEPTH} levels.", self._field)
         if kind is dict:
