@@ -40,7 +40,7 @@ fmt: $(VENV)/.dev ## Put the code into form
 	$(BIN)/ruff format --quiet .
 
 bench: $(VENV)/.dev ## Measure: enqueue and execute beside stock RQ, pages by history, live updates, schedules, the start; fills the README's table
-	for one in enqueue execute pages http_calls live monitor schedules startup abuse abuse_live table; do $(BIN)/python -m bench.$$one || exit 1; done
+	for one in enqueue execute latency pages http_calls live monitor schedules startup abuse abuse_live table; do $(BIN)/python -m bench.$$one || exit 1; done
 
 requirements: $(VENV)/.dev ## Pin the requirements anew from requirements*.in
 	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o requirements.txt requirements.in

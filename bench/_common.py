@@ -64,9 +64,9 @@ def stock_url(yard: Yard) -> str:
 
 
 @contextmanager
-def our_worker(yard: Yard) -> Iterator[None]:
+def our_worker(yard: Yard, **environment: str) -> Iterator[None]:
     """Run one worker of ours."""
-    with _running([sys.executable, "-c", _WORKER], {"DATA_DIR": str(yard.settings.data_dir)}):
+    with running([sys.executable, "-c", _WORKER], {"DATA_DIR": str(yard.settings.data_dir), **environment}):
         yield
 
 
@@ -74,7 +74,7 @@ def our_worker(yard: Yard) -> Iterator[None]:
 def stock_worker(yard: Yard, queue: str, *options: str) -> Iterator[None]:
     """Run one stock RQ worker, as its own command line starts it."""
     command = [sys.executable, "-m", "rq.cli", "worker", queue, "--url", stock_url(yard), "--quiet", *options]
-    with _running(command, {}):
+    with running(command, {}):
         yield
 
 
@@ -87,7 +87,8 @@ def work() -> None:
 
 
 @contextmanager
-def _running(command: Sequence[str], environ: dict[str, str]) -> Iterator[None]:
+def running(command: Sequence[str], environ: dict[str, str]) -> Iterator[None]:
+    """Run a command until the block ends."""
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environ}, stdout=subprocess.DEVNULL) as process:
         try:
             yield

@@ -1,17 +1,22 @@
 """No-op jobs per second of one worker, beside the stock RQ worker in the same run: `python -m bench.execute`.
 
-The time runs from the first job's start to the last one's end, as each side keeps it.
+The time runs from the first job's start to the last one's end, as each side keeps it. `--celery` takes a Python that has
+Celery with its Redis parts: then a Celery worker with results and events runs in turns with the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rq import Queue
 from rq.job import Job
 from sqlalchemy import func, select
 
-from bench._common import our_worker, rounds, stock_redis, stock_worker, tell, wait_for, yard
+from bench._common import ROOT, our_worker, rounds, running, stock_redis, stock_worker, tell, wait_for, yard
 from bench._noop import noop
 from workers.services.jobs import NewJob, enqueue_many
 from workers.store.jobs import JOBS
@@ -49,21 +54,52 @@ def stock(yard: Yard, count: int) -> float:
     return len(done) / (end - start).total_seconds()
 
 
+@contextmanager
+def celery_worker(yard: Yard, python: str) -> Iterator[None]:
+    """Run one Celery worker process with events, when there is a Python for it."""
+    if not python:
+        yield
+        return
+    command = [python, "-m", "celery", "-A", "bench._celery_app", "worker", "-c", "1", "-E", "-l", "ERROR"]
+    with running(command, {"CELERY_URL": celery_url(yard)}):
+        yield
+
+
+def celery_url(yard: Yard) -> str:
+    """Return a database of the same server for Celery."""
+    return f"redis+socket://{yard.settings.valkey_socket}?virtual_host=2"
+
+
+def celery(yard: Yard, python: str, count: int) -> float:
+    """Run `count` jobs by Celery; jobs per second."""
+    environ = {**os.environ, "CELERY_URL": celery_url(yard)}
+    command = [python, "-m", "bench._celery_app", str(count), str(WARM_UP)]
+    return float(subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True).stdout)
+
+
 def main() -> None:
-    """Measure both and print the ratio."""
+    """Measure the sides in turns and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--stock-jobs", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--celery", default="", metavar="PYTHON")
     wanted = parser.parse_args()
-    with yard() as opened, our_worker(opened), stock_worker(opened, "bench"):
-        figures = rounds(
-            wanted.rounds, ours=lambda: ours(opened, wanted.jobs), stock=lambda: stock(opened, wanted.stock_jobs)
-        )
-    ratio = figures["ours"] / figures["stock"]
-    tell(
-        "execute", {"taskyard_jobs_per_second": figures["ours"], "rq_jobs_per_second": figures["stock"], "ratio": ratio}
-    )
+    with (
+        yard() as opened,
+        our_worker(opened),
+        stock_worker(opened, "bench"),
+        celery_worker(opened, wanted.celery),
+    ):
+        sides = {"taskyard": lambda: ours(opened, wanted.jobs), "rq": lambda: stock(opened, wanted.stock_jobs)}
+        if wanted.celery:
+            sides["celery"] = lambda: celery(opened, wanted.celery, wanted.jobs)
+        found = rounds(wanted.rounds, **sides)
+    figures = {f"{name}_jobs_per_second": value for name, value in found.items()}
+    figures["ratio"] = found["taskyard"] / found["rq"]
+    if wanted.celery:
+        figures["celery_ratio"] = found["taskyard"] / found["celery"]
+    tell("execute", figures)
 
 
 if __name__ == "__main__":

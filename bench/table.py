@@ -15,6 +15,11 @@ ROWS: tuple[tuple[str, str, str], ...] = (
         "{taskyard_jobs_per_second:,.0f} a second, {ratio:.1f} × stock RQ",
     ),
     (
+        "from enqueuing to the first line of the task, idle worker",
+        "latency",
+        "p50 {taskyard_p50_ms:.1f} ms, p99 {taskyard_p99_ms:.1f} ms; stock RQ {rq_p50_ms:.0f} ms, {rq_p99_ms:.0f} ms",
+    ),
+    (
         "enqueue with a durable row, one by one",
         "enqueue",
         "{taskyard_enqueue:,.0f} a second, {ratio:.2f} × RQ without one",

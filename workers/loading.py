@@ -19,7 +19,7 @@ from pathlib import Path
 from workers import registry
 from workers.domain.masking import mask_text
 from workers.domain.modules import ImportedModule
-from workers.domain.texts import safe_repr, safe_text
+from workers.domain.texts import describe_error, is_of, read_safely, safe_repr, traceback_of, type_name
 from workers.domain.untrusted import visible_line
 
 OWN_PACKAGE = "workers.tasks"
@@ -74,14 +74,15 @@ def _forget_undefined_tasks() -> None:
 
 
 def _sentence(name: str, error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name is not None and _is_part_of(name, error.name):
-        return f"There is no module {error.name}. Check TASK_MODULES and the directory that Taskyard is started in."
-    if isinstance(error, SystemExit):
-        return f"It called sys.exit({safe_repr(error.code, 200)}) while it was imported."
-    text = safe_text(error, _LONGEST_ERROR)
-    if isinstance(error, SyntaxError) and isinstance(error.msg, str):
-        text = error.msg
-    sentence = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    missing = read_safely(error, "name") if is_of(error, ModuleNotFoundError) else None
+    if isinstance(missing, str) and _is_part_of(name, missing):
+        return f"There is no module {missing}. Check TASK_MODULES and the directory that Taskyard is started in."
+    if is_of(error, SystemExit):
+        code = safe_repr(read_safely(error, "code"), 200)
+        return f"It called sys.exit({code}) while it was imported."
+    sentence = describe_error(error, _LONGEST_ERROR)
+    if is_of(error, SyntaxError) and is_of(message := read_safely(error, "msg"), str):
+        sentence = f"{type_name(type(error)).rpartition('.')[2]}: {message}"
     return visible_line(mask_text(sentence))[:_LONGEST_ERROR]
 
 
@@ -91,9 +92,10 @@ def _is_part_of(name: str, missing: str) -> bool:
 
 def _place_of(error: BaseException) -> tuple[str | None, int | None]:
     """Return the file and line of the user's code that an import failed at."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return error.filename, error.lineno
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_of_user(frame.filename)]
+    if is_of(error, SyntaxError) and is_of(file := read_safely(error, "filename"), str):
+        line = read_safely(error, "lineno")
+        return file, line if is_of(line, int) else None
+    frames = [frame for frame in traceback.extract_tb(traceback_of(error)) if _is_of_user(frame.filename)]
     if not frames:
         return None, None
     return frames[-1].filename, frames[-1].lineno

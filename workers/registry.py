@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from functools import cached_property
+from types import CoroutineType, SimpleNamespace
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -13,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from workers.domain.cron import LONGEST_INTERVAL_SECONDS, check_cron, check_zone
 from workers.domain.errors import BadInput, SettingsError
 from workers.domain.names import check_priority, check_queue, check_task, is_reserved_queue
+from workers.domain.payload_bytes import decode_bytes, holds_bytes
 from workers.domain.task_options import check_options
-from workers.domain.texts import safe_repr
+from workers.domain.texts import is_of, safe_repr
 from workers.event_loop import run_coroutine
 from workers.payload_schema import PayloadSchema
+from workers.secret_names import check_secret
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,23 @@ class TaskDefinition:
         """Tell the JSON Schema of the payload."""
         return self.payload_model.model_json_schema(schema_generator=PayloadSchema)
 
+    @cached_property
+    def _bytes_schema(self) -> dict[str, Any] | None:
+        """The schema when bytes may be in a payload, which JSON carries as base64."""
+        schema = self.schema()
+        return schema if holds_bytes(schema) else None
+
     def run(self, payload: Mapping[str, Any]) -> Any:
         """Call the function with a checked payload; BadInput names the field that does not fit."""
+        schema = self._bytes_schema
+        values = dict(payload) if schema is None else decode_bytes(dict(payload), schema)
         try:
-            model = self.payload_model.model_validate(dict(payload))
+            model = self.payload_model.model_validate(values)
         except ValidationError as error:
             raise _bad_input(self.name, error) from error
         arguments = {name: getattr(model, name) for name in self._names}
         result = self.function(**arguments)
-        return run_coroutine(self.name, result) if inspect.iscoroutine(result) else result
+        return run_coroutine(self.name, result) if is_of(result, CoroutineType) else result
 
 
 _OWN_MODULES = "workers.tasks."
@@ -70,7 +81,7 @@ def define(function: Callable[..., Any], name: str | None = None, **options: Any
         raise SettingsError(
             f"@task needs a function; {safe_repr(function, 100)} is none. Write a function that calls it."
         )
-    full_name = _checked_name(name or default_name(function))
+    full_name = _checked_name(default_name(function) if name is None else name)
     known = REGISTRY.get(full_name)
     if known is not None and known.function.__qualname__ + known.module != function.__qualname__ + function.__module__:
         raise SettingsError(
@@ -80,15 +91,18 @@ def define(function: Callable[..., Any], name: str | None = None, **options: Any
     names, model = _payload_model(full_name, function)
     if options.get("schedule") is not None and any(field.is_required() for field in model.model_fields.values()):
         raise SettingsError(f"Task {full_name} has a schedule, so each of its parameters needs a default.")
+    checked = _checked(full_name, function.__module__, options)
+    if checked["secret"]:
+        check_secret(full_name, function, checked["secret"], model.model_json_schema(schema_generator=PayloadSchema))
     definition = TaskDefinition(
         name=full_name,
         function=function,
         payload_model=model,
         doc=inspect.getdoc(function) or "",
         module=function.__module__,
-        previous_name="" if name else _short_name(function),
+        previous_name="" if name is not None else _short_name(function),
         _names=names,
-        **_checked(full_name, function.__module__, options),
+        **checked,
     )
     REGISTRY[full_name] = definition
     return definition

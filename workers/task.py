@@ -26,16 +26,15 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from sqlalchemy import Table, delete
 
-from workers import registry
+from workers import registry, task_inputs
 from workers.domain import payloads
 from workers.domain.clock import utcnow
 from workers.domain.masking import mask
 from workers.hooks import on_child_start, on_child_stop, on_worker_start
 from workers.running import RunningJob, current
-from workers.services import events
+from workers.services import catalogue, events
 from workers.services.enqueueing import Enqueued, NewJob
 from workers.services.enqueueing import enqueue as _enqueue
-from workers.services.results import to_json_types
 from workers.settings import Settings
 from workers.store import settings as kept_settings
 from workers.store.dialects import insert_or_ignore
@@ -100,8 +99,8 @@ def task(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 
     Its name is its dotted path, such as `orders.tasks.send`, unless given. `retry_delays` lists seconds for the first, second … retry;
     `unique` keeps at most one unfinished job for each payload; `secret` names fields whose values are never shown;
-    `schedule` is a cron expression, or seconds between runs,
-    in `timezone`: the schedule is made when the task is published. Raises SettingsError for what cannot be used.
+    `schedule` is a cron expression, or seconds between runs, in `timezone`: the schedule is made when the task is
+    published. Raises SettingsError for what cannot be used.
     """
     if function is not None:
         registry.define(function)
@@ -130,13 +129,12 @@ def step(name: str) -> None:
 
 
 def log(text: object, level: str = "info") -> None:
-    """Keep a line in the job's log: debug, info, warning or error."""
+    """Keep a line in the job's log: debug, info, warning or error. Raises BadInput for a level that is no text."""
+    level = task_inputs.check_level(level)
     if job := current.get():
-        job.add_text(text, level if level in {"debug", "info", "warning", "error"} else "info")
+        job.add_text(text, level)
     else:
-        logging.getLogger("taskyard.task").log(
-            logging.getLevelNamesMapping().get(level.upper(), logging.INFO), "%s", text
-        )
+        logging.getLogger("taskyard.task").log(logging.getLevelNamesMapping()[level.upper()], "%s", text)
 
 
 def check_canceled() -> None:
@@ -156,6 +154,7 @@ def stopping() -> bool:
 
 def publish(channel: str, event: str, data: Any = None) -> None:
     """Publish to browsers and others that watch `channel:<name>`; data is JSON."""
+    channel, event = task_inputs.check_name(channel, "channel"), task_inputs.check_name(event, "event")
     payloads.dump(data, "data")
     job = current.get()
     shown = job.masker.value(data) if job else mask(data)
@@ -177,9 +176,10 @@ def enqueue(
 ) -> Enqueued:
     """Enqueue a job; inside a task it becomes a child of the running one. Raises BadInput, Unavailable."""
     job = current.get()
+    name = task if isinstance(task, str) else _name_of(task)
     new = NewJob(
-        task=task if isinstance(task, str) else _name_of(task),
-        payload=to_json_types(payload or {}),
+        name,
+        catalogue.json_payload(the_yard(), name, payload or {}),
         queue=queue,
         priority=priority,
         delay_seconds=delay_seconds,
@@ -202,40 +202,44 @@ def emit(name: str, payload: Mapping[str, Any] | None = None) -> int:
 
 
 def get_setting(key: str, default: Any = None) -> Any:
-    """Read a value that was kept by `set_setting`."""
+    """Read a value that was kept by `set_setting`. Raises BadInput, Unavailable."""
+    name = task_inputs.check_name(key)
     with the_yard().database.read() as connection:
-        return kept_settings.get(connection, key, default)
+        return kept_settings.get(connection, name, default)
 
 
 def set_setting(key: str, value: Any) -> None:
-    """Keep a JSON value by name, such as last_sync_time."""
+    """Keep a JSON value by name, such as last_sync_time. Raises BadInput, Unavailable."""
+    name = task_inputs.check_name(key)
+    payloads.dump(value, "value")
     with the_yard().database.write() as connection:
-        kept_settings.put(connection, key, value, utcnow())
+        kept_settings.put(connection, name, value, utcnow())
 
 
 def cache_get(key: str, default: Any = None) -> Any:
     """Read a cached value; the default when it has run out."""
-    redis = the_yard().redis
-    text = redis.get(redis.names.key("cache", key))
+    name, redis = task_inputs.check_cache_key(key), the_yard().redis
+    text = redis.get(redis.names.key("cache", name))
     return default if text is None else json.loads(cast(bytes, text))
 
 
 def cache_set(key: str, value: Any, ttl: float) -> None:
-    """Cache a JSON value for `ttl` seconds."""
-    redis = the_yard().redis
-    redis.set(redis.names.key("cache", key), payloads.dump(value, "value"), px=max(1, int(ttl * 1000)))
+    """Cache a JSON value for `ttl` seconds, at most ten years. Raises BadInput."""
+    name, milliseconds = task_inputs.check_cache_key(key), task_inputs.check_ttl(ttl)
+    text, redis = payloads.dump(value, "value"), the_yard().redis
+    redis.set(redis.names.key("cache", name), text, px=milliseconds)
 
 
 def once(key: object, scope: str | None = None) -> bool:
     """Tell True the first time this key is asked for, by any process; False ever after.
 
-    The scope is the running task's name unless given. An attempt that fails gives its marks back, so that the retry
-    does the work.
+    The scope is the running task's name unless given. A failed attempt gives its marks back. Raises BadInput, Unavailable.
     """
     job = current.get()
+    text, named = task_inputs.check_mark(key, scope)
     row = {
-        "scope": scope or (job.row["task"] if job else "python"),
-        "key": str(key),
+        "scope": named or (job.row["task"] if job else "python"),
+        "key": text,
         "job_id": job.job_id if job else None,
         "attempt": job.attempt if job else None,
         "created_at": utcnow(),

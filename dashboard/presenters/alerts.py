@@ -12,7 +12,7 @@ from dashboard.presenters import charts
 from dashboard.presenters.plain import plain
 from workers.domain.alarms import KINDS, said
 from workers.domain.masking import mask_text
-from workers.services.channels import Channel
+from workers.services.channels import Channel, of_rule, why_absent
 from workers.services.rule_checks import missing_setting
 from workers.settings import Settings
 from workers.store.types import Row
@@ -24,7 +24,8 @@ SEVERITY_STATES = {"critical": "failed", "warning": "stuck", "info": "pending"}
 def as_json(row: Row) -> dict[str, Any]:
     """Make an alert JSON-ready."""
     words = {name: mask_text(row[name] or "") for name in ("title", "detail")}
-    return plain({**row, **words, "history": json.loads(row["history"])})
+    subjects = json.loads(row["subjects"]) if row["subjects"] else {}
+    return plain({**row, **words, "history": json.loads(row["history"]), "subjects": subjects})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _row(row: Row, rule: Row | None, sent: Sequence[Row], names: Mapping[str, st
         state=SEVERITY_STATES.get(row["severity"], "pending"),
         limit=said(row["threshold"], kind.unit if kind else ""),
         chart=charts.threshold([float(value) for value in json.loads(row["history"])], row["threshold"]),
-        seconds=((row["resolved_at"] or now) - row["first_at"]).total_seconds(),
+        seconds=((row["resolved_at"] or now) - (row["opened_at"] or row["first_at"])).total_seconds(),
         sent=[
             Sent(
                 names.get(one["channel"], "a channel that is gone"),
@@ -93,6 +94,7 @@ def rule_shown(row: Row, channels: Sequence[Channel], settings: Settings) -> dic
     """Make a rule ready for the page: its limit in words, the names of its channels, why it cannot raise an alert."""
     kind = KINDS[row["kind"]]
     wanted = json.loads(row["channels"])
-    names = [one.name for one in channels if not wanted or one.id in wanted]
+    goes_to, absent = of_rule(row, channels)
+    names = [one.name for one in goes_to]
     shown = {"kind_of": kind, "limit": said(row["threshold"], kind.unit), "to": names, "wanted": wanted}
-    return {**row, **shown, "missing": missing_setting(settings, kind.name)}
+    return {**row, **shown, "missing": missing_setting(settings, kind.name), "absent": why_absent(row, absent)}

@@ -14,6 +14,7 @@ from typing import Any
 from dashboard.presenters.field_texts import Unread, choice_text, input_type, text_of, value_of
 from dashboard.presenters.shapes import ABSENT, MAX_ITEMS, PREFIX, Named, Shape, key_of
 from workers.domain.masking import MASK
+from workers.domain.payload_bytes import BYTES_FORMAT
 
 _NOTES = {
     "integer": "whole number",
@@ -265,4 +266,6 @@ def _note(shape: Shape, drawing: Drawing) -> str:
     low, high = shape.part.get("minimum"), shape.part.get("maximum")
     if isinstance(low, int | float) and isinstance(high, int | float):
         return f"{low:,} to {high:,}"
+    if shape.part.get("format") == BYTES_FORMAT:
+        return "bytes in base64"
     return _NOTES.get(shape.kind, "")

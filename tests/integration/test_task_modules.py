@@ -121,6 +121,13 @@ BROKEN = {
     "interrupt": ("raise KeyboardInterrupt\n", "KeyboardInterrupt", 1),
     "killed": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", "was killed by SIGKILL", None),
     "left": ("import os\nos._exit(0)\n", "ended with status 0", None),
+    "named": (
+        "class Named(type):\n    __name__ = property(lambda _: 1 / 0)\nclass Odd(Exception, metaclass=Named): pass\nraise Odd\n",
+        "Odd",
+        4,
+    ),
+    "liar": ("class Odd(Exception):\n    __class__ = property(lambda _: 1 / 0)\nraise Odd\n", "Odd", 3),
+    "hidden": ("class Odd(Exception):\n    def __getattribute__(self, _): 1 / 0\nraise Odd\n", "Odd", 3),
     "late": ("from workers.task import task\n@task\ndef send(): pass\nraise RuntimeError('late')\n", "late", 4),
 }
 SOUND = "from workers.task import task\n@task(max_retries=0)\ndef send() -> str:\n    return __name__\n"

@@ -90,6 +90,22 @@ def test_an_unknown_kind_is_bad_input(yard: Yard, admin: Actor, kind: Any) -> No
         ("cpu", {"scope": "x"}, "scope", "whole installation"),
         ("queue_age", {"scope": "two words"}, "scope", "no queue can have such a name"),
         ("long_running", {"scope": "a-task; drop"}, "scope", "no task can have such a name"),
+        ("schedule_refused", {"threshold": 1e12}, "threshold", "whose value is 1 schedule"),
+        ("schedule_refused", {"threshold": 1}, "threshold", "whose value is 1 schedule"),
+        ("task_module", {"threshold": 1e12}, "threshold", "whose value is 1 task module"),
+        ("schedule_missed", {"window_seconds": 60, "threshold": 1e6}, "threshold", "at most once a second"),
+        ("failed", {"window_seconds": 60, "threshold": 1e8}, "threshold", "do not end within 1 m"),
+        ("queue_depth", {"scope": "[!a"}, "scope", "Close the bracket"),
+        ("queue_age", {"scope": "[!a*"}, "scope", "Close the bracket"),
+        ("no_worker", {"scope": "[z-a]*"}, "scope", "has a character that"),
+        ("queue_depth", {"scope": "!*"}, "scope", "has a character that"),
+        ("queue_depth", {"scope": "x" * 65}, "scope", "no queue can have such a name"),
+        ("queue_depth", {"scope": "?" * 65}, "scope", "has at most 64 characters"),
+        ("stalled", {"scope": "reports-*"}, "scope", "has a character that"),
+        ("schedule_late", {"scope": "x" * 150}, "scope", "no schedule can have such a name"),
+        ("schedule_late", {"scope": "x" * 101 + "*"}, "scope", "has at most 100 characters"),
+        ("schedule_missed", {"scope": "[z-a]"}, "scope", "has a character that"),
+        ("monitor_silent", {"threshold": 1e8}, "threshold", "longer than a year"),
         ("failed", {"repeat_seconds": 30}, "repeat_seconds", "no sooner than every"),
         ("failed", {"repeat_seconds": -1}, "repeat_seconds", "must be a number"),
         ("failed", {"repeat_seconds": float("inf")}, "repeat_seconds", "must be a number"),
@@ -145,6 +161,24 @@ def test_the_values_that_a_kind_starts_with_can_be_kept(yard: Yard, admin: Actor
         "channels",
     )
     assert rules.change(yard, made["id"], {name: given[name] for name in names}, admin)["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope"),
+    [
+        ("queue_depth", "emails"),
+        ("queue_depth", "[!a]*"),
+        ("queue_age", "[a-c]?-*.x"),
+        ("queue_depth", "*" * 100),
+        ("stalled", "reports.*"),
+        ("failure_rate", "[!_]*"),
+        ("schedule_late", "Nightly report [1]"),
+        ("schedule_late", "Größe *"),
+        ("schedule_late", "x" * 100),
+    ],
+)
+def test_a_scope_that_a_name_can_match_is_accepted(light_yard: Yard, admin: Actor, kind: str, scope: str) -> None:
+    assert rules.create(light_yard, kind, {"scope": scope}, admin)["scope"] == scope
 
 
 def test_a_rule_that_is_disabled_can_be_renamed_whatever_is_measured(yard: Yard, admin: Actor) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
 from workers import event_loop
 from workers.event_loop import KeptLoop, run_coroutine
 from workers.running import Canceled
+from workers.task_errors import TimeLimitReached
 
 pytestmark = pytest.mark.usefixtures("no_running_loop")
 variable = contextvars.ContextVar("variable", default="untouched")
@@ -156,6 +159,96 @@ def test_what_a_task_raises_comes_out_and_the_next_job_runs(kept: KeptLoop, erro
     with pytest.raises(error):
         kept.run(job())
     assert kept.run(asyncio.sleep(0, "next")) == "next"
+
+
+async def stubborn() -> None:
+    """Never end, however often it is canceled."""
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+async def slow_to_close() -> AsyncIterator[int]:
+    try:
+        yield 1
+    finally:
+        await asyncio.sleep(3600)
+
+
+_open_generators: list[AsyncIterator[int]] = []
+
+
+async def leave_a_task() -> str:
+    asyncio.get_running_loop().create_task(stubborn())
+    await asyncio.sleep(0)
+    return "returned"
+
+
+async def leave_a_generator() -> str:
+    generator = slow_to_close()
+    _open_generators.append(generator)
+    await anext(generator)
+    return "returned"
+
+
+@pytest.mark.parametrize("job", [leave_a_task, leave_a_generator])
+def test_what_does_not_end_when_canceled_is_left_behind_and_the_result_counts(reports: list[str], job: Any) -> None:
+    kept = KeptLoop(reports.append, clearing_seconds=0.2)
+    assert kept.run(job()) == "returned"
+    assert "did not end within 0.2 s" in reports[-1]
+    assert len(kept.abandoned) == 1
+    assert kept.run(_other_tasks()) == 0
+    assert kept._runner is not None
+    kept._runner.close()
+
+
+def test_a_limit_that_comes_while_a_job_is_cleared_up_does_not_take_its_result(reports: list[str]) -> None:
+    kept = KeptLoop(reports.append)
+
+    def on_alarm(_signal: int, _frame: object) -> None:
+        raise TimeLimitReached
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        assert kept.run(leave_a_task()) == "returned"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert kept.abandoned
+    assert kept.run(_other_tasks()) == 0
+    assert not any("_end" in text for text in reports)
+
+
+async def exit_when_canceled() -> None:
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        raise SystemExit(3) from None
+
+
+async def exit_at_once() -> None:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("subtask", [exit_when_canceled, exit_at_once])
+def test_a_subtask_that_exits_leaves_nothing_of_ours_in_the_log(
+    kept: KeptLoop, reports: list[str], subtask: Any
+) -> None:
+    async def job() -> None:
+        task = asyncio.get_running_loop().create_task(subtask())
+        await asyncio.sleep(0)
+        if subtask is exit_at_once:
+            await task
+
+    if subtask is exit_at_once:
+        with pytest.raises(SystemExit):
+            kept.run(job())
+    else:
+        kept.run(job())
+    assert kept.run(_other_tasks()) == 0
+    assert kept.run(asyncio.sleep(0, "next")) == "next"
+    assert not any("_end" in text or "_Job" in text or "_noting" in text for text in reports)
 
 
 def test_the_hooks_of_generators_are_restored(kept: KeptLoop) -> None:

@@ -7,15 +7,27 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from workers import registry
-from workers.domain.errors import SettingsError
+from workers.domain.errors import BadInput, SettingsError
 from workers.domain.retrying import LONGEST_AFTER_SECONDS, retry_seconds
 from workers.processes.endings import ending_of_error
-from workers.task import Reject, Retry, Skipped, task
+from workers.task import (
+    Reject,
+    Retry,
+    Skipped,
+    cache_get,
+    cache_set,
+    get_setting,
+    log,
+    once,
+    publish,
+    set_setting,
+    task,
+)
 
 if TYPE_CHECKING:
     from nowhere import Elsewhere
@@ -151,3 +163,112 @@ def test_an_exception_that_cannot_be_shown_ends_the_attempt_all_the_same(error: 
     ending = ending_of_error(error)
     assert ending.outcome == ("skipped" if isinstance(error, Skipped) else "failed")
     assert "cannot be shown" in str(ending.error)
+
+
+def with_password(password: str, row: dict[str, str] | None = None) -> None:
+    """Take a secret."""
+
+
+def returns_anything(x: int) -> dict[str, Any]:
+    """Return names that nobody declares."""
+    return {"token": x}
+
+
+def takes_one(password: str) -> int:
+    """Take a secret, return a number."""
+    return len(password)
+
+
+def test_a_secret_field_that_does_not_exist_is_refused_with_the_names_that_do() -> None:
+    with pytest.raises(SettingsError, match=r"secret names pasword, .* Parameters: password\."):
+        task(secret=["password", "pasword"])(takes_one)
+    assert registry.REGISTRY == {}
+    task(secret=["password"])(takes_one)
+    task(secret=["token"])(returns_anything)
+    task(secret=["inside"])(with_password)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", 5, "x" * 500])
+def test_a_name_that_cannot_be_one_is_refused(name: Any) -> None:
+    with pytest.raises(SettingsError, match="A task cannot be called"):
+        task(name=name)(work)
+    assert registry.REGISTRY == {}
+
+
+def awkward(name: str) -> BaseException:
+    """Return an exception whose own code raises."""
+
+    def fail(*_values: object) -> Any:
+        raise SystemExit(f"no {name}")
+
+    if name == "type":
+        named = type("Named", (type,), {"__name__": property(fail)})
+        return cast(BaseException, named("Odd", (Exception,), {})("text"))
+    parts = {name: property(fail) if name not in {"__getattribute__", "__str__", "__repr__", "__eq__"} else fail}
+    return cast(BaseException, type("Odd", (Retry if name == "after" else Exception,), parts)("text"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "type",
+        "__class__",
+        "__getattribute__",
+        "__str__",
+        "__traceback__",
+        "__cause__",
+        "__context__",
+        "__notes__",
+        "args",
+    ],
+)
+def test_an_exception_whose_own_code_raises_fails_the_attempt_and_nothing_else(name: str) -> None:
+    try:
+        raise awkward(name)
+    except BaseException as error:
+        ending = ending_of_error(error)
+    assert ending.outcome == "failed"
+    assert (ending.error or "").startswith("Odd")
+    assert "awkward" in (ending.traceback or "")
+
+
+@pytest.mark.parametrize("kind", [Retry, Skipped, SystemExit])
+def test_an_exception_without_its_attributes_ends_the_attempt(kind: type[BaseException]) -> None:
+    class Bare(kind):  # type: ignore[misc, valid-type]
+        after = reason = code = property(lambda _self: 1 / 0)
+
+        def __init__(self) -> None: ...
+
+    assert ending_of_error(Bare()).outcome in {"failed", "skipped"}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: log("x", level=[]),  # type: ignore[arg-type]
+        lambda: log("x", level=None),  # type: ignore[arg-type]
+        lambda: once("\ud800"),
+        lambda: once("a\x00"),
+        lambda: once("x" * 256),
+        lambda: once("x", scope="y" * 201),
+        lambda: once("x", scope=[]),  # type: ignore[arg-type]
+        lambda: set_setting("\ud800", 1),
+        lambda: set_setting("x" * 201, 1),
+        lambda: set_setting("x", math.nan),
+        lambda: get_setting([]),  # type: ignore[arg-type]
+        lambda: cache_set("x", 1, math.nan),
+        lambda: cache_set("x", 1, math.inf),
+        lambda: cache_set("x", 1, 1e300),
+        lambda: cache_set("x", 1, -1),
+        lambda: cache_set("x", 1, "60"),  # type: ignore[arg-type]
+        lambda: cache_set("\ud800", 1, 60),
+        lambda: cache_set("x", object(), 60),
+        lambda: cache_get(b"x"),  # type: ignore[arg-type]
+        lambda: publish("\ud800", "x"),
+        lambda: publish("x", []),  # type: ignore[arg-type]
+    ],
+)
+def test_what_the_task_api_cannot_use_is_refused_with_a_sentence(call: Callable[[], Any]) -> None:
+    with pytest.raises(BadInput) as refused:
+        call()
+    assert refused.value.message.endswith(".")

@@ -93,6 +93,8 @@ def test_the_form_of_a_rule_sets_how_often_it_is_repeated(auth: Any, light_yard:
         ("rule-failed", {"window_seconds": "30"}, "between two sweeps"),
         ("rule-queue_depth", {"repeat_seconds": "5"}, "no sooner than every"),
         ("rule-queue_depth", {"repeat_seconds": "soon"}, "must be a number"),
+        ("rule-schedule_refused", {"threshold": "1000000000000"}, "whose value is 1 schedule"),
+        ("rule-queue_depth", {"scope": "[!a"}, "Close the bracket"),
     ],
 )
 def test_a_rule_that_could_never_raise_an_alert_is_shown_again_with_the_reason(
@@ -101,6 +103,25 @@ def test_a_rule_that_could_never_raise_an_alert_is_shown_again_with_the_reason(
     answer = post(auth, auth.client("ada"), f"/alert-rules/{rule}", form(**changes))
     assert answer.status_code == 422
     assert reason in answer.text
+
+
+def test_a_rule_says_that_its_channel_is_gone_and_where_its_alerts_go(auth: Any, light_yard: Yard) -> None:
+    channels.create(light_yard, "ops", "json://example.com/", ADA)
+    with light_yard.database.write() as connection:
+        alerts.change_rule(connection, "rule-queue_depth", {"channels": '["env-2"]'})
+    words = "ALERT_URLS 2 is not set any more. Its alerts go to every channel."
+    for path in ("/alerts", "/alert-rules/rule-queue_depth"):
+        assert words in auth.client("ada").get(path).text
+
+
+def test_the_page_says_why_an_alert_was_closed(auth: Any, light_yard: Yard) -> None:
+    alert_id = raise_alert(light_yard)
+    rules.change(light_yard, "rule-queue_depth", {"is_enabled": False}, ADA)
+    for path in ("/alerts?tab=resolved", f"/alerts/{alert_id}"):
+        page = auth.client("vera").get(path).text
+        assert "No longer watched" in page
+        assert "was disabled by ada." in page
+        assert "by itself" not in page
 
 
 def test_rules_for_which_nothing_is_measured_say_so(auth: Any) -> None:

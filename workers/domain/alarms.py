@@ -10,7 +10,13 @@ from workers.domain.staleness import spoken
 
 SEVERITIES = ("critical", "warning", "info")
 FIRING, ACKNOWLEDGED, SILENCED, RESOLVED = "firing", "acknowledged", "silenced", "resolved"
+# How an alert is closed: its cause is gone, it is part of another alert now, or nobody looks at its cause any more.
+GROUPED, UNWATCHED = "grouped", "unwatched"
+# Of these kinds each cause has an alert of its own, whose value is 1: a limit of 1 or more is never passed.
+ONE_EACH = frozenset({"schedule_refused", "task_module"})
 WORSE_TIMES = 2.0  # what has grown by so much since the last message is sent again
+# What is counted, by the unit of a kind.
+NOUNS = {"jobs": "job", "fires": "fire", "sweeps": "missed sweep", "schedules": "schedule", "modules": "task module"}
 # A value that is an age doubles while nothing changes: it is sent again no sooner than this.
 AGE_WORSENS_AFTER_SECONDS = 600.0
 REPEAT_SECONDS = {"critical": 4 * 3600.0}  # of a new rule; others are sent once
@@ -107,5 +113,5 @@ def said(value: float, unit: str) -> str:
         return f"{value:,.0f} ms"
     if unit == "times":
         return f"{value:,.3g} ×"
-    noun = {"jobs": "job", "fires": "fire", "sweeps": "missed sweep"}.get(unit)
+    noun = NOUNS.get(unit)
     return counted(value, noun) if noun else f"{value:,.4g}"

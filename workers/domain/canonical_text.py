@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from workers.domain.payload_bytes import decode
 
 _DURATION = re.compile(
     r"(?P<sign>[+-]?)P(?:(?P<weeks>\d+)W)?(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<days>\d+)D)?"
@@ -84,6 +87,10 @@ def _uuid(value: str) -> str:
     return str(uuid.UUID(value))
 
 
+def _bytes(value: str) -> str:
+    return urlsafe_b64encode(decode(value)).decode()
+
+
 def _address(value: str) -> str:
     return str(ipaddress.ip_address(value))
 
@@ -93,6 +100,7 @@ _FORMS: dict[str, Callable[[str], str]] = {
     "time": _time,
     "duration": _duration,
     "uuid": _uuid,
+    "byte": _bytes,
     "ipv4": _address,
     "ipv6": _address,
     "ipvanyaddress": _address,

@@ -38,8 +38,8 @@ def retry_seconds(after: Any) -> float | None:
     Accepts a number, its text and a timedelta. Never raises: a wrong value must not cost the attempt its ending.
     """
     try:
-        seconds = after.total_seconds() if isinstance(after, timedelta) else float(after)
-    except Exception:
+        seconds = after.total_seconds() if issubclass(type(after), timedelta) else float(after)
+    except BaseException:  # the value's methods are the task's own code
         return None
     if math.isnan(seconds):
         return None

@@ -14,8 +14,9 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
+from workers.domain.texts import format_error
 from workers.journal import STDERR, STDOUT
 from workers.processes.output import Output
 from workers.processes.streams import JobStream
@@ -37,11 +38,16 @@ class Listener(Protocol):
         """Read what waits in a pipe."""
 
 
+class _Formatter(logging.Formatter):
+    def formatException(self, ei: Any) -> str:
+        return format_error(ei[1], ei[2]).rstrip() if ei[1] is not None else super().formatException(ei)
+
+
 class _Handler(logging.Handler):
     def __init__(self, listener: Listener) -> None:
         super().__init__()
         self._listener, self.is_forked = listener, False
-        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        self.setFormatter(_Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
         level = _level_of(record.levelno)
@@ -51,7 +57,8 @@ class _Handler(logging.Handler):
                 return
             self._listener.log("\n".join(self.format(record).splitlines()), level)
         except Exception:
-            self.handleError(record)
+            with contextlib.suppress(Exception):  # it prints the error, whose own code may raise
+                self.handleError(record)
 
 
 class Capture:

@@ -21,7 +21,8 @@ from workers.domain import payloads
 from workers.domain.clock import uptime
 from workers.domain.errors import Unavailable
 from workers.domain.staleness import limit_words
-from workers.event_loop import keep_loop
+from workers.domain.texts import is_of
+from workers.event_loop import has_abandoned, keep_loop
 from workers.processes.capture import Capture
 from workers.processes.endings import ending_of_error, ending_of_result
 from workers.processes.output import Output
@@ -108,7 +109,7 @@ class Child:
         """Tell whether this process had better be replaced: enough jobs, grown, or left untidy by a task."""
         settings = self._yard.settings
         grown = _peak_bytes() - self._memory_bytes > settings.recycle_memory_mb * 1_048_576
-        is_due = self._is_worn or grown or self._runs >= settings.recycle_jobs
+        is_due = self._is_worn or has_abandoned() or grown or self._runs >= settings.recycle_jobs
         return is_due or self._surroundings.are_changed()
 
     def _run_task(self, job: RunningJob) -> Ending:
@@ -143,7 +144,7 @@ class Child:
         if job.was_canceled_in_thread:
             return ending_of_error(Canceled())
         ending = ending_of_error(error)
-        if not isinstance(error, TimeLimitReached):
+        if not is_of(error, TimeLimitReached):
             return ending
         limit = limit_words(job.row["timeout_seconds"])
         return replace(ending, outcome="timed_out", error=f"Task timeout - exceeded {limit} limit")
@@ -152,9 +153,9 @@ class Child:
         # A process that the task forked has come out of the task's function too; only the first one goes on.
         if os.getpid() == self._pid:
             return
-        code = error.code if isinstance(error, SystemExit) else error is not None
+        code = SystemExit.code.__get__(error) if is_of(error, SystemExit) else error is not None
         sys.stdout.flush()
-        os._exit(code if isinstance(code, int) else int(code is not None))
+        os._exit(code if is_of(code, int) else int(code is not None))
 
     def _end(self, job: RunningJob, ending: Ending) -> str:
         # This process may be ended as soon as the job has: what it enqueued is on its queue before.

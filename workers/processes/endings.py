@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +10,7 @@ from workers.domain.errors import BadInput
 from workers.domain.masking import LONGEST_TEXT, mask_result
 from workers.domain.payloads import load
 from workers.domain.retrying import retry_seconds
-from workers.domain.texts import safe_repr, safe_text
+from workers.domain.texts import describe_error, format_error, is_of, read_safely, safe_repr, safe_text, traceback_of
 from workers.running import RunningJob
 from workers.services import files
 from workers.services.execution import Ending
@@ -26,29 +25,31 @@ _OWN_FILES = (str(Path(__file__).with_name("child.py")), registry.__file__)
 
 def ending_of_result(job: RunningJob, value: object) -> Ending:
     """Return the ending of an attempt whose task returned; never a failure. What was changed is noted in the job's log."""
-    if isinstance(value, Skipped):
-        return Ending("skipped", error=safe_text(value.reason))
-    stored = serialize_result(value)
+    if is_of(value, Skipped):
+        return Ending("skipped", error=safe_text(read_safely(value, "reason")))
+    stored = serialize_result(value, (Canceled, Fenced, Interrupted))
     if stored.note:
         job.add_text(f"{stored.note} {_write_whole(job, stored)}".rstrip(), "warning")
     return Ending("completed", result=stored.text)
 
 
 def ending_of_error(error: BaseException) -> Ending:
-    """Return the ending of an attempt whose task raised."""
-    if isinstance(error, Canceled | Fenced):
+    """Return the ending of an attempt whose task raised. Nothing that the exception's own code does can prevent it."""
+    if is_of(error, (Canceled, Fenced)):
         return Ending("canceled", error="Canceled while it ran")
-    if isinstance(error, Interrupted):
+    if is_of(error, Interrupted):
         return Ending("interrupted", error="Its worker was stopped while it ran")
-    if isinstance(error, Skipped):
-        return Ending("skipped", error=safe_text(error.reason))
+    if is_of(error, Skipped):
+        return Ending("skipped", error=safe_text(read_safely(error, "reason")))
     trace = _traceback(error)
-    if isinstance(error, SystemExit):
-        return Ending("failed", error=f"The task called sys.exit({safe_repr(error.code, 200)})", traceback=trace)
-    if isinstance(error, Retry):
-        seconds = retry_seconds(error.after)
+    if is_of(error, SystemExit):
+        code = safe_repr(read_safely(error, "code"), 200)
+        return Ending("failed", error=f"The task called sys.exit({code})", traceback=trace)
+    if is_of(error, Retry):
+        seconds = retry_seconds(read_safely(error, "after"))
         return Ending("failed", error=f"Retry: {safe_text(error)}", traceback=trace, retry_after_seconds=seconds)
-    return Ending("failed", error=_named(error), traceback=trace, permanent=isinstance(error, Reject | BadInput))
+    is_permanent = is_of(error, (Reject, BadInput))
+    return Ending("failed", error=describe_error(error, MAX_ERROR), traceback=trace, permanent=is_permanent)
 
 
 def _write_whole(job: RunningJob, stored: StoredResult) -> str:
@@ -78,17 +79,9 @@ def _holds_secrets(job: RunningJob, text: str) -> bool:
     return any(job.masker.text(window) != window for window in windows)
 
 
-def _named(error: BaseException) -> str:
-    text = safe_text(error, MAX_ERROR)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def _traceback(error: BaseException) -> str:
-    trace: TracebackType | None = error.__traceback__
+    trace: TracebackType | None = traceback_of(error)
     # The way from here to the task's own code says nothing about the failure.
     while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in _OWN_FILES:
         trace = trace.tb_next
-    try:
-        return "".join(traceback.format_exception(type(error), error, trace, limit=-100))
-    except BaseException:  # its __str__ is the task's own code
-        return "".join(traceback.format_tb(trace, limit=-100))
+    return format_error(error, trace)

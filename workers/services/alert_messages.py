@@ -7,14 +7,15 @@ from datetime import datetime
 from urllib.parse import quote
 
 from workers.domain import cron
-from workers.domain.alarms import KINDS, said
+from workers.domain.alarms import FIRING, KINDS, SEVERITIES, has_worsened, said
 from workers.domain.masking import mask_text
 from workers.domain.staleness import spoken
 from workers.domain.untrusted import visible_line
 from workers.settings import Settings
 from workers.store.types import Row
 
-FIRED, REPEATED, WORSENED, ENDED = "fired", "repeated", "worsened", "resolved"
+FIRED, REPEATED, WORSENED, ENDED, NOT_WATCHED = "fired", "repeated", "worsened", "resolved", "unwatched"
+CLOSING = (ENDED, NOT_WATCHED)  # what says that an alert is closed
 AGAIN = (REPEATED, WORSENED)
 OPENING = (FIRED, *AGAIN)  # what says that an alert is open
 _MARK = "⚠️ "
@@ -39,27 +40,43 @@ class Message:
 
 
 def compose(settings: Settings, alert: Row, about: str, zone: str, now: datetime) -> Message:
-    """Write the message of an alert; `about` is one of FIRED, REPEATED, WORSENED and ENDED, times are in the zone."""
-    seconds = (now - alert["first_at"]).total_seconds()
+    """Write the message of an alert; `about` is one of OPENING or CLOSING, times are in the zone."""
+    opened_at = alert.get("opened_at") or alert["first_at"]
+    seconds = (now - opened_at).total_seconds()
     title = f"{_site(settings)}{_beginning(about, seconds)}{_bare(alert['title'], about)}"
     kind = KINDS.get(alert["kind"])
     lines = [
+        mask_text(alert.get("closed_why") or "") if about == NOT_WATCHED else "",
         mask_text(alert["detail"]),
         f"Value: {_value(alert, kind.unit if kind else '')}",
         f"Severity: {alert['severity']}",
-        f"Since: {local_time(alert['first_at'], zone)} ({spoken(seconds)})",
+        f"Since: {local_time(opened_at, zone)} ({spoken(seconds)})",
     ]
-    if about == ENDED:
-        lines.append(f"Resolved: {local_time(now, zone)}")
+    if about in CLOSING:
+        lines.append(f"{'Resolved' if about == ENDED else 'Closed'}: {local_time(now, zone)}")
     lines.append(f"Host: {alert['host'] or 'unknown'}")
     if alert["link"]:
         lines.append(f"{_place(alert['link'])}: {address(settings, alert['link'])}")
-    if about != ENDED:
+    if about in OPENING:
         if kind is not None:
             lines.append(f"First step: {_remedy(alert, kind.remedy)}")
         lines.append(f"Acknowledge or silence: {address(settings, acknowledge_path(alert['id']))}")
     lines.append(f"Installation: {installation(settings)}")
     return Message(title, "\n".join(line for line in lines if line))
+
+
+def next_message(before: Row, after: Row, rule: Row, now: datetime) -> str:
+    """Return which message an open alert needs now; nothing while it was sent lately, or somebody looks after it."""
+    if after["status"] != FIRING:
+        return ""
+    if before["notified_at"] is None:
+        return FIRED
+    seconds = (now - before["notified_at"]).total_seconds()
+    has_risen = SEVERITIES.index(after["severity"]) < SEVERITIES.index(before["severity"])
+    if has_risen or has_worsened(after["kind"], after["value"], before["notified_value"], seconds):
+        return WORSENED
+    is_due = rule["repeat_seconds"] and seconds >= rule["repeat_seconds"]
+    return REPEATED if is_due else ""
 
 
 def compose_test(settings: Settings, sender: str, zone: str, now: datetime) -> Message:
@@ -100,7 +117,7 @@ def _site(settings: Settings) -> str:
 def _beginning(about: str, seconds: float) -> str:
     if about == REPEATED:
         return f"Still open after {spoken(seconds)}: "
-    return {WORSENED: "Worse: ", ENDED: "Resolved: "}.get(about, "")
+    return {WORSENED: "Worse: ", ENDED: "Resolved: ", NOT_WATCHED: "No longer watched: "}.get(about, "")
 
 
 def _bare(title: str, about: str) -> str:

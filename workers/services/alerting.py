@@ -1,4 +1,4 @@
-"""The life of an alert: firing, acknowledged, silenced, resolved by itself. One open alert for each cause.
+"""The life of an alert: firing, acknowledged, silenced, closed. One open alert for each cause.
 
 Detection writes rows; what is to be sent are rows too (`services.deliveries`). An alert that comes back within its
 rule's cool-down is reopened. Channels that received "Resolved" are notified again, others are not. A silence belongs to
@@ -7,7 +7,7 @@ the cause: it lasts until its end, however often the alert is resolved and reope
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from workers.domain.actors import Actor
-from workers.domain.alarms import ACKNOWLEDGED, FIRING, RESOLVED, SEVERITIES, SILENCED, has_worsened
+from workers.domain.alarms import ACKNOWLEDGED, FIRING, GROUPED, RESOLVED, SILENCED
 from workers.domain.clock import utcnow
 from workers.domain.errors import Conflict, NotFound
-from workers.domain.ids import new_id
 from workers.domain.masking import mask_text
 from workers.domain.numbers import check_number
 from workers.domain.texts import check_text
 from workers.domain.untrusted import visible_line
-from workers.services import audit, conditions, deliveries, events
-from workers.services.alert_messages import AGAIN, ENDED, FIRED, OPENING, REPEATED, WORSENED
+from workers.services import alert_closings, audit, conditions, deliveries, events, rule_history
+from workers.services.alert_messages import AGAIN, CLOSING, ENDED, FIRED, NOT_WATCHED, OPENING, next_message
+from workers.services.alert_rows import REOPENED, new_row, seen
+from workers.services.closings import RECOVERED, UNKNOWN, Closing
 from workers.services.facts import Facts, Found, gather
 from workers.services.telling import tell_kind
 from workers.store import alerts
@@ -34,49 +35,58 @@ from workers.yard import Yard
 if TYPE_CHECKING:
     from workers.services.monitoring import Sweep
 
+log = logging.getLogger(__name__)
 OPEN = (FIRING, ACKNOWLEDGED, SILENCED)
-KEPT_VALUES = 60
 MOST_OPEN_PER_RULE = 50
 LONGEST_SILENCE_SECONDS = 30 * 86400.0
 LONGEST_NOTE = 500
 
 
 def evaluate(yard: Yard, numbers: Mapping[str, Any], sweep: Sweep, now: datetime) -> None:
-    """Judge every rule by what this sweep has found; raise, renew and resolve alerts. Raises Unavailable."""
+    """Judge every rule by what this sweep has found; raise, renew and close alerts. Raises Unavailable."""
     with yard.database.read() as connection:
+        open_ones = alerts.open_alerts(connection)
         rules = alerts.rules(connection)
-        facts = gather(connection, yard.settings, rules, numbers, sweep.reset, sweep.failed, now)
-    found = {rule["id"]: (rule, _found(rule, facts)) for rule in rules}
+        formers = rule_history.formers(connection, rules, open_ones)
+        judged = [*rules, *(former.rule for former in formers.values())]
+        facts = gather(connection, yard.settings, judged, numbers, sweep.reset, sweep.failed, now, open_ones)
+        found = {rule["id"]: (rule, _found(rule, facts)) for rule in rules}
+        closings = alert_closings.explain(connection, found, open_ones, formers, facts)
     with yard.database.write() as connection:
-        changed = observe(connection, yard, found, now)
+        changed = observe(connection, yard, found, now, closings)
     tell(yard, changed)
     deliveries.enqueue_due(yard)
 
 
 def observe(
-    connection: Connection, yard: Yard, found: Mapping[str, tuple[Row, Sequence[Found]]], now: datetime
+    connection: Connection,
+    yard: Yard,
+    found: Mapping[str, tuple[Row, Sequence[Found]]],
+    now: datetime,
+    closings: Mapping[str, Closing] | None = None,
 ) -> list[Row]:
-    """Bring the alerts of these rules to what was found now; the alerts that changed their state."""
-    changed: list[Row] = []
+    """Bring the alerts of these rules to what was found now; the alerts that changed their state.
+
+    `closings` says how alerts end that are not found, by id; of those without one the cause is gone.
+    """
+    changed: list[Row | None] = []
+    closings = closings or {}
     open_ones = {row["cause"]: row for row in alerts.open_alerts(connection)}
-    seen: set[str] = set()
+    present: set[str] = set()
     for rule, causes in found.values():
         for one in causes:
-            cause = f"{rule['id']}:{one.about}"
-            seen.add(cause)
-            known = open_ones.get(cause)
-            after = (
-                _renew(connection, yard, rule, known, one, now) if known else _raise(connection, yard, rule, one, now)
-            )
-            if after is not None:
-                changed.append(after)
+            cause = f"{rule['id']}:{one.about}"[:300]
+            present.add(cause)
+            if known := open_ones.get(cause):
+                changed.append(_renew(connection, yard, rule, known, one, now))
+        changed += _raise_new(connection, yard, rule, causes, open_ones, now)
     quiet = timedelta(seconds=2 * yard.settings.monitor_interval_seconds)
     for cause, row in open_ones.items():
-        if cause not in seen and row["rule_id"] in found:
-            after = _calm(connection, yard, row, found[row["rule_id"]][0], now, quiet)
-            if after is not None:
-                changed.append(after)
-    return changed
+        rule_row = found.get(row["rule_id"], (None, ()))[0]
+        closing = closings.get(row["id"], RECOVERED if rule_row else UNKNOWN)
+        if cause not in present:
+            changed.append(_end(connection, yard, row, rule_row, closing, now, quiet))
+    return [row for row in changed if row is not None]
 
 
 def acknowledge(yard: Yard, alert_id: str, note: str, actor: Actor) -> Row:
@@ -135,6 +145,23 @@ def tell(yard: Yard, changed: Sequence[Row]) -> None:
         tell_kind(yard, "alert", row["id"], row["status"])
 
 
+def _raise_new(
+    connection: Connection, yard: Yard, rule: Row, causes: Sequence[Found], open_ones: Mapping[str, Row], now: datetime
+) -> list[Row | None]:
+    """Raise an alert for each cause that has none, up to a number of open alerts of one rule."""
+    new = [one for one in causes if f"{rule['id']}:{one.about}"[:300] not in open_ones]
+    room = MOST_OPEN_PER_RULE - sum(row["rule_id"] == rule["id"] for row in open_ones.values())
+    if len(new) > max(room, 0):
+        log.warning(
+            "%s of %s new causes of the rule %r have no alert: %s are open already",
+            len(new) - max(room, 0),
+            len(new),
+            rule["name"],
+            MOST_OPEN_PER_RULE,
+        )
+    return [_raise(connection, yard, rule, one, now) for one in new[: max(room, 0)]]
+
+
 def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datetime) -> Row | None:
     cause = f"{rule['id']}:{one.about}"[:300]
     cooled = now - timedelta(seconds=rule["cooldown_seconds"])
@@ -142,30 +169,7 @@ def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datet
     if before is not None:
         return _reopen(connection, yard, rule, before, one, now)
     silence = _silence_of(connection, cause, now)
-    row = {
-        "id": new_id(now),
-        "rule_id": rule["id"],
-        "kind": rule["kind"],
-        "cause": cause,
-        "status": FIRING,
-        "severity": rule["severity"],
-        **dict.fromkeys(
-            (
-                "acknowledged_at",
-                "acknowledged_by",
-                "note",
-                "silenced_until",
-                "silenced_by",
-                "resolved_at",
-                "notified_at",
-                "notified_value",
-            )
-        ),
-        **silence,
-        "flaps": 0,
-        "first_at": now,
-        **_seen({"history": "[]", "count": 0}, rule, one, now),
-    }
+    row = {**new_row(rule, cause, one, now), **silence}
     if not alerts.add(connection, row):
         return None  # another monitor was first
     told = {name: row[name] for name in ("id", "kind", "severity", "title", "detail", "value", "threshold")}
@@ -177,11 +181,12 @@ def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datet
 
 
 def _reopen(connection: Connection, yard: Yard, rule: Row, before: Row, one: Found, now: datetime) -> Row | None:
-    values = {**_seen(before, rule, one, now), "status": FIRING, "resolved_at": None, "flaps": before["flaps"] + 1}
+    values = {**seen(before, rule, one, now), **REOPENED, "opened_at": now, "flaps": before["flaps"] + 1}
+    values |= {"status": FIRING}
     silence = _silence_of(connection, before["cause"], now)
     after = alerts.change(connection, before["id"], [RESOLVED], values | silence)
     if after is not None:
-        alerts.withdraw_deliveries(connection, after["id"], [ENDED], "It recurred before this was sent.")
+        alerts.withdraw_deliveries(connection, after["id"], CLOSING, "It recurred before this was sent.")
         if not silence:
             notified = alerts.channels_notified(connection, after["id"])
             if deliveries.prepare(connection, yard.settings, after, rule, FIRED, now, except_for=notified):
@@ -198,31 +203,17 @@ def _silence_of(connection: Connection, cause: str, now: datetime) -> dict[str, 
 
 
 def _renew(connection: Connection, yard: Yard, rule: Row, known: Row, one: Found, now: datetime) -> Row | None:
-    values = _seen(known, rule, one, now)
+    values = seen(known, rule, one, now)
     ends = known["status"] == SILENCED and known["silenced_until"] <= now
     if ends:
         values |= {"status": FIRING, "silenced_until": None, "silenced_by": None}
     after = alerts.change(connection, known["id"], [known["status"]], values)
     if after is None:
         return None
-    about = FIRED if ends else _next_message(known, after, rule, now)
+    about = FIRED if ends else next_message(known, after, rule, now)
     if about:
         _notify(connection, yard, {**after, "notified_at": known["notified_at"]}, rule, about, now)
     return after if ends else None
-
-
-def _next_message(before: Row, after: Row, rule: Row, now: datetime) -> str:
-    """Return which message an open alert needs now; nothing while it was sent lately, or somebody looks after it."""
-    if after["status"] != FIRING:
-        return ""
-    if before["notified_at"] is None:
-        return FIRED
-    seconds = (now - before["notified_at"]).total_seconds()
-    has_risen = SEVERITIES.index(after["severity"]) < SEVERITIES.index(before["severity"])
-    if has_risen or has_worsened(after["kind"], after["value"], before["notified_value"], seconds):
-        return WORSENED
-    is_due = rule["repeat_seconds"] and seconds >= rule["repeat_seconds"]
-    return REPEATED if is_due else ""
 
 
 def _notify(connection: Connection, yard: Yard, alert: Row, rule: Row, about: str, now: datetime) -> None:
@@ -233,46 +224,43 @@ def _notify(connection: Connection, yard: Yard, alert: Row, rule: Row, about: st
 
 
 def _found(rule: Row, facts: Facts) -> list[Found]:
-    return conditions.find(rule, facts)[:MOST_OPEN_PER_RULE] if rule["is_enabled"] else []
+    return conditions.find(rule, facts) if rule["is_enabled"] else []
 
 
-def _calm(connection: Connection, yard: Yard, row: Row, rule: Row, now: datetime, quiet: timedelta) -> Row | None:
-    if row["clear_since"] is None:
+def _end(
+    connection: Connection, yard: Yard, row: Row, rule: Row | None, closing: Closing, now: datetime, quiet: timedelta
+) -> Row | None:
+    """Close an alert that is not found: one that has recovered when that lasts, any other one at once."""
+    if closing == UNKNOWN:
+        return None
+    if closing == RECOVERED and row["clear_since"] is None:
         alerts.change(connection, row["id"], OPEN, {"clear_since": now})
         return None
-    if now - row["clear_since"] < quiet:
+    if closing == RECOVERED and now - row["clear_since"] < quiet:
         return None
-    return resolve(connection, yard, row, rule, now)
+    return close(connection, yard, row, rule, closing, now)
 
 
-def resolve(connection: Connection, yard: Yard, row: Row, rule: Row, now: datetime) -> Row | None:
-    """Resolve an open alert and notify the channels that know of it; return its row, or None when it was not open."""
-    after = alerts.change(connection, row["id"], OPEN, {"status": RESOLVED, "resolved_at": now})
+def close(
+    connection: Connection, yard: Yard, row: Row, rule: Row | None, closing: Closing, now: datetime
+) -> Row | None:
+    """Close an open alert and notify the channels that know of it; return its row, or None when it was not open.
+
+    What has become part of another alert is closed without a message: that alert has its own.
+    """
+    why = visible_line(mask_text(closing.why))
+    values = {"status": RESOLVED, "resolved_at": now, "closed_as": closing.how, "closed_why": why or None}
+    after = alerts.change(connection, row["id"], OPEN, values)
     if after is None:
         return None
-    alerts.withdraw_deliveries(connection, after["id"], OPENING, "It was resolved before this was sent.")
+    reason = why or "It was resolved before this was sent."
+    alerts.withdraw_deliveries(connection, after["id"], OPENING, reason)
     is_silenced = row["status"] == SILENCED and row["silenced_until"] > now
-    if not is_silenced:
+    if not is_silenced and closing.how != GROUPED:
         notified = alerts.channels_notified(connection, after["id"])
-        deliveries.prepare(connection, yard.settings, after, rule, ENDED, now, only=notified)
+        about = ENDED if closing.how == RESOLVED else NOT_WATCHED
+        deliveries.prepare(connection, yard.settings, after, rule, about, now, only=notified)
     return after
-
-
-def _seen(before: Mapping[str, Any], rule: Row, one: Found, now: datetime) -> dict[str, Any]:
-    history = [*json.loads(before["history"]), one.value][-KEPT_VALUES:]
-    return {
-        "title": visible_line(mask_text(one.title)),
-        "detail": visible_line(mask_text(one.detail)),
-        "link": one.link,
-        "host": visible_line(one.host)[:255],
-        "value": one.value,
-        "threshold": rule["threshold"],
-        "severity": rule["severity"],
-        "history": json.dumps(history),
-        "count": before["count"] + 1,
-        "last_at": now,
-        "clear_since": None,
-    }
 
 
 def _by_person(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from workers.domain.actors import Actor
 from workers.domain.masked_edits import mask_change
 from workers.domain.untrusted import visible_json
 from workers.store.models import REFUSED, AuditEntry
+from workers.store.types import Row
 
 _AUDIT = cast(Table, AuditEntry.__table__)
 _INSERT = insert(_AUDIT)
@@ -46,6 +47,24 @@ def record(
         "after": _json(shown[1]),
     }
     connection.execute(_INSERT, entry)
+
+
+def edits_since(
+    connection: Connection, target_kind: str, target_ids: Collection[str], since: datetime
+) -> Sequence[Row]:
+    """List what was done to these targets after a moment, the oldest first; `before` and `after` are opened."""
+    names = ("at", "action", "actor_kind", "actor", "target_id", "before", "after")
+    mine = (_AUDIT.c.target_kind == target_kind, _AUDIT.c.target_id.in_(list(target_ids)), _AUDIT.c.at > since)
+    chosen = select(*(_AUDIT.c[name] for name in names)).where(*mine).order_by(_AUDIT.c.id)
+    rows = connection.execute(chosen).mappings()
+    return [
+        {**row, "before": json.loads(row["before"] or "{}"), "after": json.loads(row["after"] or "{}")} for row in rows
+    ]
+
+
+def actor_of(row: Row) -> str:
+    """Return who did something, as people read it."""
+    return str(Actor(row["actor_kind"], row["actor"]))
 
 
 def forget_refusals(connection: Connection, before: datetime, limit: int) -> int:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from typing import Any, cast
 
-import jsonschema_rs
 from sqlalchemy import Connection, Table, select
 
 from workers.domain import payloads
 from workers.domain.computing import compute
 from workers.domain.errors import BadInput
 from workers.domain.names import check_task
-from workers.services import payload_formats, payload_words
+from workers.domain.payload_bytes import place_bytes
+from workers.services import payload_formats
+from workers.services.results import to_json_types
+from workers.services.schema_checks import compile_schema, describe_faults
 from workers.store import task_modules
 from workers.store.database import Database
 from workers.store.models import Task
@@ -27,7 +27,6 @@ from workers.yard import Yard
 _TASKS = cast(Table, Task.__table__)
 _OWN_MODULES = "workers.tasks."
 _FRESH_SECONDS = 2.0
-_MOST_ERRORS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,11 @@ class CataloguedTask:
     allows_private: bool = False
     unavailable: str | None = None  # why no worker can run it now, as a sentence
 
+    @property
+    def schema(self) -> str:
+        """The JSON Schema of its payload."""
+        return str(self.row["payload_schema"])
+
     def write(self, payload: Mapping[str, Any]) -> str:
         """Return a payload as it is stored. Raises BadInput for what JSON or the task's schema does not allow, TooLarge."""
         if not isinstance(payload, Mapping):
@@ -48,13 +52,16 @@ class CataloguedTask:
         compute(self.check, cast(dict[str, Any], payload))
         return text
 
+    def place_bytes(self, payload: Any) -> Any:
+        """Return a payload of `to_json_types` with its bytes as the task takes them. Raises BadInput."""
+        return compute(place_bytes, payload, self.schema)
+
     def check(self, payload: dict[str, Any]) -> None:
         """Check a payload against the task's schema and the addresses in it; BadInput names every wrong field."""
         if self.validator.is_valid(payload):
             payload_formats.check(self.formats, payload, allow_private=self.allows_private)
             return
-        found = chain.from_iterable(map(_sentences, self.validator.iter_errors(payload)))
-        errors = list(islice(found, _MOST_ERRORS))
+        errors = describe_faults(self.validator, self.schema, payload)
         raise BadInput(f"The payload does not fit {self.row['name']}: {errors[0]['message']}", errors=errors)
 
 
@@ -102,6 +109,12 @@ def get_task(yard: Yard, name: str, newer_than: float = math.inf) -> CataloguedT
     if task.allows_private != yard.settings.allow_private_http:
         task = cache.tasks[task.row["name"]] = replace(task, allows_private=yard.settings.allow_private_http)
     return task
+
+
+def json_payload(yard: Yard, name: str, payload: Any) -> Any:
+    """Return a payload of Python values as JSON values that reach the task as equal ones. Raises BadInput, Unavailable."""
+    written, has_bytes = to_json_types(payload)
+    return get_task(yard, name).place_bytes(written) if has_bytes else written
 
 
 def _find(tasks: Mapping[str, CataloguedTask], name: str) -> CataloguedTask | None:
@@ -160,14 +173,3 @@ def list_tasks(connection: Connection) -> Sequence[Row]:
 def find_row(connection: Connection, name: str) -> Row | None:
     """Return the row of a task as its workers published it; None for a name that is not in the catalogue."""
     return connection.execute(select(_TASKS).where(_TASKS.c.name == name)).mappings().first()
-
-
-def compile_schema(schema: str) -> Any:
-    """Make a validator of a JSON Schema text."""
-    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True, mask=payload_words.MASK)
-
-
-def _sentences(error: Any) -> Iterator[dict[str, str]]:
-    for path, words in payload_words.describe(error):
-        named = ".".join(path)
-        yield {"field": ".".join(["payload", *path]), "message": f"{named} {words}" if path else f"The payload {words}"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -26,6 +27,7 @@ from workers.domain.untrusted import check_label, visible_line
 from workers.services import alert_messages, audit
 from workers.settings import Settings
 from workers.store import alerts
+from workers.store.types import Row
 from workers.yard import Yard
 
 LONGEST_ANSWER = 2_000
@@ -66,6 +68,28 @@ def every(connection: Connection, settings: Settings) -> list[Channel]:
     ]
     rows = alerts.channels(connection)
     return given + [Channel(row["id"], row["name"], row["url"], True, row["timezone"]) for row in rows]
+
+
+def of_rule(rule: Row, known: Sequence[Channel]) -> tuple[list[Channel], list[str]]:
+    """Return where the alerts of a rule go, and the ids of its channels that there are no more.
+
+    A rule whose channels are all gone uses every channel, as one does that names none.
+    """
+    wanted = json.loads(rule["channels"])
+    present = [one for one in known if one.id in wanted]
+    return present or list(known), [one for one in wanted if one not in {channel.id for channel in known}]
+
+
+def why_absent(rule: Row, absent: Sequence[str]) -> str:
+    """Say which channels of a rule are gone, and where its alerts go instead; empty when none is."""
+    if not absent:
+        return ""
+    names = ", ".join(f"ALERT_URLS {one.removeprefix('env-')}" if one.startswith("env-") else one for one in absent)
+    subject = (
+        f"Its {plural(len(absent), 'channel', 'channels')} {names} {plural(len(absent), 'is', 'are')} not set any more"
+    )
+    rest = "the others of this rule" if len(absent) < len(json.loads(rule["channels"])) else "every channel"
+    return f"{subject}. Its alerts go to {rest}. Choose channels for this rule, or set ALERT_URLS."
 
 
 def get(connection: Connection, settings: Settings, channel_id: str) -> Channel:

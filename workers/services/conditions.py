@@ -16,7 +16,7 @@ from workers.store.types import Row
 
 FEWEST_ENDED = 10
 SHORTEST_LONG_SECONDS, SHORTEST_P95_SECONDS = 60.0, 0.001
-MOST_ALONE = 5  # more schedules in trouble at once are one alert
+MOST_ALONE, MOST_NAMED = 5, 5  # more schedules in trouble at once are one alert
 
 
 def find(rule: Row, facts: Facts) -> list[Found]:
@@ -101,7 +101,8 @@ def _no_worker(rule: Row, facts: Facts) -> Iterator[Found]:
     for name, told in _queues(rule, facts):
         if told["workers"] or told["waiting"] <= rule["threshold"]:
             continue
-        if facts.held(rule["window_seconds"], partial(alone, name)):
+        # An alert that is open stays open for as long as its cause does, also when the history has a gap.
+        if facts.is_open(rule, name) or facts.held(rule["window_seconds"], partial(alone, name)):
             detail = f"{counted(told['waiting'], 'job')} waiting, 0 workers listening"
             yield Found(name, told["waiting"], f"No worker listens to {name}", detail, f"/queues/{name}")
 
@@ -151,48 +152,63 @@ def _share(name: str, words: str) -> Callable[[Row, Facts], Iterator[Found]]:
         value = facts.numbers.get(name)
         if value is None or value <= rule["threshold"]:
             return
-        if facts.held(rule["window_seconds"], lambda row: (row[name] or 0.0) > rule["threshold"]):
+        is_held = partial(facts.held, rule["window_seconds"], lambda row: (row[name] or 0.0) > rule["threshold"])
+        if facts.is_open(rule, "") or is_held():
             yield Found("", value, f"{words} is at {value:.0f} %", "", "/health")
 
     return found
 
 
-def _together(found: list[Found], words: str) -> list[Found]:
-    """Make one cause of many: when no scheduler ran, that is what is wrong, not each of a hundred schedules."""
-    if len(found) <= MOST_ALONE:
+def _together(rule: Row, facts: Facts, found: list[Found], one: str, many: str) -> list[Found]:
+    """Make one cause of many: when no scheduler ran, that is what is wrong, not each of a hundred schedules.
+
+    What is one alert stays one until its last schedule has recovered.
+    """
+    is_one = len(found) > MOST_ALONE or (found and facts.is_open(rule, ""))
+    if not is_one:
         return found
-    worst = max(found, key=lambda one: one.value)
-    title = f"{counted(len(found), 'schedule')} {words}"
-    return [Found("", worst.value, title, f"the worst: {worst.title}", "/schedules")]
+    found = sorted(found, key=lambda cause: -cause.value)
+    names = ", ".join(cause.title for cause in found[:MOST_NAMED])
+    others = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
+    title = f"{counted(len(found), 'schedule')} {plural(len(found), one, many)}"
+    value = len(found) if KINDS[rule["kind"]].unit == "schedules" else found[0].value
+    subjects = {cause.about: cause.value for cause in found}
+    return [Found("", value, title, f"{names}{others}", "/schedules", subjects=subjects)]
 
 
 def _schedule_missed(rule: Row, facts: Facts) -> list[Found]:
-    return _together(list(_missed(rule, facts)), "missed fires")
+    return _together(rule, facts, list(_missed(rule, facts)), "missed fires", "missed fires")
 
 
 def _schedule_late(rule: Row, facts: Facts) -> list[Found]:
-    return _together(list(_late(rule, facts)), "are late")
+    return _together(rule, facts, list(_late(rule, facts)), "is late", "are late")
 
 
 def _schedule_unfinished(rule: Row, facts: Facts) -> list[Found]:
-    return _together(list(_unfinished(rule, facts)), "have not finished in time")
+    words = ("has not finished in time", "have not finished in time")
+    return _together(rule, facts, list(_unfinished(rule, facts)), *words)
 
 
 def _schedule_refused(rule: Row, facts: Facts) -> list[Found]:
-    rows = [row for row in facts.refused if in_scope(rule["scope"], row["name"])]
-    words = [(row["id"], f"{row['name']} cannot run", row["refused_reason"]) for row in rows]
-    found = [Found(about, len(rows), title, why, f"/schedules/{about}") for about, title, why in words]
-    return _together(found if len(rows) > rule["threshold"] else [], "cannot run")
+    return _together(rule, facts, list(_refused(rule, facts)), "cannot run", "cannot run")
+
+
+def _refused(rule: Row, facts: Facts) -> Iterator[Found]:
+    for row in facts.refused:
+        if in_scope(rule["scope"], row["name"]) and rule["threshold"] < 1:
+            yield Found(row["id"], 1, f"{row['name']} cannot run", row["refused_reason"], f"/schedules/{row['id']}")
 
 
 def _task_module(rule: Row, facts: Facts) -> Iterator[Found]:
-    if len(facts.modules) <= rule["threshold"]:
-        return
-    for row in facts.modules:
+    for row in facts.modules if rule["threshold"] < 1 else ():
         place = f" ({row['file']}, line {row['line']})" if row["file"] and row["line"] else ""
         title = f"The task module {row['name']} cannot be imported"
-        about = f"{row['host']}:{row['name']}"[:200]  # what an alert is about has its place in a key
-        yield Found(about, len(facts.modules), title, f"{row['error']}{place}", "/tasks", row["host"])
+        yield Found(module_key(row["host"], row["name"]), 1, title, f"{row['error']}{place}", "/tasks", row["host"])
+
+
+def module_key(host: str, name: str) -> str:
+    """Return what an alert about a task module is about: it has its place in a key."""
+    return f"{host}:{name}"[:200]
 
 
 def _missed(rule: Row, facts: Facts) -> Iterator[Found]:

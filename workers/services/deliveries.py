@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from workers.domain.ids import new_id
 from workers.domain.masking import mask_text
 from workers.domain.untrusted import visible_line
 from workers.services import alert_messages, channels
+from workers.services.alert_messages import ENDED, NOT_WATCHED, OPENING
 from workers.services.channels import Channel, Reply
 from workers.services.enqueueing import NewJob, enqueue_system
 from workers.settings import Settings
@@ -28,6 +28,7 @@ TASK = "system.deliver"
 DELAYS_SECONDS = (10.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
 CLAIM_SECONDS = LONGEST_SECONDS + 60.0  # no call takes longer, so no second one begins beside it
 STEP = 20
+GONE = "There is no such channel any more."
 OVERDUE = timedelta(seconds=60)
 
 
@@ -35,25 +36,21 @@ def prepare(
     connection: Connection,
     settings: Settings,
     alert: Row,
-    rule: Row,
+    rule: Row | None,
     about: str,
     now: datetime,
     *,
     only: Collection[str] | None = None,
     except_for: Collection[str] = (),
 ) -> int:
-    """Write the messages of an alert to the channels of its rule, in the transaction that raised or resolved it.
+    """Write the messages of an alert to the channels of its rule, in the transaction that raised or closed it.
 
-    `about` is one of those of `alert_messages`; `only` and `except_for` are ids of channels. Return how many there are.
+    `about` is one of those of `alert_messages`. `only` are ids of channels that know of the alert: they receive it
+    whatever channels its rule has now. `except_for` are ids too. Return how many messages there are.
     """
-    wanted = json.loads(rule["channels"])
-    rows = [
-        _message(settings, alert, channel, about, now)
-        for channel in channels.every(connection, settings)
-        if (not wanted or channel.id in wanted)
-        and (only is None or channel.id in only)
-        and channel.id not in except_for
-    ]
+    known = channels.every(connection, settings)
+    chosen = _channels_of(rule, known) if only is None else [channel for channel in known if channel.id in only]
+    rows = [_message(settings, alert, channel, about, now) for channel in chosen if channel.id not in except_for]
     alerts.add_deliveries(connection, rows)
     return len(rows)
 
@@ -87,7 +84,15 @@ def send(yard: Yard, delivery_id: str) -> tuple[bool, str]:
         if row is None:
             return True, "somebody else sends it, or has"
         alert = alerts.get(connection, row["alert_id"])
-    severity = "resolved" if row["about"] == "resolved" or alert is None else alert["severity"]
+        is_gone = not any(one.id == row["channel"] for one in channels.every(connection, yard.settings))
+        if is_gone:
+            alerts.settle(connection, delivery_id, row["tries"], {"status": "failed", "answer": GONE})
+            if alert is not None and row["about"] in OPENING:
+                _redirect(connection, yard.settings, row, alert, now)
+    if is_gone:
+        enqueue_due(yard)
+        return True, GONE
+    severity = _severity(row["about"], alert)
     reply = _sent(yard, row, severity)
     with yard.database.write() as connection:
         alerts.settle(connection, delivery_id, row["tries"], _outcome(row, reply, utcnow()))
@@ -102,6 +107,24 @@ def send_due(yard: Yard, older_than_seconds: float) -> int:
     for row in due:
         send(yard, row["id"])
     return len(due)
+
+
+def _channels_of(rule: Row | None, known: list[Channel]) -> list[Channel]:
+    if rule is None:
+        return known
+    chosen, absent = channels.of_rule(rule, known)
+    if absent:
+        log.warning("the rule %r: %s", rule["name"], channels.why_absent(rule, absent))
+    return chosen
+
+
+def _redirect(connection: Connection, settings: Settings, row: Row, alert: Row, now: datetime) -> None:
+    """Write a message whose channel is gone to the channels that its rule has now, those that have not received it."""
+    rule = alerts.rule(connection, alert["rule_id"]) if alert["rule_id"] else None
+    same = [one for one in alerts.deliveries(connection, [alert["id"]])[alert["id"]] if one["about"] == row["about"]]
+    received = {one["channel"] for one in same if one["created_at"] >= row["created_at"]}
+    if rule is not None:
+        prepare(connection, settings, alert, rule, row["about"], now, except_for=received)
 
 
 def _message(settings: Settings, alert: Row, channel: Channel, about: str, now: datetime) -> dict[str, object]:
@@ -120,6 +143,12 @@ def _message(settings: Settings, alert: Row, channel: Channel, about: str, now: 
         "due_at": now,
         "sent_at": None,
     }
+
+
+def _severity(about: str, alert: Row | None) -> str:
+    if about == ENDED or alert is None:
+        return "resolved"
+    return "info" if about == NOT_WATCHED else str(alert["severity"])
 
 
 def _sent(yard: Yard, row: Row, severity: str) -> Reply:

@@ -20,6 +20,8 @@ from workers.store import workers as worker_rows
 from workers.store.jobs import JOBS
 from workers.store.types import Row
 
+MOST_RUNNING = MOST_MODULES = 1000
+_ABOUT_JOBS = {"long_running", "stalled"}
 LATELY, PATIENCE = timedelta(minutes=3), timedelta(seconds=10)
 _RUNNING_COLUMNS = (JOBS.c.id, JOBS.c.task, JOBS.c.worker, JOBS.c.started_at, JOBS.c.progress_at, JOBS.c.message)
 Ended = Mapping[str, Mapping[str, int]]  # task → completed, failed
@@ -35,6 +37,7 @@ class Found:
     detail: str
     link: str = ""
     host: str = field(default_factory=socket.gethostname)
+    subjects: Mapping[str, float] = field(default_factory=dict)  # of one cause of many: each, with its value
 
 
 @dataclass
@@ -57,6 +60,11 @@ class Facts:
     refused: Sequence[Row] = ()  # schedules whose last run was refused
     deadlines: Sequence[Row] = ()  # schedules that must finish within a time
     modules: Sequence[Row] = ()  # task modules that a host cannot import
+    open: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by rule: what its open alerts are about
+
+    def is_open(self, rule: Row, about: str) -> bool:
+        """Return whether a rule has an open alert about this."""
+        return about in self.open.get(rule.get("id", ""), ())
 
     def held(self, window_seconds: float, holds: Callable[[Row], bool]) -> bool:
         """Return whether it held at every measurement since the window began, the last one before it included.
@@ -81,10 +89,13 @@ def gather(
     reset: int,
     failed: int,
     now: datetime,
+    open_alerts: Sequence[Row] = (),
 ) -> Facts:
-    """Read the facts that these rules ask for, in one statement for each kind of fact and each different window."""
-    running = connection.execute(select(*_RUNNING_COLUMNS).where(JOBS.c.status == str(Status.PROCESSING)).limit(1000))
-    rows = running.mappings().all()
+    """Read the facts that these rules ask for, in one statement for each kind of fact and each different window.
+
+    What an open alert is about is read whatever the limits of these statements are.
+    """
+    rows = _running(connection, open_alerts)
     counted = _windows(rules, "failed") | _windows(rules, "failure_rate")
     return Facts(
         settings,
@@ -105,8 +116,31 @@ def gather(
         schedules.overdue(connection, now - PATIENCE),
         schedules.refused(connection),
         deadlines.open_deadlines(connection),
-        task_modules.list_failed(connection),
+        task_modules.list_failed(connection, MOST_MODULES),
+        _open(open_alerts),
     )
+
+
+def about_of(alert: Row) -> str:
+    """Return what an alert is about; empty for the whole."""
+    return str(alert["cause"])[len(alert["rule_id"] or "") + 1 :]
+
+
+def _open(open_alerts: Sequence[Row]) -> dict[str, frozenset[str]]:
+    abouts: dict[str, set[str]] = {}
+    for alert in open_alerts:
+        abouts.setdefault(alert["rule_id"] or "", set()).add(about_of(alert))
+    return {rule_id: frozenset(names) for rule_id, names in abouts.items()}
+
+
+def _running(connection: Connection, open_alerts: Sequence[Row]) -> Sequence[Row]:
+    chosen = select(*_RUNNING_COLUMNS).where(JOBS.c.status == str(Status.PROCESSING))
+    rows = connection.execute(chosen.limit(MOST_RUNNING)).mappings().all()
+    known = {row["id"] for row in rows}
+    absent = {about_of(alert) for alert in open_alerts if alert["kind"] in _ABOUT_JOBS} - known
+    if not absent:
+        return rows
+    return [*connection.execute(chosen.where(JOBS.c.id.in_(absent))).mappings(), *rows]
 
 
 def look_back(settings: Settings) -> timedelta:

@@ -6,17 +6,13 @@ named tuples; NumPy values become plain ones and NaN becomes null. What still ca
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from workers.domain import payloads
 from workers.domain.errors import BadInput, TooLarge
-from workers.domain.texts import MAX_SHOWN, safe_repr, safe_text, storable
-
-_MAX_NAMED = 5
+from workers.domain.texts import MAX_SHOWN, describe_error, is_of, safe_repr, safe_text
+from workers.services.json_values import Conversion
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,83 +24,49 @@ class StoredResult:
     whole: str = ""  # the JSON of a result of more than 1 MB, of which `text` has the beginning
 
 
-def serialize_result(value: Any) -> StoredResult:
+def serialize_result(value: Any, raised: tuple[type[BaseException], ...] = ()) -> StoredResult:
     """Serialize what a task returned. What cannot be converted is stored as text, and the note says why.
 
-    Raises only what is no Exception, such as a SystemExit in a generator that the task returned.
+    Raises only exceptions of the types `raised`, which a generator that the task returned may raise to end the job.
     """
     try:
         return StoredResult(payloads.dump(value, "result"))
     except Exception:  # BadInput, or whatever the methods of an object raise
         pass
-    conversion = _Conversion()
+    conversion = Conversion()
     try:
         converted = conversion.convert(value)
+    except raised:
+        raise
+    except BaseException as error:  # an iterator of the task may raise SystemExit
+        return _as_text(value, error)
+    try:
         return StoredResult(payloads.dump(converted, "result"), conversion.note())
     except TooLarge:
         return _beginning_of(payloads.encode(converted))
     except Exception as error:
-        return StoredResult(payloads.dump(safe_repr(value)), f"The result is stored as text: {_reason(error)}")
+        return _as_text(value, error)
 
 
-def to_json_types(value: Any) -> Any:
-    """Convert a payload's values to JSON types. Raises BadInput for what has none; text and numbers stay as they are."""
-    conversion = _Conversion()
+def _as_text(value: Any, error: BaseException) -> StoredResult:
+    return StoredResult(payloads.dump(safe_repr(value)), f"The result is stored as text: {_reason(error)}")
+
+
+def to_json_types(value: Any) -> tuple[Any, bool]:
+    """Convert a payload's values to JSON types; whether there were bytes, which are BytesText until they are placed.
+
+    Raises BadInput for what has no JSON form.
+    """
+    conversion = Conversion(is_strict=True)
     try:
-        converted = conversion.plain(value)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise BadInput(f"The payload cannot be written as JSON: {error}", "payload") from error
-    if conversion.unknown:
-        raise BadInput(f"The payload cannot be written as JSON. {conversion.note()}", "payload")
-    return converted
-
-
-class _Conversion:
-    """One conversion and what it had to change."""
-
-    def __init__(self) -> None:
-        self.unknown: dict[str, None] = {}  # the names of types, each once
-        self.nan_count = 0
-
-    def plain(self, value: Any) -> Any:
-        return to_jsonable_python(value, bytes_mode="base64", fallback=self._convert_unknown)
-
-    def convert(self, value: Any) -> Any:
-        return self._clean(self.plain(value))
-
-    def note(self) -> str:
-        notes = []
-        if self.unknown:
-            names = ", ".join(list(self.unknown)[:_MAX_NAMED])
-            notes.append(f"Values of these types have no JSON form and are stored as text: {names}.")
-        if self.nan_count:
-            noun = "number" if self.nan_count == 1 else "numbers"
-            notes.append(f"JSON has neither NaN nor infinity: {self.nan_count:,} {noun} became null.")
-        return " ".join(notes)
-
-    def _convert_unknown(self, value: Any) -> Any:
-        kind = type(value)
-        if kind.__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
-            return value.tolist()
-        self.unknown[kind.__qualname__] = None
-        return safe_repr(value)
-
-    def _clean(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return storable(value)
-        if isinstance(value, float):
-            return self._finite(value)
-        if isinstance(value, dict):
-            return {storable(str(name)): self._clean(item) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._clean(item) for item in value]
-        return value
-
-    def _finite(self, value: float) -> float | None:
-        if math.isfinite(value):
-            return float(value)
-        self.nan_count += 1
-        return None
+        converted = conversion.convert(value)
+    except BadInput:
+        raise
+    except Exception as error:  # methods of the values are code of users
+        raise BadInput(f"The payload cannot be written as JSON: {describe_error(error)}", "payload") from error
+    if reason := conversion.refusal():
+        raise BadInput(f"The payload cannot be written as JSON. {reason}", "payload")
+    return converted, conversion.has_bytes
 
 
 def _beginning_of(text: str) -> StoredResult:
@@ -113,6 +75,6 @@ def _beginning_of(text: str) -> StoredResult:
     return StoredResult(payloads.dump(text[:MAX_SHOWN] + "…"), note, text)
 
 
-def _reason(error: Exception) -> str:
-    reason = safe_text(error, 200)
-    return reason if reason.endswith(".") else f"{reason}."
+def _reason(error: BaseException) -> str:
+    text = safe_text(error, 200) if is_of(error, BadInput) else describe_error(error, 200)
+    return text if text.endswith(".") else f"{text}."

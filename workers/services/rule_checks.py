@@ -5,14 +5,14 @@ What a rule may ask for follows from what is measured, how often, and for how lo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from workers.domain.alarms import KINDS, Kind
+from workers.domain.alarms import KINDS, NOUNS, ONE_EACH, Kind, said
 from workers.domain.errors import BadInput
 from workers.domain.names import MAX_TIMEOUT_SECONDS
 from workers.domain.staleness import spoken
+from workers.services import scope_checks
 from workers.services.conditions import SHORTEST_P95_SECONDS
 from workers.services.measuring import PROBE_TIMEOUT_SECONDS
 from workers.settings import Settings
@@ -23,19 +23,22 @@ SHORTEST_WINDOW_SECONDS = 60.0  # what ends is counted by the minute
 SHORTEST_REPEAT_SECONDS = 60.0
 LONGEST_THRESHOLD_SECONDS = 365 * 86400.0
 MOST_COUNTED = 1e9
+MOST_JOBS_IN_A_SECOND = 100_000.0
+# No schedule runs more often than once a second; what an outage has missed is recorded when it ends.
+LONGEST_OUTAGE_SECONDS = 7 * 86400.0
 _NEVER_ABOVE_100 = {"failure_rate", "disk", "cpu", "memory"}
 _NEEDS = {"probe": ("probe_url", "PROBE_URL"), "database": ("database_limit_mb", "DATABASE_LIMIT_MB")}
-# Queues and tasks have no other characters in their names; the rest are wildcards.
-_SCOPES = {"queue": re.compile(r"[A-Za-z0-9_.*?\[\]!-]{0,100}"), "task": re.compile(r"[A-Za-z0-9_.*?\[\]!-]{0,200}")}
 
 
 def check(settings: Settings, rule: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
     """Refuse a rule, as it would be, whose changed values make it useless. Raises BadInput with the field."""
     kind = KINDS[rule["kind"]]
     if "threshold" in changed:
-        _check_threshold(kind, rule["threshold"])
+        _check_threshold(settings, kind, rule["threshold"])
     if "window_seconds" in changed:
         _check_window(settings, kind, rule["window_seconds"])
+    if {"threshold", "window_seconds"} & set(changed):
+        _check_count(kind, rule["threshold"], rule["window_seconds"])
     if "repeat_seconds" in changed:
         _check_repeat(settings, rule["repeat_seconds"])
     if "scope" in changed:
@@ -52,7 +55,10 @@ def missing_setting(settings: Settings, kind: str) -> str | None:
     return f"This rule can never raise an alert: {name} is not set, so nothing is measured. Set {name} first."
 
 
-def _check_threshold(kind: Kind, value: float) -> None:
+def _check_threshold(settings: Settings, kind: Kind, value: float) -> None:
+    if kind.name in ONE_EACH and value >= 1:
+        noun = NOUNS[kind.unit]
+        _refuse("threshold", f"each {noun} has an alert of its own, whose value is 1 {noun}. Set the limit to 0")
     if kind.name in _NEVER_ABOVE_100 and value >= 100:
         _refuse("threshold", f"the value is never above 100 %, and this rule needs more than {value:g} %")
     if kind.name == "probe" and value >= 1000 * PROBE_TIMEOUT_SECONDS:
@@ -65,6 +71,8 @@ def _check_threshold(kind: Kind, value: float) -> None:
         _refuse("threshold", f"no job runs for longer than {spoken(MAX_TIMEOUT_SECONDS)}")
     if kind.unit in {"jobs", "fires", "sweeps"} and value > MOST_COUNTED:
         _refuse("threshold", f"nothing is counted above {MOST_COUNTED:,.0f}")
+    if kind.unit == "sweeps" and value * settings.monitor_interval_seconds > LONGEST_THRESHOLD_SECONDS:
+        _refuse("threshold", f"{said(value, kind.unit)} take longer than a year")
     if kind.unit == "sweeps" and value < 1:
         raise BadInput("At least 1 sweep must be missed: between two sweeps the monitor is always silent.", "threshold")
 
@@ -95,6 +103,22 @@ def _check_window(settings: Settings, kind: Kind, seconds: float) -> None:
         )
 
 
+def _check_count(kind: Kind, threshold: float, window_seconds: float) -> None:
+    """Refuse to count more within a window than can happen in it."""
+    if kind.windowed != "within":
+        return
+    if kind.unit == "jobs" and threshold >= MOST_JOBS_IN_A_SECOND * window_seconds:
+        _refuse("threshold", f"{said(threshold, kind.unit)} do not end within {spoken(window_seconds)}")
+    if kind.unit == "fires" and threshold >= LONGEST_OUTAGE_SECONDS + window_seconds:
+        outage = spoken(LONGEST_OUTAGE_SECONDS)
+        most = f"{LONGEST_OUTAGE_SECONDS + window_seconds:,.0f}"
+        _refuse(
+            "threshold",
+            f"a schedule runs at most once a second, so within {spoken(window_seconds)}, after an outage of {outage}, "
+            f"it has missed at most {most}",
+        )
+
+
 def _check_repeat(settings: Settings, seconds: float) -> None:
     least = max(SHORTEST_REPEAT_SECONDS, settings.monitor_interval_seconds)
     if 0 < seconds < least:
@@ -111,9 +135,8 @@ def _check_scope(kind: Kind, scope: str) -> None:
         raise BadInput(
             f"A rule of the kind {kind.name} watches the whole installation. Leave scope out.", field="scope"
         )
-    pattern = _SCOPES.get(kind.scoped_by)
-    if pattern is not None and not pattern.fullmatch(scope):
-        _refuse("scope", f"no {kind.scoped_by} can have such a name")
+    if reason := scope_checks.why_never(kind.scoped_by, scope):
+        _refuse("scope", reason)
 
 
 def _refuse(field: str, reason: str) -> None:

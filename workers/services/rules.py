@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,7 +17,8 @@ from workers.domain.ids import new_id
 from workers.domain.numbers import check_flag, check_number
 from workers.domain.texts import check_text
 from workers.domain.untrusted import check_label
-from workers.services import alerting, audit, channels, deliveries, rule_checks
+from workers.services import alerting, audit, channels, deliveries, rule_checks, rule_history
+from workers.services.closings import unwatched
 from workers.services.revisions import Expected, check_revision
 from workers.store import alerts
 from workers.store.types import Row
@@ -80,19 +82,26 @@ def change(yard: Yard, rule_id: str, values: Mapping[str, Any], actor: Actor, ex
     """Change a rule. Raises NotFound, BadInput, and Edited when its revision is not an `expected` one."""
     now = utcnow()
     checked = _checked(values)
+    closed: list[Row] = []
     with yard.database.write() as connection:
         before = get(connection, rule_id, locked=True)
         check_revision("this alert rule", before["revision"], expected, values, as_json(before))
-        _check_channels(connection, yard, checked)
         # A form sends every value: only what differs is a change.
         checked = {name: value for name, value in checked.items() if value != before[name]}
+        _check_channels(connection, yard, checked)
         rule_checks.check(yard.settings, {**before, **checked}, checked)
         if checked:
             moved = {"updated_at": now, "revision": before["revision"] + 1}
             alerts.change_rule(connection, rule_id, {**checked, **moved})
             shown = {name: before[name] for name in checked}
             audit.record(connection, actor, "alert_rule.changed", "alert_rule", rule_id, now, shown, checked)
-        return get(connection, rule_id)
+        after = get(connection, rule_id)
+        if checked.get("is_enabled") is False:
+            closed = _close_alerts(connection, yard, after, rule_history.why_disabled(after, str(actor)), now)
+    if closed:
+        alerting.tell(yard, closed)
+        deliveries.enqueue_due(yard)
+    return after
 
 
 def remove(yard: Yard, rule_id: str, actor: Actor, expected: Expected = None) -> None:
@@ -100,27 +109,30 @@ def remove(yard: Yard, rule_id: str, actor: Actor, expected: Expected = None) ->
 
     Raises NotFound, BadInput, and Edited when its revision is not an `expected` one.
     """
-    resolved: list[Row] = []
     with yard.database.write() as connection:
         row = get(connection, rule_id, locked=True)
         check_revision("this alert rule", row["revision"], expected, {}, {})
         if rule_id.startswith("rule-"):
             raise BadInput("A rule that comes with Taskyard cannot be deleted; switch it off.", field="rule")
         now = utcnow()
-        for alert in alerts.open_alerts_of(connection, rule_id):
-            if after := alerting.resolve(connection, yard, alert, row, now):
-                resolved.append(after)
+        closed = _close_alerts(connection, yard, row, rule_history.why_deleted(row["name"], str(actor)), now)
         alerts.remove_rule(connection, rule_id)
         audit.record(connection, actor, "alert_rule.deleted", "alert_rule", rule_id, now, dict(row))
-    alerting.tell(yard, resolved)
+    alerting.tell(yard, closed)
     deliveries.enqueue_due(yard)
+
+
+def _close_alerts(connection: Connection, yard: Yard, rule: Row, why: str, now: datetime) -> list[Row]:
+    """Close the open alerts of a rule that is judged no more; the alerts that were closed."""
+    open_ones = alerts.open_alerts_of(connection, rule["id"])
+    closed = [alerting.close(connection, yard, alert, rule, unwatched(why), now) for alert in open_ones]
+    return [row for row in closed if row is not None]
 
 
 def test(yard: Yard, rule_id: str, actor: Actor) -> list[dict[str, Any]]:
     """Send a test message to each channel of a rule; what they said. Raises NotFound."""
     with yard.database.read() as connection:
-        wanted = json.loads(get(connection, rule_id)["channels"])
-        goes_to = [one for one in channels.every(connection, yard.settings) if not wanted or one.id in wanted]
+        goes_to, _ = channels.of_rule(get(connection, rule_id), channels.every(connection, yard.settings))
     return [channels.test(yard, one.id, actor) for one in goes_to]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, not_, or_, select, update
 
 from workers.store.dialects import insert_or_ignore
 from workers.store.monitor_models import Alert, AlertChannel, AlertDelivery, AlertRule
@@ -98,8 +98,9 @@ def counts(connection: Connection) -> dict[str, int]:
 
 
 def resolved_since(connection: Connection, cause: str, since: datetime) -> Row | None:
-    """Fetch the alert of this cause that was resolved last, if that was after a moment."""
-    chosen = select(ALERTS).where(ALERTS.c.cause == cause, ALERTS.c.resolved_at >= since)
+    """Fetch the alert of this cause that was closed last, if that was after a moment and not as part of another one."""
+    was_grouped = ALERTS.c.closed_as.is_not_distinct_from("grouped")
+    chosen = select(ALERTS).where(ALERTS.c.cause == cause, ALERTS.c.resolved_at >= since, not_(was_grouped))
     return connection.execute(chosen.order_by(ALERTS.c.resolved_at.desc()).limit(1)).mappings().one_or_none()
 
 
@@ -174,7 +175,7 @@ def channels_notified(connection: Connection, alert_id: str) -> set[str]:
     given = (DELIVERIES.c.alert_id == alert_id, DELIVERIES.c.status.in_(["sending", "sent", "unconfirmed"]))
     chosen = select(DELIVERIES.c.channel, DELIVERIES.c.about).where(*given).order_by(DELIVERIES.c.id)
     newest = {row.channel: row.about for row in connection.execute(chosen)}
-    return {channel for channel, about in newest.items() if about != "resolved"}
+    return {channel for channel, about in newest.items() if about not in {"resolved", "unwatched"}}
 
 
 def claim(connection: Connection, delivery_id: str, now: datetime, until: datetime) -> Row | None:

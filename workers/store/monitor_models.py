@@ -106,6 +106,7 @@ class Alert(Base):
     count: Mapped[int] = mapped_column(Integer)  # sweeps that saw it
     flaps: Mapped[int] = mapped_column(Integer)  # times it came back within the cool-down
     first_at: Mapped[datetime]
+    opened_at: Mapped[datetime | None]  # since when it is open this time: its first sign, or its last recurrence
     last_at: Mapped[datetime]
     clear_since: Mapped[datetime | None]  # not seen since; resolved when that lasts
     notified_at: Mapped[datetime | None]  # when its last message was written; repetitions count from it
@@ -116,6 +117,9 @@ class Alert(Base):
     silenced_until: Mapped[datetime | None]
     silenced_by: Mapped[str | None]
     resolved_at: Mapped[datetime | None]
+    closed_as: Mapped[str | None] = mapped_column(String(16))  # resolved, grouped, unwatched; none while it is open
+    closed_why: Mapped[str | None]  # a sentence; none when its cause is gone
+    subjects: Mapped[str | None]  # JSON: the value of each schedule that one alert is about
 
     __table_args__ = (
         Index(
@@ -138,7 +142,7 @@ class AlertDelivery(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     alert_id: Mapped[str] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"))
     channel: Mapped[str] = mapped_column(String(100))  # its id; `env-1` … for those of ALERT_URLS
-    about: Mapped[str] = mapped_column(String(16))  # fired, repeated, worsened, resolved
+    about: Mapped[str] = mapped_column(String(16))  # fired, repeated, worsened, resolved, unwatched
     status: Mapped[str] = mapped_column(String(16))  # pending, sending, sent, unconfirmed, failed, canceled
     title: Mapped[str]
     body: Mapped[str]

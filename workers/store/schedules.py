@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
@@ -33,6 +33,7 @@ FIRES = cast(Table, ScheduleFire.__table__)
 _KEY = (FIRES.c.schedule_id, FIRES.c.fire_at)
 # Of the jobs of a schedule only the newest are asked whether they still run.
 _LOOKED_AT = 20
+MOST_IN_TROUBLE = 10_000
 _OF_JOB = (JOBS.c.status, JOBS.c.skipped_reason, JOBS.c.error, JOBS.c.run_ms, JOBS.c.attempt, JOBS.c.started_at)
 
 
@@ -153,11 +154,13 @@ def refuse(connection: Connection, schedule_id: str, reason: str | None) -> None
     connection.execute(update(SCHEDULES).where(*own).values(refused_reason=reason))
 
 
-def refused(connection: Connection, limit: int = 200) -> Sequence[Row]:
+def refused(connection: Connection, limit: int = MOST_IN_TROUBLE) -> Sequence[Row]:
     """List the enabled schedules whose last run was refused."""
     columns = (SCHEDULES.c.id, SCHEDULES.c.name, SCHEDULES.c.refused_reason)
-    chosen = select(*columns).where(SCHEDULES.c.enabled, SCHEDULES.c.refused_reason.is_not(None)).limit(limit)
-    return connection.execute(chosen).mappings().all()
+    chosen = (
+        select(*columns).where(SCHEDULES.c.enabled, SCHEDULES.c.refused_reason.is_not(None)).order_by(SCHEDULES.c.id)
+    )
+    return connection.execute(chosen.limit(limit)).mappings().all()
 
 
 def add_fire(connection: Connection, row: Mapping[str, Any]) -> bool:
@@ -263,11 +266,23 @@ def late_since(connection: Connection, since: datetime, least: timedelta) -> Seq
     return connection.execute(chosen.where(*within).group_by(*columns)).mappings().all()
 
 
-def overdue(connection: Connection, until: datetime, limit: int = 200) -> Sequence[Row]:
+def overdue(connection: Connection, until: datetime, limit: int = MOST_IN_TROUBLE) -> Sequence[Row]:
     """List schedules that should have fired before this moment."""
     columns = (SCHEDULES.c.id, SCHEDULES.c.name, SCHEDULES.c.next_due_at)
     chosen = select(*columns).where(SCHEDULES.c.next_due_at < until).order_by(SCHEDULES.c.next_due_at).limit(limit)
     return connection.execute(chosen).mappings().all()
+
+
+def with_ids(connection: Connection, ids: Collection[str]) -> dict[str, Row]:
+    """Fetch these schedules, by id."""
+    chosen = select(SCHEDULES).where(SCHEDULES.c.id.in_(list(ids)))
+    return {row["id"]: row for row in connection.execute(chosen).mappings()}
+
+
+def accepted_since(connection: Connection, ids: Collection[str], since: datetime) -> set[str]:
+    """Return which of these schedules have had a run after a moment that was not refused."""
+    mine = (FIRES.c.schedule_id.in_(list(ids)), FIRES.c.outcome.in_(["fired", "manual", "held"]), FIRES.c.at >= since)
+    return set(connection.execute(select(FIRES.c.schedule_id).where(*mine).distinct()).scalars())
 
 
 def from_the_future(connection: Connection, moment: datetime, limit: int) -> Sequence[Row]:

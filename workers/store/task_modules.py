@@ -30,6 +30,12 @@ def list_failed(connection: Connection, limit: int = 100) -> Sequence[Row]:
     return connection.execute(failed.limit(limit)).mappings().all()
 
 
+def errors(connection: Connection, hosts: Collection[str]) -> dict[tuple[str, str], str | None]:
+    """Return why each module of these hosts cannot be imported, by host and name; None for one that can be."""
+    chosen = select(MODULES.c.host, MODULES.c.name, MODULES.c.error).where(MODULES.c.host.in_(list(hosts)))
+    return {(row.host, row.name): row.error for row in connection.execute(chosen)}
+
+
 def put_modules(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write what a host imported, in place of what was known of these modules."""
     statement = upsert(connection, MODULES, ["host", "name"], _COLUMNS)
