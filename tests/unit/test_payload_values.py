@@ -152,26 +152,27 @@ def test_a_value_reaches_the_task_unchanged(kind: Any, data: st.DataObject) -> N
     assert received(hint, value) == value
 
 
+NAMED = [
+    (bytes, b"\xff\x00\xfb"),
+    (Document, Document(data=b"\xff\xfe", password=SecretStr("x"))),
+    (list[Document] | None, [Document(data=b"ab")]),
+    (Point, Point(datetime(2020, 1, 1), b"\xfb")),
+    (set[bytes], {b"\xff", b"a"}),
+    (SecretStr, SecretStr("pw")),
+    (datetime, datetime.now()),
+    (time, time(1, 2)),
+    (timedelta, timedelta(days=366)),
+    (timedelta, timedelta(seconds=1.5)),
+    (timedelta, timedelta(microseconds=1)),
+    (timedelta, timedelta(seconds=-5)),
+    (Decimal, Decimal("1E+5")),
+    (HttpUrl, HttpUrl("http://example.com/ü")),
+    (datetime, datetime(1880, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))),
+]
+
+
 @pytest.mark.parametrize(
-    ("hint", "value"),
-    [
-        (bytes, b"\xff\x00\xfb"),
-        (Document, Document(data=b"\xff\xfe", password=SecretStr("x"))),
-        (list[Document] | None, [Document(data=b"ab")]),
-        (Point, Point(datetime(2020, 1, 1), b"\xfb")),
-        (set[bytes], {b"\xff", b"a"}),
-        (SecretStr, SecretStr("pw")),
-        (datetime, datetime.now()),
-        (time, time(1, 2)),
-        (timedelta, timedelta(days=366)),
-        (timedelta, timedelta(seconds=1.5)),
-        (timedelta, timedelta(microseconds=1)),
-        (timedelta, timedelta(seconds=-5)),
-        (Decimal, Decimal("1E+5")),
-        (HttpUrl, HttpUrl("http://example.com/ü")),
-        (datetime, datetime(1880, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))),
-    ],
-    ids=str,
+    ("hint", "value"), NAMED, ids=[f"{number}-{type(value).__name__}" for number, (_, value) in enumerate(NAMED)]
 )
 def test_named_values_reach_the_task_unchanged(hint: Any, value: Any) -> None:
     assert received(hint, value) == value
