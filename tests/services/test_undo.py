@@ -24,7 +24,7 @@ from workers.services import (
     users,
 )
 from workers.services.enqueueing import NewJob
-from workers.store import alerts
+from workers.store import alerts, kept_fires
 from workers.store import jobs as job_rows
 from workers.store import schedules as schedule_rows
 from workers.store import users as user_rows
@@ -197,7 +197,7 @@ def test_a_deleted_schedule_comes_back_with_its_payload_and_runs(yard: Yard) -> 
             "missed_count": 1,
             "detail": None,
         }
-        schedule_rows.add_fires(connection, [fire])
+        kept_fires.add_fires(connection, [fire])
     schedules.remove(yard, schedule_id, OLGA)
     entry_id = latest(yard, OLGA, "schedule", schedule_id)
     undo.undo(yard, entry_id, OLGA)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, DateTime, Table
 
 from workers.domain.clock import parse_instant
-from workers.store import schedules, settings
+from workers.store import kept_fires, schedules, settings
 from workers.store.types import Row
 
 KEPT_FOR = timedelta(days=1)
@@ -19,7 +19,7 @@ PREFIX = "deleted_schedule:"
 
 def keep(connection: Connection, row: Row, now: datetime) -> None:
     """Keep a schedule with its newest runs, in the transaction that deletes it."""
-    runs = schedules.rows_of_fires(connection, row["id"], RUNS)
+    runs = kept_fires.rows_of_fires(connection, row["id"], RUNS)
     settings.put(connection, PREFIX + row["id"], {"row": _written(row), "runs": [_written(run) for run in runs]}, now)
 
 

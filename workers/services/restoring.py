@@ -14,6 +14,7 @@ from workers.domain.states import Status
 from workers.services import audit, deleted_schedules, jobs, keys, schedules, secret_fields
 from workers.services.telling import push, tell
 from workers.store import jobs as rows
+from workers.store import kept_fires
 from workers.store import schedules as schedule_rows
 from workers.store.types import Row
 from workers.yard import Yard
@@ -78,7 +79,7 @@ def restore_schedule(yard: Yard, schedule_id: str, actor: Actor) -> Row:
             raise Conflict(
                 f"There is a schedule {row['name']!r} by now. Rename it, then undo the deletion.", state="taken"
             )
-        schedule_rows.add_fires(connection, runs)
+        kept_fires.add_fires(connection, runs)
         shown = schedules.as_json(row, secret_fields.of_task(connection, row["task"]))
         audit.record(connection, actor, "schedule.restored", "schedule", schedule_id, now, None, shown)
     schedules.carry_and_tell(yard, row)

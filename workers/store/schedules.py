@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     or_,
     select,
     tuple_,
@@ -50,18 +49,6 @@ def named(connection: Connection, name: str) -> Row | None:
 def add(connection: Connection, row: Mapping[str, Any]) -> bool:
     """Put a schedule in; False when its name is taken."""
     return _put(connection, SCHEDULES, row)
-
-
-def rows_of_fires(connection: Connection, schedule_id: str, limit: int) -> Sequence[Row]:
-    """List the newest rows of `schedule_fires` of a schedule as they are stored."""
-    chosen = select(FIRES).where(FIRES.c.schedule_id == schedule_id).order_by(FIRES.c.fire_at.desc()).limit(limit)
-    return connection.execute(chosen).mappings().all()
-
-
-def add_fires(connection: Connection, rows: Sequence[Row]) -> None:
-    """Insert rows of `schedule_fires`."""
-    if rows:
-        connection.execute(insert(FIRES), [dict(row) for row in rows])
 
 
 def name_is_taken(connection: Connection, name: str, by_other_than: str) -> bool:
