@@ -159,7 +159,7 @@ def test_a_stuck_job_is_seen_and_put_back(taskyard: Running, signed_in: Page) ->
     yard = Yard.open(Settings.from_env(taskyard.environment))
     made = jobs.enqueue(yard, NewJob("samples.noop", queue="nobody-yet", max_retries=1, delay_seconds=3600)).job_id
     jobs.run_now(yard, made, Actor("user", "olga", "operator"))
-    execution.begin(yard, made, 1, "a-worker-that-is-gone", "nobody-yet")
+    execution.begin(yard, made, 1, "a-worker-that-is-gone")
     with yard.database.write() as connection:
         rows.touch(connection, made, 1, {"heartbeat_at": utcnow() - timedelta(minutes=14)})
     page = signed_in

@@ -144,7 +144,7 @@ def test_versions_and_help_need_no_taskyard(taskyard: Running) -> None:
 
 def test_a_dry_run_tells_and_does_nothing(taskyard: Running, yard: Yard) -> None:
     made = taskyard.run("enqueue", "samples.noop", "--queue", "dry", "--max-retries", "1").stdout.strip()
-    execution.begin(yard, made, 1, "gone", "dry")
+    execution.begin(yard, made, 1, "gone")
     with yard.database.write() as connection:
         rows.touch(connection, made, 1, {"heartbeat_at": utcnow() - timedelta(hours=1)})
     told = taskyard.run("sweep", "--dry-run")

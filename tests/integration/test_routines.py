@@ -48,7 +48,7 @@ def run(yard: Yard, task: str, **payload: Any) -> dict[str, Any]:
 
 def done(yard: Yard, ending: str = "completed") -> str:
     made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=0)).job_id
-    execution.begin(yard, made, 1, "w", "default")
+    execution.begin(yard, made, 1, "w")
     execution.end(yard, made, 1, Ending(ending, error="no" if ending == "failed" else None))
     return made
 

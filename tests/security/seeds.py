@@ -22,7 +22,7 @@ def plant(yard: Yard) -> dict[str, str]:
     """Insert a row of each kind; their ids by the names that the parts of addresses have."""
     name = f"seed {new_id()}"
     job_id = jobs.enqueue(yard, NewJob("samples.fail", {"message": "seed"}, max_retries=0)).job_id
-    execution.begin(yard, job_id, 1, "w", "default")
+    execution.begin(yard, job_id, 1, "w")
     execution.end(yard, job_id, 1, Ending("failed", error="boom", traceback="seed", result=json.dumps({"a": 1})))
     folder = yard.settings.files_dir / job_id
     folder.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def task(light_yard: Yard) -> str:
 
 def failed(yard: Yard, task: str) -> str:
     job_id = jobs.enqueue(yard, NewJob(task, {"api_key": "hunter2"}, max_retries=0)).job_id
-    execution.begin(yard, job_id, 1, "w", "default")
+    execution.begin(yard, job_id, 1, "w")
     execution.end(yard, job_id, 1, Ending("failed", error="x"))
     return job_id
 

@@ -94,7 +94,7 @@ def test_an_edited_payload_is_searched_as_it_is_shown(yard: Yard) -> None:
 
 def test_an_error_is_searched_as_it_is_stored_masked(yard: Yard) -> None:
     job_id = enqueue(yard)
-    assert not isinstance(execution.begin(yard, job_id, 1, "w", "default"), execution.Refused)
+    assert not isinstance(execution.begin(yard, job_id, 1, "w"), execution.Refused)
     execution.end(yard, job_id, 1, execution.Ending("failed", error=f"ValueError: refused {KEY} there", permanent=True))
     assert found(yard, "refused ••••••") == [job_id]
     assert found(yard, "refused Kx9") == []

@@ -200,7 +200,7 @@ def failed_job(light_yard: Yard) -> str:
     payload = {"api_key": PLANTED, "iban": PLANTED, "headers": [{"name": "Authorization", "value": PLANTED}]}
     url = f"https://a.example/?token={PLANTED}"
     job_id = jobs.enqueue(light_yard, NewJob("own.remote.call", payload, callback_url=url, max_retries=0)).job_id
-    execution.begin(light_yard, job_id, 1, "w", "default")
+    execution.begin(light_yard, job_id, 1, "w")
     ending = Ending(
         "failed",
         error=f"ValueError: password={PLANTED}\npostgres://user:{PLANTED}@host/db",
@@ -232,7 +232,7 @@ def test_a_planted_secret_is_nowhere_to_be_seen(app: Flask, auth: Any, light_yar
 
 def test_a_secret_in_an_error_is_not_even_stored(yard: Yard) -> None:
     job_id = jobs.enqueue(yard, NewJob("samples.noop", max_retries=0)).job_id
-    execution.begin(yard, job_id, 1, "w", "default")
+    execution.begin(yard, job_id, 1, "w")
     ending = Ending("failed", error=f"password={PLANTED}", traceback=f"token={PLANTED}")
     execution.end(yard, job_id, 1, ending)
     from sqlalchemy import text

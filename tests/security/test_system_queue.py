@@ -533,7 +533,7 @@ def test_no_trigger_hears_of_taskyards_own_jobs(yard: Yard) -> None:
     made = triggers.create(yard, {"name": "all", "listens": "job.*", "task": "samples.noop"}, ADA)
     for task in SYSTEM_TASKS:
         job_id = own_job(yard, task)
-        execution.begin(yard, job_id, 1, "w", row(yard, job_id)["queue"])
+        execution.begin(yard, job_id, 1, "w")
         execution.end(yard, job_id, 1, Ending("completed"))
     assert hearing.hear(yard) == 0
     with yard.database.read() as connection:

@@ -212,7 +212,7 @@ def test_stuck_jobs_arrive_at_a_real_counterpart_with_their_counts(light_yard: Y
     rules.change(yard, "rule-stuck_reset", {"channels": [channel.id]}, ADA)
     for retries in (1, 0):
         made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=retries)).job_id
-        execution.begin(yard, made, 1, "gone", "default")
+        execution.begin(yard, made, 1, "gone")
         with yard.database.write() as connection:
             rows.touch(connection, made, 1, {"heartbeat_at": utcnow() - timedelta(minutes=20)})
     monitoring.sweep(yard)

@@ -45,7 +45,7 @@ def fail(yard: Yard) -> Fail:
     def some(count: int) -> None:
         for _ in range(count):
             made = jobs.enqueue(yard, NewJob("samples.fail", max_retries=0)).job_id
-            execution.begin(yard, made, 1, "w", "default")
+            execution.begin(yard, made, 1, "w")
             execution.end(yard, made, 1, Ending("failed", error="boom"))
 
     return some
@@ -376,14 +376,14 @@ def test_an_address_that_apprise_does_not_know_is_refused(yard: Yard, admin: Act
 def test_stuck_jobs_raise_an_alert_that_counts_what_was_done(yard: Yard, reset: int, failed: int, title: str) -> None:
     for retries in [1] * reset + [0] * failed:
         made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=retries)).job_id
-        execution.begin(yard, made, 1, "gone", "default")
+        execution.begin(yard, made, 1, "gone")
     sweep(yard, utcnow() + 20 * MINUTE)
     assert open_alerts(yard)["stuck_reset"]["title"] == title
 
 
 def test_a_stuck_job_that_was_to_be_canceled_raises_no_alert(yard: Yard, operator: Actor) -> None:
     made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=0)).job_id
-    execution.begin(yard, made, 1, "gone", "default")
+    execution.begin(yard, made, 1, "gone")
     jobs.cancel(yard, made, operator)
     sweep(yard, utcnow() + 20 * MINUTE)
     assert "stuck_reset" not in open_alerts(yard)
@@ -422,10 +422,10 @@ def test_a_queue_that_nobody_serves_raises_an_alert_when_that_lasts(yard: Yard) 
 def test_jobs_that_run_long_or_stand_still_raise_alerts(yard: Yard) -> None:
     for _ in range(4):
         made = jobs.enqueue(yard, NewJob("samples.sleep", {"seconds": 1})).job_id
-        execution.begin(yard, made, 1, "w", "default")
+        execution.begin(yard, made, 1, "w")
         execution.end(yard, made, 1, Ending("completed", result="1"))
     slow = jobs.enqueue(yard, NewJob("samples.sleep", {"seconds": 1}, timeout_seconds=86400)).job_id
-    execution.begin(yard, slow, 1, "w", "default")
+    execution.begin(yard, slow, 1, "w")
     execution.save_progress(yard, slow, 1, {"progress": 1.0})
     later = utcnow() + 10 * MINUTE
     with yard.database.write() as connection:

@@ -18,7 +18,7 @@ from workers.yard import Yard
 def failed(yard: Yard, n: int) -> list[str]:
     made = [one.job_id for one in jobs.enqueue_many(yard, [NewJob("samples.noop", max_retries=0)] * n)]
     for job_id in made:
-        execution.begin(yard, job_id, 1, "w", "default")
+        execution.begin(yard, job_id, 1, "w")
         execution.end(yard, job_id, 1, Ending("failed", error="boom"))
     return made
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_done_is_refused(yard: Yard, operator: Actor, action: str
 
 def _end_of_job(yard: Yard, how: str, job_id: str) -> None:
     """End the job of an action in one of the ways in which it can end for good."""
-    execution.begin(yard, job_id, 1, "w", "system-bulk")
+    execution.begin(yard, job_id, 1, "w")
     if how in {"failed", "lost"}:
         execution.end(yard, job_id, 1, Ending(how, error="boom\nat line 3", permanent=True))
     elif how == "canceled":
@@ -119,7 +119,7 @@ def test_an_action_whose_job_ended_for_good_fails_and_is_resumed_where_it_was(
 def test_an_action_whose_job_waits_for_its_next_attempt_goes_on(yard: Yard, operator: Actor) -> None:
     failed(yard, 3)
     made = bulk_actions.create(yard, "retry", JobFilter(), None, operator)
-    execution.begin(yard, made["job_id"], 1, "w", "system-bulk")
+    execution.begin(yard, made["job_id"], 1, "w")
     execution.end(yard, made["job_id"], 1, Ending("failed", error="the database was away", retry_after_seconds=5.0))
     monitoring.sweep(yard)
     with yard.database.read() as connection:

@@ -36,7 +36,7 @@ by_jump = pytest.mark.parametrize("jump", JUMPS, ids=lambda seconds: f"{seconds:
 
 def begin(yard: Yard, worker: str = "w", **options: Any) -> str:
     made = jobs.enqueue(yard, NewJob("samples.sleep", {"seconds": 1}, **options)).job_id
-    execution.begin(yard, made, 1, worker, "default")
+    execution.begin(yard, made, 1, worker)
     add_worker(yard, worker, made)
     return made
 

@@ -36,7 +36,7 @@ def enqueue(yard: Yard, queue: str, **how: Any) -> str:
 
 def run(yard: Yard, queue: str, worker: str) -> str:
     made = enqueue(yard, queue)
-    execution.begin(yard, made, 1, worker, queue)
+    execution.begin(yard, made, 1, worker)
     return made
 
 

@@ -19,7 +19,7 @@ from workers.yard import Yard
 
 def begun(yard: Yard, **options: Any) -> RunningJob:
     made = jobs.enqueue(yard, NewJob("samples.noop", {}, **options)).job_id
-    row = execution.begin(yard, made, 1, "w", "default")
+    row = execution.begin(yard, made, 1, "w")
     assert not isinstance(row, execution.Refused)
     return RunningJob(yard, row, lambda: None)
 

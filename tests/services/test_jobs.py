@@ -33,7 +33,7 @@ def counts(yard: Yard) -> dict[str, int]:
 
 def fail(yard: Yard, job_id: str, **how: object) -> None:
     row = get(yard, job_id)
-    assert not isinstance(execution.begin(yard, job_id, row["attempt"], "w", row["queue"]), Refused)
+    assert not isinstance(execution.begin(yard, job_id, row["attempt"], "w"), Refused)
     execution.end(yard, job_id, row["attempt"], Ending("failed", error="boom", **how))
 
 
@@ -113,7 +113,7 @@ def test_an_attempt_that_was_overtaken_can_write_nothing(yard: Yard, operator: A
     made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=0))
     fail(yard, made.job_id)
     jobs.retry(yard, made.job_id, operator)
-    execution.begin(yard, made.job_id, 2, "w2", "default")
+    execution.begin(yard, made.job_id, 2, "w2")
     assert execution.end(yard, made.job_id, 1, Ending("completed", result="1")) is None
     assert execution.save_progress(yard, made.job_id, 1, {"done": 5}) is False
     assert execution.beat(yard, made.job_id, 1) is None
@@ -142,7 +142,7 @@ def test_a_double_click_does_one_thing(yard: Yard, operator: Actor) -> None:
 def test_a_waiting_job_is_canceled_at_once_and_cannot_begin(yard: Yard, operator: Actor) -> None:
     made = jobs.enqueue(yard, NewJob("samples.noop"))
     assert jobs.cancel(yard, made.job_id, operator)["status"] == "canceled"
-    assert execution.begin(yard, made.job_id, 1, "w", "default") is Refused.LOST
+    assert execution.begin(yard, made.job_id, 1, "w") is Refused.LOST
     assert carriers.listed(yard.redis, "default") == set()
     with pytest.raises(Conflict):
         jobs.cancel(yard, made.job_id, operator)
@@ -157,7 +157,7 @@ def test_run_now_does_not_wait(yard: Yard, operator: Actor) -> None:
 
 def test_run_again_makes_a_linked_job(yard: Yard, operator: Actor) -> None:
     made = jobs.enqueue(yard, NewJob("samples.noop"))
-    execution.begin(yard, made.job_id, 1, "w", "default")
+    execution.begin(yard, made.job_id, 1, "w")
     execution.end(yard, made.job_id, 1, Ending("completed", result="null"))
     again = jobs.run_again(yard, made.job_id, operator)
     assert get(yard, again.job_id)["rerun_of"] == made.job_id
@@ -165,7 +165,7 @@ def test_run_again_makes_a_linked_job(yard: Yard, operator: Actor) -> None:
 
 def test_a_deleted_job_is_gone_but_one_that_runs_is_not(yard: Yard, operator: Actor) -> None:
     made = jobs.enqueue(yard, NewJob("samples.noop"))
-    execution.begin(yard, made.job_id, 1, "w", "default")
+    execution.begin(yard, made.job_id, 1, "w")
     with pytest.raises(Conflict):
         jobs.delete(yard, made.job_id, operator)
     execution.end(yard, made.job_id, 1, Ending("completed"))
@@ -179,9 +179,9 @@ def test_a_paused_queue_gives_nothing_away_but_accepts(yard: Yard, operator: Act
     made = jobs.enqueue(yard, NewJob("samples.noop"))
     queues.pause(yard, "default", operator)
     jobs.enqueue(yard, NewJob("samples.noop"))
-    assert execution.begin(yard, made.job_id, 1, "w", "default") is Refused.PAUSED
+    assert execution.begin(yard, made.job_id, 1, "w") is Refused.PAUSED
     queues.resume(yard, "default", operator)
-    assert not isinstance(execution.begin(yard, made.job_id, 1, "w", "default"), Refused)
+    assert not isinstance(execution.begin(yard, made.job_id, 1, "w"), Refused)
 
 
 def test_a_purge_cancels_what_waits(yard: Yard, operator: Actor) -> None:
@@ -213,7 +213,7 @@ def test_a_unique_task_has_one_unfinished_job_for_a_payload(yard: Yard) -> None:
         first = jobs.enqueue(yard, NewJob("own.house.tidy", {"day": "monday"}))
         assert jobs.enqueue(yard, NewJob("own.house.tidy", {"day": "monday"})).job_id == first.job_id
         assert jobs.enqueue(yard, NewJob("own.house.tidy", {"day": "tuesday"})).job_id != first.job_id
-        execution.begin(yard, first.job_id, 1, "w", "default")
+        execution.begin(yard, first.job_id, 1, "w")
         execution.end(yard, first.job_id, 1, Ending("completed"))
         assert jobs.enqueue(yard, NewJob("own.house.tidy", {"day": "monday"})).job_id != first.job_id
     finally:
@@ -269,7 +269,7 @@ def test_progress_of_which_the_end_is_unknown_is_kept_however_the_attempt_ends(
     yard: Yard, outcome: str, percent: float | None
 ) -> None:
     made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=0)).job_id
-    begun = execution.begin(yard, made, 1, "w", "default")
+    begun = execution.begin(yard, made, 1, "w")
     reported = {"done": 3, "total": None, "progress": percent, "message": "third"}
     assert execution.save_progress(yard, made, 1, reported)
     assert execution.end(yard, made, 1, Ending(outcome, progress=reported), begun) is not None  # type: ignore[arg-type]

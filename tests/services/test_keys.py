@@ -58,7 +58,7 @@ def failed(yard: Yard, payload: dict[str, Any]) -> str:
 
 def end(yard: Yard, job_id: str, attempt: int = 1, outcome: str = "failed") -> None:
     """Run a job to its end."""
-    execution.begin(yard, job_id, attempt, "w", "default")
+    execution.begin(yard, job_id, attempt, "w")
     assert execution.end(yard, job_id, attempt, Ending(outcome, error="boom")) is not None
 
 
@@ -167,7 +167,7 @@ def test_a_job_that_waits_for_its_retry_keeps_its_key_and_goes_on(unique: Yard) 
 
 def test_undoing_a_failure_beside_a_newer_job_is_refused(unique: Yard, operator: Actor) -> None:
     job_id = enqueue(unique, NewJob(TASK, max_retries=0)).job_id
-    execution.begin(unique, job_id, 1, "w", "default")
+    execution.begin(unique, job_id, 1, "w")
     with unique.database.write() as connection:
         connection.execute(update(JOBS).values(heartbeat_at=JOBS.c.created_at, started_at=JOBS.c.created_at))
     with unique.database.read() as connection:

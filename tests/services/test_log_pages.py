@@ -19,7 +19,7 @@ SMALL = Budget(10, 100_000)
 
 def begun(yard: Yard) -> RunningJob:
     made = jobs.enqueue(yard, NewJob("samples.noop", {})).job_id
-    row = execution.begin(yard, made, 1, "w", "default")
+    row = execution.begin(yard, made, 1, "w")
     assert not isinstance(row, execution.Refused)
     return RunningJob(yard, row, lambda: None)
 

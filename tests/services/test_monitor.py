@@ -33,7 +33,7 @@ def get(yard: Yard, job_id: str) -> dict[str, Any]:
 def running(yard: Yard, worker: str = "gone", **how: Any) -> str:
     """Begin a job whose worker has no row."""
     made = jobs.enqueue(yard, NewJob("samples.sleep", {"seconds": 1}, **how)).job_id
-    execution.begin(yard, made, 1, worker, "default")
+    execution.begin(yard, made, 1, worker)
     return made
 
 
@@ -177,7 +177,7 @@ def test_what_a_sweep_did_can_be_undone_once(yard: Yard, operator: Actor) -> Non
 
 
 def begin_next(yard: Yard, job_id: str, attempt: int) -> None:
-    execution.begin(yard, job_id, attempt, "w", "default")
+    execution.begin(yard, job_id, attempt, "w")
 
 
 def end_next(yard: Yard, job_id: str, attempt: int) -> None:

@@ -46,7 +46,7 @@ def job_naming(yard: Yard, source: str, **options: object) -> str:
 
 def end(yard: Yard, job_id: str) -> None:
     """Run a job to its failure."""
-    execution.begin(yard, job_id, 1, "w", "default")
+    execution.begin(yard, job_id, 1, "w")
     assert execution.end(yard, job_id, 1, Ending("failed", error="boom", permanent=True)) is not None
 
 
@@ -210,7 +210,7 @@ def test_a_purge_is_a_bulk_action_that_cancels_what_waits_and_nothing_else(yard:
     made = [one.job_id for one in enqueue_many(yard, [NewJob("samples.noop")] * 30)]
     later = enqueue(yard, NewJob("samples.noop", delay_seconds=600)).job_id
     other = enqueue(yard, NewJob("samples.noop", queue="other")).job_id
-    execution.begin(yard, made[0], 1, "w", "default")
+    execution.begin(yard, made[0], 1, "w")
     action = queues.purge(yard, "default", operator)
     assert (action["action"], action["status"], action["total"]) == ("cancel", "pending", 29)
     assert bulk_actions.work(yard, action["id"], lambda done, total: None) == {"done": 29, "refused": 0}

@@ -57,7 +57,7 @@ def late(yard: Yard) -> list[str]:
 
 
 def fail(yard: Yard, job: Row) -> None:
-    execution.begin(yard, job["id"], job["attempt"], "w", job["queue"])
+    execution.begin(yard, job["id"], job["attempt"], "w")
     execution.end(yard, job["id"], job["attempt"], Ending("failed", error="no", permanent=True))
 
 

@@ -52,7 +52,7 @@ def made(yard: Yard, schedule: Row) -> list[Row]:
 
 
 def finish(yard: Yard, job: Row) -> None:
-    execution.begin(yard, job["id"], job["attempt"], "w", job["queue"])
+    execution.begin(yard, job["id"], job["attempt"], "w")
     execution.end(yard, job["id"], job["attempt"], Ending("completed"))
 
 
@@ -433,7 +433,7 @@ def test_a_deadline_counts_from_the_first_run_after_the_last_completed_one(yard:
 def _end_run(yard: Yard, job: Row, what: str) -> None:
     endings = {"fails": Ending("failed", error="boom", permanent=True), "is canceled": Ending("canceled")}
     if what in endings:
-        execution.begin(yard, job["id"], 1, "w", job["queue"])
+        execution.begin(yard, job["id"], 1, "w")
         execution.end(yard, job["id"], 1, endings[what])
 
 

@@ -79,7 +79,7 @@ class Walk(RuleBasedStateMachine):
     def begin(self, job: str, late: bool) -> None:
         model = self.model[job]
         attempt = model["attempt"] - late
-        begun = execution.begin(self.hand, job, attempt, "w", "default")
+        begun = execution.begin(self.hand, job, attempt, "w")
         if model["status"] == "pending" and not late and not self.paused:
             assert not isinstance(begun, Refused)
             model.update(status="processing", runs=model["runs"] + 1, is_wanted_off=False)
@@ -194,7 +194,7 @@ class Walk(RuleBasedStateMachine):
         # A name that outlived its attempt may hide one that is missing, until a worker takes it and finds it void.
         for stale in carriers.listed(self.yard.redis, "default") - pending:
             job, _, attempt = stale.rpartition("-")
-            assert isinstance(execution.begin(self.yard, job, int(attempt), "w", "default"), Refused)
+            assert isinstance(execution.begin(self.yard, job, int(attempt), "w"), Refused)
             for key in carriers.ordered_keys(self.yard.redis.names, ["default"]):
                 self.yard.redis.lrem(key, 0, stale)
         delivery.deliver_missing(self.yard, utcnow() + timedelta(days=3))

@@ -66,7 +66,7 @@ def job_of(yard: Yard, firing: Row) -> Row:
 
 
 def end(yard: Yard, job_id: str, outcome: str = "completed", **how: Any) -> None:
-    execution.begin(yard, job_id, 1, "w", "default")
+    execution.begin(yard, job_id, 1, "w")
     execution.end(yard, job_id, 1, Ending(outcome, **how))
 
 

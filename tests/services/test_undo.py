@@ -148,7 +148,7 @@ def test_a_canceled_job_waits_again_where_it_waited(yard: Yard, status: str) -> 
     delay = 3600 if status == "scheduled" else None
     job_id = jobs.enqueue(yard, NewJob("samples.noop", queue="emails", delay_seconds=delay, max_retries=2)).job_id
     if status == "retry_scheduled":
-        execution.begin(yard, job_id, 1, "a-worker", "emails")
+        execution.begin(yard, job_id, 1, "a-worker")
         execution.end(yard, job_id, 1, execution.Ending("failed", error="RuntimeError: boom"))
     with yard.database.read() as connection:
         before = jobs.get(connection, job_id)
@@ -166,7 +166,7 @@ def test_a_canceled_job_waits_again_where_it_waited(yard: Yard, status: str) -> 
 
 def test_a_job_that_was_running_when_it_was_canceled_stays_canceled(yard: Yard) -> None:
     job_id = jobs.enqueue(yard, NewJob("samples.noop", queue="emails")).job_id
-    execution.begin(yard, job_id, 1, "a-worker", "emails")
+    execution.begin(yard, job_id, 1, "a-worker")
     jobs.cancel(yard, job_id, OLGA)
     with yard.database.read() as connection:
         assert undo.latest(connection, OLGA, "job", job_id) is None
@@ -176,7 +176,7 @@ def test_a_restored_job_runs_at_its_attempt(yard: Yard) -> None:
     job_id = jobs.enqueue(yard, NewJob("samples.noop", queue="emails")).job_id
     jobs.cancel(yard, job_id, OLGA)
     undo.undo(yard, latest(yard, OLGA, "job", job_id), OLGA)
-    execution.begin(yard, job_id, 1, "a-worker", "emails")
+    execution.begin(yard, job_id, 1, "a-worker")
     with yard.database.read() as connection:
         assert jobs.get(connection, job_id)["status"] == "processing"
         assert job_rows.get(connection, job_id) is not None
@@ -230,7 +230,7 @@ def test_an_acknowledged_alert_is_open_again(yard: Yard) -> None:
     rules.ensure(yard)
     for _ in range(8):
         made = jobs.enqueue(yard, NewJob("samples.fail", queue="emails", max_retries=0)).job_id
-        execution.begin(yard, made, 1, "a-worker", "emails")
+        execution.begin(yard, made, 1, "a-worker")
         execution.end(yard, made, 1, execution.Ending("failed", error="RuntimeError: boom"))
     assert monitoring.sweep(yard, utcnow()).error is None
     with yard.database.read() as connection:

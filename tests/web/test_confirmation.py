@@ -29,7 +29,7 @@ def post(
 
 def running_job(yard: Yard) -> str:
     job_id = jobs.enqueue(yard, NewJob("samples.noop", queue="emails")).job_id
-    execution.begin(yard, job_id, 1, "a-worker", "emails")
+    execution.begin(yard, job_id, 1, "a-worker")
     return job_id
 
 

@@ -46,10 +46,10 @@ def plant(yard: Yard) -> dict[str, str]:
     """Make a waiting job, a failed one, one that a worker runs, and one of Taskyard's own."""
     waiting = jobs.enqueue(yard, NewJob("samples.noop")).job_id
     failed = jobs.enqueue(yard, NewJob("samples.fail", queue="emails", max_retries=0)).job_id
-    execution.begin(yard, failed, 1, "one.1", "emails")
+    execution.begin(yard, failed, 1, "one.1")
     execution.end(yard, failed, 1, Ending("failed", 1, error="needle"))
     runs = jobs.enqueue(yard, NewJob("samples.sleep", {"seconds": 1})).job_id
-    execution.begin(yard, runs, 1, "two.2", "default")
+    execution.begin(yard, runs, 1, "two.2")
     system = enqueue_system(yard, NewJob("monitor.sweep")).job_id
     return {"waiting": waiting, "failed": failed, "runs": runs, "system": system}
 

@@ -17,7 +17,7 @@ from workers.yard import Yard
 def written(yard: Yard, *lines: str) -> str:
     """Run a job that logs these lines and ends."""
     made = jobs.enqueue(yard, NewJob("samples.noop", {})).job_id
-    row = execution.begin(yard, made, 1, "w", "default")
+    row = execution.begin(yard, made, 1, "w")
     assert not isinstance(row, execution.Refused)
     job = RunningJob(yard, row, lambda: None)
     for line in lines:

@@ -22,7 +22,7 @@ def ended(yard: Yard, payload: dict[str, Any], **ending: Any) -> str:
     made = jobs.enqueue(yard, NewJob("samples.noop", max_retries=0)).job_id
     with yard.database.write() as connection:  # no sample takes this much
         connection.execute(update(JOBS).where(JOBS.c.id == made).values(payload=json.dumps(payload)))
-    execution.begin(yard, made, 1, "w", "default")
+    execution.begin(yard, made, 1, "w")
     execution.end(yard, made, 1, Ending(**ending))
     return made
 

@@ -35,7 +35,7 @@ def unique(light_yard: Yard) -> Iterator[None]:
 def ended(yard: Yard, outcome: str, **payload: Any) -> str:
     """Make a job that has ended."""
     job_id = enqueue(yard, NewJob(TASK, payload, max_retries=0)).job_id
-    execution.begin(yard, job_id, 1, "w", "default")
+    execution.begin(yard, job_id, 1, "w")
     assert execution.end(yard, job_id, 1, Ending(outcome, error="boom")) is not None
     return job_id
 

@@ -48,8 +48,8 @@ def test_rows_are_shown_by_id_whatever_the_filter_and_deleted_ones_are_missing(a
 def test_a_stuck_job_and_a_lost_worker_are_shown_as_such_on_every_page(auth: Any, light_yard: Yard, role: str) -> None:
     made = jobs.enqueue(light_yard, NewJob("samples.sleep", {"seconds": 1}, queue="lost")).job_id
     fine = jobs.enqueue(light_yard, NewJob("samples.sleep", {"seconds": 1})).job_id
-    execution.begin(light_yard, made, 1, "host9.1", "lost")
-    execution.begin(light_yard, fine, 1, "host9.2", "default")
+    execution.begin(light_yard, made, 1, "host9.1")
+    execution.begin(light_yard, fine, 1, "host9.2")
     at = utcnow() - timedelta(minutes=7)
     row = {"host": "host9", "pid": 1, "queues": '["*"]', "state": "busy", "started_at": at, "job_id": made}
     with light_yard.database.write() as connection:

@@ -26,7 +26,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def stuck(light_yard: Yard) -> str:
     """Make a job whose worker is gone."""
     made = jobs.enqueue(light_yard, NewJob("samples.sleep", {"seconds": 1})).job_id
-    execution.begin(light_yard, made, 1, HOSTILE, "default")
+    execution.begin(light_yard, made, 1, HOSTILE)
     with light_yard.database.write() as connection:
         long_ago = utcnow() - timedelta(minutes=14)
         rows.touch(connection, made, 1, {"heartbeat_at": long_ago, "started_at": long_ago, "message": HOSTILE})
@@ -38,7 +38,7 @@ def firing(light_yard: Yard) -> str:
     """Make an alert that fires."""
     for _ in range(6):
         made = jobs.enqueue(light_yard, NewJob("samples.fail", max_retries=0)).job_id
-        execution.begin(light_yard, made, 1, "w", "default")
+        execution.begin(light_yard, made, 1, "w")
         execution.end(light_yard, made, 1, Ending("failed", error=HOSTILE))
     monitoring.sweep(light_yard)
     with light_yard.database.read() as connection:
@@ -157,7 +157,7 @@ def test_a_rule_is_made_tried_and_deleted_over_the_api(app: Flask, auth: Any, li
 def test_metrics_tell_what_ended_and_how_long_it_took(app: Flask, auth: Any, light_yard: Yard) -> None:
     for _ in range(4):
         made = jobs.enqueue(light_yard, NewJob("samples.noop")).job_id
-        execution.begin(light_yard, made, 1, "w", "default")
+        execution.begin(light_yard, made, 1, "w")
         execution.end(light_yard, made, 1, Ending("completed", result="1"))
     monitoring.sweep(light_yard)
     client, header = app.test_client(), auth.token("viewer")

@@ -86,7 +86,7 @@ def test_every_page_is_drawn_and_carries_a_strict_policy(auth: Any, light_yard: 
 
 def test_hostile_text_is_inert_in_every_tab(auth: Any, light_yard: Yard) -> None:
     made = jobs.enqueue(light_yard, NewJob("samples.fail", {"message": HOSTILE}, max_retries=0))
-    execution.begin(light_yard, made.job_id, 1, "w", "default")
+    execution.begin(light_yard, made.job_id, 1, "w")
     ending = Ending("failed", error=HOSTILE, traceback=HOSTILE, result=json.dumps(HOSTILE))
     execution.end(light_yard, made.job_id, 1, ending)
     client = auth.client("olga")

@@ -39,7 +39,7 @@ def stored(yard: Yard, table: str) -> list[Any]:
 
 def failed(yard: Yard) -> str:
     job_id = jobs.enqueue(yard, NewJob("forms.ship", PAYLOAD, max_retries=0)).job_id
-    execution.begin(yard, job_id, 1, "w", "default")
+    execution.begin(yard, job_id, 1, "w")
     execution.end(yard, job_id, 1, Ending("failed", error="x"))
     return job_id
 

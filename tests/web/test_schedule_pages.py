@@ -26,7 +26,7 @@ def make(yard: Yard, **values: Any) -> Row:
 
 def ran(yard: Yard, schedule: Row, ending: Ending) -> str:
     made = firing.run_now(yard, schedule["id"], Actor("user", ending.outcome, "admin")).job_id
-    execution.begin(yard, made, 1, "w", "default")
+    execution.begin(yard, made, 1, "w")
     execution.end(yard, made, 1, ending)
     return made
 

@@ -28,13 +28,13 @@ def begun(yard: Yard, job_id: str) -> tuple[int, int]:
 def test_the_number_of_attempts_is_that_of_those_that_began(yard: Yard) -> None:
     job_id = jobs.enqueue(yard, NewJob("samples.noop", max_retries=2)).job_id
     assert begun(yard, job_id) == (0, 0)
-    execution.begin(yard, job_id, 1, "w", "default")
+    execution.begin(yard, job_id, 1, "w")
     assert begun(yard, job_id) == (1, 1)
     execution.end(yard, job_id, 1, Ending("failed", error="no"))
     assert begun(yard, job_id) == (1, 1)
     jobs.run_now(yard, job_id, ADA)
     assert begun(yard, job_id) == (1, 1)
-    execution.begin(yard, job_id, 2, "w", "default")
+    execution.begin(yard, job_id, 2, "w")
     assert begun(yard, job_id) == (2, 2)
     execution.end(yard, job_id, 2, Ending("failed", error="no", permanent=True))
     jobs.retry(yard, job_id, ADA)

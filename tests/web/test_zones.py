@@ -42,7 +42,7 @@ def schedule_id(light_yard: Yard) -> str:
 @pytest.fixture
 def job_id(light_yard: Yard) -> str:
     made = jobs.enqueue(light_yard, NewJob("samples.fail", max_retries=0)).job_id
-    execution.begin(light_yard, made, 1, "w", "default")
+    execution.begin(light_yard, made, 1, "w")
     execution.end(light_yard, made, 1, Ending("failed", error="no"))
     monitoring.sweep(light_yard)
     return made

@@ -76,12 +76,12 @@ class Child:
         own = (line.channel.fileno(), line.faults.fileno()) if line is not None else ()
         self._surroundings = Surroundings(1, 2, *own)
 
-    def run(self, job_id: str, attempt: int, queue: str, *, quiet: bool = False) -> str:
+    def run(self, job_id: str, attempt: int, *, quiet: bool = False) -> str:
         """Run one attempt from begin to end; the outcome, or why it was refused."""
         self._runs += 1
         self.told = b""
         _insist(lambda: clocks.synchronize(self._yard))
-        row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, queue, quiet=quiet))
+        row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
         self._begun_at = uptime()
@@ -226,12 +226,8 @@ def run_attempt(job_id: str, attempt: int) -> None:
     forget_secrets()
     loading.load_modules(settings.task_modules)
     yard = Yard.open(settings)
-    with yard.database.read() as connection:
-        from workers.services.jobs import get
-
-        queue = get(connection, job_id)["queue"]
     child = Child(yard, f"rq-{socket.gethostname()}-{os.getpid()}")
-    child.run(job_id, attempt, queue)
+    child.run(job_id, attempt)
     yard.live.send(child.told)
 
 

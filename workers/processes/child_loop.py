@@ -1,6 +1,6 @@
 """The loop of a worker's child process: it imports the task modules and runs one attempt after another.
 
-It talks with the worker over a socket, a line each way: `<job> <attempt> <queue> <quiet|aloud>` in, `<word> <stay|leave>
+It talks with the worker over a socket, a line each way: `<job> <attempt> <quiet|aloud>` in, `<word> <stay|leave>
 <live message>` out; the first line out says that it is ready. The worker kills the child or lets it go, and forks another.
 """
 
@@ -41,8 +41,8 @@ def serve(settings: Settings, worker: str, worker_pid: int, line: Line, *, is_fi
     with line.channel as channel, channel.makefile("r", encoding="ascii") as orders:
         channel.sendall(READY + (HAS_STOP_HOOKS if hooks.on_child_stop else b"") + b"\n")
         for order in orders:
-            job_id, attempt, queue, quiet = order.split()
-            word = child.run(job_id, int(attempt), queue, quiet=quiet == QUIET)
+            job_id, attempt, quiet = order.split()
+            word = child.run(job_id, int(attempt), quiet=quiet == QUIET)
             stays = not child.is_worn()
             channel.sendall(f"{word} {'stay' if stays else 'leave'} ".encode() + child.told + b"\n")
             if not stays:

@@ -45,12 +45,12 @@ class WarmChild:
         """The process id of the child that runs jobs; 0 when there is none."""
         return self._current.pid if self._current is not None else 0
 
-    def start(self, job_id: str, attempt: int, queue: str, *, quiet: bool) -> None:
+    def start(self, job_id: str, attempt: int, *, quiet: bool) -> None:
         """Have an attempt run; `listen` returns its outcome.
 
         `quiet` leaves it to the caller to notify viewers that it runs, should it last.
         """
-        order = f"{job_id} {attempt} {queue} {child_loop.QUIET if quiet else child_loop.ALOUD}\n".encode()
+        order = f"{job_id} {attempt} {child_loop.QUIET if quiet else child_loop.ALOUD}\n".encode()
         current = self._ready()
         self._memory.look()
         try:

@@ -237,7 +237,7 @@ class TaskyardWorker(Worker):
 
         began = time.monotonic()
         # In a rush of jobs viewers hear only of those that last.
-        self._child.start(ref.job_id, ref.attempt, ref.queue, quiet=not self._intake.has_waited)
+        self._child.start(ref.job_id, ref.attempt, quiet=not self._intake.has_waited)
         if self._was_short:
             self._intake.take_ahead()
         if self._intake.is_ahead and not self._child.answers(SHORT_SECONDS):

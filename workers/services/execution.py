@@ -60,7 +60,7 @@ class Ending:
     run_seconds: float | None = None  # by the steady clock; without it the wall clock is asked
 
 
-def begin(yard: Yard, job_id: str, attempt: int, worker: str, queue: str, *, quiet: bool = False) -> Row | Refused:
+def begin(yard: Yard, job_id: str, attempt: int, worker: str, *, quiet: bool = False) -> Row | Refused:
     """Take a pending job for a worker; the row as it is now, or why not. Raises Unavailable.
 
     `quiet` tells nobody yet: the caller does it if the job lasts.
