@@ -99,6 +99,8 @@ def _signs(lost: int, now: datetime) -> Signs:
 
 
 def _running() -> list[dict[str, Any]]:
+    """List the jobs that have run the longest; Taskyard's own are not in the count beside them either."""
     columns = [JOBS.c[name] for name in _COLUMNS]
-    chosen = select(*columns).where(JOBS.c.status == str(Status.PROCESSING)).order_by(JOBS.c.started_at).limit(RUNNING)
+    wanted = (JOBS.c.status == str(Status.PROCESSING), JOBS.c.queue.not_in(SYSTEM_QUEUES))
+    chosen = select(*columns).where(*wanted).order_by(JOBS.c.started_at).limit(RUNNING)
     return [dict(row) for row in conn().execute(chosen).mappings()]

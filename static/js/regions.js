@@ -1,5 +1,6 @@
 // Regions: parts of a page that are read again from the server and patched in place. All that are due at one address are read
-// in one request. Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-region-gap (seconds).
+// in one request. Reads data-region, data-region-url, data-region-on ("counts changed changed:<kind>"), data-region-gap (seconds),
+// data-region-lazy (the page comes without it).
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.esm.js";
 import { isOpen } from "./dialogs.js";
 import { isEditing } from "./edits.js";
@@ -156,6 +157,8 @@ export function refreshOn(event, kind) {
     if (wishes.includes(event) || (kind && wishes.includes(`${event}:${kind}`))) refresh(region);
   }
 }
+
+document.querySelectorAll("[data-region-lazy]").forEach(refresh);
 
 // Nothing moves behind an open dialog; what has changed meanwhile is read when it closes.
 document.addEventListener("close", () => refreshAll(), true);

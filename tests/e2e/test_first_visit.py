@@ -46,7 +46,7 @@ PAGES = (
 def test_a_dataset_is_uploaded_watched_live_and_its_report_read(
     taskyard: Running, signed_in: Page, tmp_path: Path
 ) -> None:
-    rows = "".join(f"{n},{n % 7},name {n % 100}\n" for n in range(1_200_000))
+    rows = "".join(f"{n},{n % 7},name {n % 100}\n" for n in range(3_000_000))
     (tmp_path / "table.csv").write_text("id,weekday,name\n" + rows)
     page = signed_in
     page.goto(taskyard.address + "/tasks/datasets.process/run")
@@ -58,13 +58,13 @@ def test_a_dataset_is_uploaded_watched_live_and_its_report_read(
         if (bar) window.seen.add(bar.getAttribute('aria-valuenow')); }).observe(document.body,
         {subtree: true, childList: true, attributes: true}); }"""
     )
-    expect(page.locator(".title .badge", has_text="Completed")).to_be_visible(timeout=30_000)
+    expect(page.locator(".title .badge", has_text="Completed")).to_be_visible(timeout=60_000)
     assert page.evaluate("window.seen.size") >= 20
     page.get_by_role("link", name="Result").click()
     with page.expect_navigation():
         page.get_by_role("link", name="report.html").click()
     expect(page.get_by_role("heading", name="table.csv")).to_be_visible()
-    expect(page.get_by_text("1,200,000 records")).to_be_visible()
+    expect(page.get_by_text("3,000,000 records")).to_be_visible()
 
 
 def test_a_failed_job_opens_on_its_error_and_is_retried(taskyard: Running, signed_in: Page) -> None:
@@ -104,7 +104,7 @@ def test_the_page_comes_back_to_life_after_the_web_process_was_killed(taskyard: 
     for child in psutil.Process(taskyard.process.pid).children(recursive=True):
         if "web" in child.cmdline():
             child.send_signal(signal.SIGKILL)
-    expect(pill).to_have_text("Offline, retrying", timeout=10_000)
+    expect(pill).to_have_text("Offline", timeout=10_000)
     expect(pill).to_have_text("Live", timeout=30_000)
 
 
