@@ -104,7 +104,7 @@ def test_a_task_that_ends_its_process_fails_alone(unruly: Yard, how: str, words:
     [
         ("set", [1], ""),
         ("nan", None, "became null"),
-        ("loop", "[[...]]", "stored as text"),
+        ("loop", "[[[[[...]]]]]", "stored as text"),
         ("bytes", "eA==", ""),
     ],
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sqlalchemy import delete
+
 from tests.people import TESTS
 from workers.domain.clock import utcnow
 from workers.domain.filters import JobFilter
@@ -41,6 +43,8 @@ def plant(yard: Yard) -> dict[str, str]:
 def _raise_alert(yard: Yard, about: str) -> str:
     with yard.database.write() as connection:
         rule: Any = alerts.rule(connection, "rule-cpu")
+        # A rule opens 50 alerts at most: each seed takes the place of the one before it.
+        connection.execute(delete(alerts.ALERTS).where(alerts.ALERTS.c.title == "Seed"))
         found = Found(about=about, title="Seed", detail="seed", link="/", value=1.0)
         alerting.observe(connection, yard, {rule["id"]: (rule, [found])}, utcnow())
         return next(row["id"] for row in alerts.open_alerts(connection) if row["cause"].endswith(about))

@@ -120,7 +120,7 @@ def test_the_time_of_a_search_does_not_depend_on_the_secret(yard: Yard) -> None:
     enqueue(yard)
     with yard.database.read() as connection:
         row = connection.execute(text("SELECT search_text FROM jobs")).scalar_one()
-        statement = str(job_lists._text("x").compile(dialect=connection.dialect))
+        statement = str(job_lists.contains("x").compile(dialect=connection.dialect))
     assert KEY not in row
     assert json.loads(row)["headers"]["X-Api-Key"] == "••••••"
     assert "CASE WHEN (jobs.search_text IS NULL) THEN jobs.payload ELSE jobs.search_text END" in statement
