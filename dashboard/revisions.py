@@ -16,7 +16,9 @@ def expected_by_call() -> Expected:
     """Return the revisions that `If-Match` names; None when the call takes whatever is stored."""
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
-    return frozenset(int(tag) for tag in request.if_match.as_set() if tag.isascii() and tag.isdigit() and len(tag) < 19)
+    return frozenset(
+        int(tag) for tag in request.if_match.as_set() if tag and tag.isascii() and tag.isdigit() and len(tag) < 19
+    )
 
 
 def expected_by_form() -> Expected:
