@@ -239,7 +239,7 @@ def test_settings_list_my_sessions_and_end_one(app: Flask, auth: Auth) -> None:
     page = first.get("/settings").text
     assert page.count("End session") == 2 * 2  # the title of the button says it too
     assert "Firefox 140 on Linux" in page
-    assert page.count("this browser") == 1
+    assert page.count(">this browser<") == 1
     ends = [part.split('"')[0] for part in page.split('action="/settings/sessions/')[1:] if "/ends" in part[:45]]
     for path in ends:
         post(first, auth, f"/settings/sessions/{path}", confirmed="yes")
