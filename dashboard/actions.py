@@ -14,7 +14,7 @@ UNDO = "undo:"
 def done(
     message: str, location: str, *, kind: str = "success", stay: bool = False, undo: str | None = None
 ) -> ResponseReturnValue:
-    """Say that it is done. `location` is where a browser goes next; `stay` lets our script stay where it is.
+    """Report that an action is done. `location` is where a browser goes next; `stay` lets our script stay where it is.
 
     `undo` is the address to which a POST takes the action back.
     """

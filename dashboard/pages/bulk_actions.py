@@ -68,8 +68,8 @@ def _preview() -> ResponseReturnValue:
     now, action = utcnow(), request.args.get("action", "")
     query = read_query(request.args, now, {"action"})
     wanted = bulk_selections.narrow(action, job_filters.resolve(conn(), yard().settings, query.check(), now), now)
-    told = bulk_actions.preview(conn(), action, wanted)
-    rows = [{**row, "says": says(row, declared())} for row in told["sample"]]
+    preview = bulk_actions.preview(conn(), action, wanted)
+    rows = [{**row, "says": says(row, declared())} for row in preview["sample"]]
     return render_template(
         "bulk_actions/preview.html",
         active_page="jobs",
@@ -77,7 +77,7 @@ def _preview() -> ResponseReturnValue:
         verb=VERBS[action],
         args=query.args,
         fixed=wanted.to_args(),
-        told=told,
+        preview=preview,
         rows=rows,
         now=now,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
+from abc import ABC, abstractmethod
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from functools import lru_cache
@@ -67,7 +68,7 @@ def _read(schema: str) -> dict[str, Any]:
     return root if isinstance(root, dict) else {}
 
 
-class _Walk:
+class _Walk(ABC):
     """A way through a payload along its schema."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
@@ -95,8 +96,9 @@ class _Walk:
     def _name(self, name: Any, schema: Any, path: tuple[str, ...]) -> Any:
         return self.text(name, self._parts.fitting(name, schema), path) if isinstance(name, str) else name
 
+    @abstractmethod
     def text(self, value: str, fitting: list[Mapping[str, Any]], path: tuple[str, ...]) -> Any:
-        raise NotImplementedError
+        """Return what stands in place of a text; `fitting` are the parts of the schema that it fits."""
 
 
 class _Placing(_Walk):
