@@ -215,3 +215,20 @@ def test_a_host_clock_that_is_set_while_a_job_runs_costs_it_nothing(
     assert row(yard, made)["attempt"] == 1
     assert row(yard, made)["run_ms"] == pytest.approx(12_500, abs=6_000)
     assert len({pid for pid, _ in ticks(ledger)}) == 1
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_a_stop_does_not_wait_for_a_redis_that_hangs(
+    light_yard: Yard, proxy: RedisProxy, tmp_path: Path, busy: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loading.load_modules((MODULE,))
+    publishing.publish(light_yard, registry.REGISTRY)
+    ledger = tmp_path / "ledger"
+    settings = {"REDIS_URL": proxy.url, "TASK_MODULES": MODULE, "SHUTDOWN_SECONDS": "1"}
+    with running_worker(light_yard, **settings) as process:
+        made = run(light_yard, ledger, 5.0 if busy else 0.1)
+        eventually(lambda: assert_status(light_yard, made, "processing" if busy else "completed"), within=60)
+        proxy.hang()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert "Traceback" not in capfd.readouterr().err

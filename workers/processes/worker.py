@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,6 +48,7 @@ from workers.yard import Yard
 
 log = logging.getLogger("taskyard.worker")
 INTERRUPT_SECONDS = 2.0  # what an interrupted task gets to end; less than the keeper's KILL_AFTER_SECONDS
+GOODBYE_SECONDS = 3.0  # for what is said to Redis at the end
 SHORT_SECONDS = 0.05  # among jobs that end within it the next one is taken ahead
 
 
@@ -176,10 +178,28 @@ class TaskyardWorker(Worker):
         self._heartbeat.stop()
         self._child.close()
         self._minder.close()
-        with contextlib.suppress(RedisError):
+        # A Redis that does not answer must not hold up the end: what is left there is found by the next sweep.
+        goodbye = threading.Thread(target=self._leave_redis, daemon=True)
+        goodbye.start()
+        goodbye.join(GOODBYE_SECONDS)
+        self._presence.unregister()
+
+    def unsubscribe(self) -> None:
+        """Leave the channel of commands to the end of the process: the thread that listens would fail without its connection."""
+        if self.pubsub_thread is not None:
+            self.pubsub_thread.stop()
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
+        """Listen again after an error; at the end of the worker its connections are closed under the thread."""
+        if self._stop_requested:
+            pubsub_thread.stop()
+            return
+        super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
+
+    def _leave_redis(self) -> None:
+        with contextlib.suppress(RedisError, Unavailable):
             self._intake.close()
             super().teardown()
-        self._presence.unregister()
 
     # Taking work.
 
@@ -195,7 +215,7 @@ class TaskyardWorker(Worker):
                 wait = away.after(0)
                 log.log(level, "Redis cannot be used (%s); trying again until it is there", error)
                 level = logging.DEBUG
-                time.sleep(wait)
+                self._wait_unless_stopped(wait)
                 continue
             away.reset()
             level = logging.WARNING
@@ -205,6 +225,11 @@ class TaskyardWorker(Worker):
                 return None
             self.check_for_suspension(burst=False)
         return None
+
+    def _wait_unless_stopped(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stop_requested and time.monotonic() < until:
+            time.sleep(0.1)
 
     # Having it run.
 
