@@ -3,7 +3,7 @@ import { confirmed } from "./confirm.js";
 import { keepForNextPage, offer, say } from "./messages.js";
 import { isBusy, press, release, take } from "./pressed.js";
 import { refreshAll } from "./regions.js";
-import { clearSelection } from "./selection.js";
+import { unselect } from "./selection.js";
 
 const FORMS = "form[data-behavior=action], form[data-behavior=selection]";
 
@@ -48,11 +48,11 @@ function go(address) {
 // A control outside of all regions would go on to offer what has been done.
 const isRead = (form) => form.closest("[data-region]") !== null || form.querySelector("[data-region]") !== null || !form.isConnected;
 
-async function finish(form, done) {
+async function finish(form, done, selected) {
   if (done.answer.ok && done.body.location) { go(done.body.location); return; }
   if (done.answer.ok && !isRead(form)) { keepForNextPage(done.body); location.reload(); return; }
   show(done);
-  if (done.answer.ok && form.dataset.behavior === "selection") clearSelection(form);
+  if (done.answer.ok) unselect(form, selected);
   await refreshAll();
 }
 
@@ -60,10 +60,11 @@ export async function send(form, button, more = {}) {
   if (isBusy(form, button)) return;
   const address = addressOf(form, button);
   const data = dataOf(form, button, more);
+  const selected = more.id ? [] : data.getAll("id"); // the key of a row's own action sends no selection
   const mine = take(form, button);
   try {
     const done = await postWithConsent(address, data);
-    if (done) await finish(form, done);
+    if (done) await finish(form, done, selected);
   } catch {
     // The answer was lost, not the request: the server may have done it.
     say("No answer arrived, so the action may or may not have been done. Check the current state before you try again.", true);

@@ -19,8 +19,14 @@ function show(form) {
   head.indeterminate = n > 0 && n < all.length;
 }
 
-export function clearSelection(form) {
+function clearSelection(form) {
   for (const box of boxes(form)) box.checked = false;
+  show(form);
+}
+
+// Unticks the rows that were sent; what was ticked while the answer was awaited stays ticked.
+export function unselect(form, ids) {
+  for (const box of boxes(form)) if (ids.includes(box.value)) box.checked = false;
   show(form);
 }
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.integration.running import Running
+from workers.services import jobs
+from workers.services.enqueueing import NewJob
+from workers.settings import Settings
+from workers.yard import Yard
 
 PASSWORD = "correct horse battery"
+
+# How long a page may take to show something. No test measures speed: other tests keep this machine busy.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +31,32 @@ def taskyard() -> Iterator[Running]:
     yield running
     running.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def yard(taskyard: Running) -> Iterator[Yard]:
+    """Open the same Taskyard as its processes do."""
+    opened = Yard.open(Settings.from_env(taskyard.environment))
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def traffic_on(yard: Yard, queue: str | None = None) -> Iterator[None]:
+    """Enqueue about 20 jobs a second meanwhile."""
+    ended = threading.Event()
+
+    def enqueue() -> None:
+        while not ended.wait(0.05):
+            jobs.enqueue(yard, NewJob("samples.noop", queue=queue))
+
+    thread = threading.Thread(target=enqueue)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def sign_in(taskyard: Running, page: Page) -> Page:

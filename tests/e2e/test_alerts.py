@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,7 +14,6 @@ from workers.domain.clock import utcnow
 from workers.services import alerting, rules
 from workers.services.alert_messages import acknowledge_path
 from workers.services.facts import Found
-from workers.settings import Settings
 from workers.store import alerts
 from workers.yard import Yard
 
@@ -34,13 +32,6 @@ DASHED_ROWS = """host => {
   }
   return rows.length;
 }"""
-
-
-@pytest.fixture
-def yard(taskyard: Running) -> Iterator[Yard]:
-    opened = Yard.open(Settings.from_env(taskyard.environment))
-    yield opened
-    opened.close()
 
 
 def raise_alert(yard: Yard) -> str:

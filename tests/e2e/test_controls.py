@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, StorageState, expect
+from playwright.sync_api import Browser, Locator, Page, Route, StorageState, expect
 
-from tests.e2e.conftest import sign_in
+from tests.e2e.conftest import sign_in, traffic_on
 from tests.integration.running import Running
 from tests.support import eventually
 from workers.domain.actors import Actor
 from workers.services import jobs, queues, schedules, triggers
 from workers.services.enqueueing import NewJob
-from workers.settings import Settings
 from workers.store import jobs as job_rows
 from workers.yard import Yard
 
@@ -24,26 +22,10 @@ ADA = Actor("user", "ada", "admin")
 
 
 @pytest.fixture(scope="module")
-def yard(taskyard: Running) -> Iterator[Yard]:
-    opened = Yard.open(Settings.from_env(taskyard.environment))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
 def traffic(yard: Yard) -> Iterator[None]:
-    """Enqueue about 20 jobs a second while the tests of this file run."""
-    stop = threading.Event()
-
-    def enqueue() -> None:
-        while not stop.wait(0.05):
-            jobs.enqueue(yard, NewJob("samples.noop", queue="traffic"))
-
-    thread = threading.Thread(target=enqueue)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
+    """Enqueue jobs while the tests of this file run."""
+    with traffic_on(yard, "traffic"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +52,7 @@ def page(browser: Browser, signed_in_state: StorageState, traffic: None) -> Iter
 
 def open_page(page: Page, taskyard: Running, path: str) -> None:
     page.goto(taskyard.address + path)
-    expect(page.locator("[data-behavior=live]")).to_have_text("Live", timeout=SLOW)
+    expect(page.locator("[data-behavior=live]")).to_have_text("Live")
 
 
 def job_in(yard: Yard, status: str, queue: str) -> str:
@@ -133,12 +115,12 @@ def test_selected_jobs_are_changed(
     for job_id in made[:2]:
         wait_for_status(yard, job_id, *after)
     assert status_of(yard, made[2]) == before
-    expect(page.locator("[data-selection]")).to_be_hidden(timeout=SLOW)
+    expect(page.locator("[data-selection]")).to_be_hidden()
     if action == "Delete":
         # Other rows stay where they are until somebody asks for the list as it is now.
-        expect(page.locator(f"#row-{made[0]}[data-gone]")).to_have_count(1, timeout=SLOW)
+        expect(page.locator(f"#row-{made[0]}[data-gone]")).to_have_count(1)
         page.get_by_role("button", name="2 deleted").click()
-        expect(page.locator(f"#row-{made[0]}")).to_have_count(0, timeout=SLOW)
+        expect(page.locator(f"#row-{made[0]}")).to_have_count(0)
     assert "404" not in page.locator("[data-messages]").inner_text()
     assert page.url == f"{taskyard.address}/jobs?queue={queue}"
 
@@ -189,19 +171,19 @@ def press_pause_and_resume(page: Page, name: str, is_paused: Callable[[], bool])
     pause = page.get_by_role("button", name=f"Pause{name}", exact=True)
     resume = page.get_by_role("button", name=f"Resume{name}", exact=True)
     pause.click()
-    expect(resume).to_be_visible(timeout=SLOW)
+    expect(resume).to_be_visible()
     expect(pause).to_have_count(0)
     expect(resume).to_be_focused()
     assert is_paused()
     resume.click()
-    expect(pause).to_be_visible(timeout=SLOW)
+    expect(pause).to_be_visible()
     assert not is_paused()
     # A second click of the same gesture does not take the first one back.
     pause.dblclick()
-    expect(resume).to_be_visible(timeout=SLOW)
+    expect(resume).to_be_visible()
     assert is_paused()
     page.get_by_role("button", name="Undo").click()
-    expect(pause).to_be_visible(timeout=SLOW)
+    expect(pause).to_be_visible()
     assert not is_paused()
 
 
@@ -212,11 +194,11 @@ def test_a_canceled_job_offers_to_be_retried_by_the_button_that_says_so(
     open_page(page, taskyard, f"/jobs/{job_id}")
     title = page.locator(".title--job")
     title.get_by_role("button", name="Cancel", exact=True).click()
-    expect(title.locator(".badge")).to_have_text("Canceled", timeout=SLOW)
+    expect(title.locator(".badge")).to_have_text("Canceled")
     assert status_of(yard, job_id) == "canceled"
     expect(title.get_by_role("button", name="Cancel", exact=True)).to_have_count(0)
     title.get_by_role("button", name="Retry", exact=True).click()
-    expect(title.locator(".badge")).to_have_text("Pending", timeout=SLOW)
+    expect(title.locator(".badge")).to_have_text("Pending")
     assert status_of(yard, job_id) == "pending"
 
 
@@ -228,9 +210,9 @@ def test_a_button_that_changes_while_it_is_pressed_does_nothing(taskyard: Runnin
     cancel.hover()
     page.mouse.down()
     jobs.cancel(yard, job_id, ADA)
-    expect(title.locator(".badge")).to_have_text("Canceled", timeout=SLOW)
+    expect(title.locator(".badge")).to_have_text("Canceled")
     page.mouse.up()
-    expect(title.get_by_role("button", name="Retry", exact=True)).to_be_visible(timeout=SLOW)
+    expect(title.get_by_role("button", name="Retry", exact=True)).to_be_visible()
     assert status_of(yard, job_id) == "canceled"
     expect(page.locator("[data-toasts]")).not_to_contain_text("back on")
 
@@ -266,7 +248,7 @@ def test_rows_are_worked_with_keys_alone(taskyard: Running, yard: Yard, page: Pa
     assert status_of(yard, third) == "scheduled"
     keys.press("c")
     dialog.get_by_role("button", name="Cancel 1 job").press("Enter")
-    expect(page.locator(f"#row-{third} .badge")).to_have_text("Canceled", timeout=SLOW)
+    expect(page.locator(f"#row-{third} .badge")).to_have_text("Canceled")
     assert [status_of(yard, one) for one in (first, second, third)] == ["scheduled", "scheduled", "canceled"]
     assert focused_row(page) == f"row-{third}"
 
@@ -292,10 +274,44 @@ def test_rows_are_worked_with_keys_alone(taskyard: Running, yard: Yard, page: Pa
     badge = page.locator(".title--job .badge")
     keys.press("c")
     dialog.get_by_role("button", name="Cancel job").press("Enter")
-    expect(badge).to_have_text("Canceled", timeout=SLOW)
+    expect(badge).to_have_text("Canceled")
     keys.press("z")
-    expect(badge).to_have_text("Scheduled", timeout=SLOW)
+    expect(badge).to_have_text("Scheduled")
     assert status_of(yard, first) == "scheduled"
+
+
+def test_rows_that_are_selected_while_an_answer_is_awaited_stay_selected(
+    taskyard: Running, yard: Yard, page: Page
+) -> None:
+    first, second, third = [job_in(yard, "scheduled", "awaited") for _ in range(3)]
+    open_page(page, taskyard, "/jobs?queue=awaited")
+    selection = page.get_by_role("region", name="Selection")
+    held: list[Route] = []
+    page.route("**/jobs/selection", lambda route: held.append(route))
+
+    # The button of the selection: what was sent is unticked, not what was ticked since.
+    tick(page, first)
+    with page.expect_request("**/jobs/selection"):
+        selection.get_by_role("button", name="Run now").click()
+    tick(page, second)
+    held.pop().continue_()
+    wait_for_status(yard, first, "pending", "processing", "completed")
+    expect(page.locator("[data-selected]")).to_have_text("1 selected")
+    expect(page.locator(f"#row-{second}").get_by_role("checkbox")).to_be_checked()
+    page.keyboard.press("Escape")
+
+    # The key of a focused row: no row was sent as selected.
+    page.locator(f"#row-{third} a[href]").first.focus()
+    with page.expect_request("**/jobs/selection"):
+        page.keyboard.press("c")
+    held.pop().continue_()
+    dialog = page.get_by_role("alertdialog")
+    with page.expect_request("**/jobs/selection"):
+        dialog.get_by_role("button", name="Cancel 1 job").click()
+    tick(page, second)
+    held.pop().continue_()
+    expect(page.locator(f"#row-{third} .badge")).to_have_text("Canceled")
+    expect(page.locator("[data-selected]")).to_have_text("1 selected")
 
 
 def test_a_selection_that_back_restores_does_not_hold_the_list(taskyard: Running, yard: Yard, page: Page) -> None:
@@ -305,11 +321,11 @@ def test_a_selection_that_back_restores_does_not_hold_the_list(taskyard: Running
     page.locator(f"#row-{job_id} a.name").click()
     page.wait_for_url(f"**/jobs/{job_id}")
     page.go_back()
-    expect(page.locator("[data-behavior=live]")).to_have_text("Live", timeout=SLOW)
+    expect(page.locator("[data-behavior=live]")).to_have_text("Live")
     expect(page.locator("[data-selection]")).to_be_hidden()
     expect(page.locator(f"#row-{job_id}").get_by_role("checkbox")).not_to_be_checked()
     jobs.cancel(yard, job_id, ADA)
-    expect(page.locator(f"#row-{job_id} .badge")).to_have_text("Canceled", timeout=SLOW)
+    expect(page.locator(f"#row-{job_id} .badge")).to_have_text("Canceled")
 
     # Rows that are selected stay, and still show what they are.
     jobs.retry(yard, job_in(yard, "canceled", "went-back"), ADA)
@@ -349,7 +365,7 @@ def test_every_key_of_the_sheet_does_something_on_every_page(taskyard: Running, 
     page.keyboard.press("p")
     expect(page.locator("[data-behavior=live]")).to_have_text("Paused")
     page.keyboard.press("p")
-    expect(page.locator("[data-behavior=live]")).to_have_text("Live", timeout=SLOW)
+    expect(page.locator("[data-behavior=live]")).to_have_text("Live")
 
 
 @pytest.mark.parametrize("width", [360, 1440])

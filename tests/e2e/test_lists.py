@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,13 +12,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import update
 
-from tests.e2e.conftest import sign_in
+from tests.e2e.conftest import sign_in, traffic_on
 from tests.integration.running import Running
 from tests.support import eventually
 from workers.domain.clock import utcnow
 from workers.services import jobs
 from workers.services.enqueueing import NewJob
-from workers.settings import Settings
 from workers.store import queues as queue_rows
 from workers.store.jobs import JOBS
 from workers.yard import Yard
@@ -38,26 +36,10 @@ def taskyard() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def yard(taskyard: Running) -> Iterator[Yard]:
-    opened = Yard.open(Settings.from_env(taskyard.environment))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
 def traffic(yard: Yard) -> Iterator[None]:
-    """Enqueue about 20 jobs a second while the tests of this file run."""
-    stop = threading.Event()
-
-    def enqueue() -> None:
-        while not stop.wait(0.05):
-            jobs.enqueue(yard, NewJob("samples.noop", queue="traffic"))
-
-    thread = threading.Thread(target=enqueue)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
+    """Enqueue jobs while the tests of this file run."""
+    with traffic_on(yard, "traffic"):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +83,7 @@ def test_rows_of_jobs_keep_their_place_until_new_ones_are_asked_for(
     before = places(page)
     page.evaluate(SHIFTS)
     new = page.locator("[data-behavior=fresh]")
-    expect(new).to_be_visible(timeout=SLOW)
+    expect(new).to_be_visible()
     expect(new).to_contain_text("new")
     eventually(lambda: _has_ended(page), within=60)
     assert places(page) == before
@@ -130,14 +112,14 @@ def test_the_button_under_a_resting_pointer_stays_that_of_its_queue(taskyard: Ru
     button = page.get_by_role("button", name="Pause q1")
     button.hover()
     jobs.enqueue_many(yard, [NewJob("samples.sleep", {"seconds": 60}, queue="q3")] * 30)
-    expect(page.locator("#queue-q3")).to_contain_text("waiting", timeout=SLOW)
+    expect(page.locator("#queue-q3")).to_contain_text("waiting")
     eventually(lambda: _waits(page, "q3"), within=60)
     assert shown(page)[: len(order)] == order
     box = button.bounding_box()
     assert box is not None
     page.mouse.down()
     page.mouse.up()
-    expect(page.get_by_role("button", name="Resume q1")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("button", name="Resume q1")).to_be_visible()
     with yard.database.read() as connection:
         paused = [row["name"] for row in queue_rows.all_queues(connection) if row["paused_at"] is not None]
     assert paused == ["q1"]
@@ -190,7 +172,7 @@ def test_a_stuck_job_looks_stuck_everywhere(taskyard: Running, yard: Yard, page:
     with yard.database.write() as connection:
         connection.execute(update(JOBS).where(JOBS.c.id == stuck).values(heartbeat_at=utcnow() - timedelta(minutes=5)))
     # No message comes of it: the page finds out by itself.
-    expect(page.locator(".title .badge")).to_have_text("Stuck", timeout=SLOW)
+    expect(page.locator(".title .badge")).to_have_text("Stuck")
     expect(page.get_by_role("heading", name="Its worker is gone.")).to_be_visible()
     expect(page.locator("table.evidence")).to_contain_text("Heartbeat")
     expect(page.get_by_role("button", name="Reset now")).to_be_visible()
@@ -204,7 +186,7 @@ def test_a_stuck_job_looks_stuck_everywhere(taskyard: Running, yard: Yard, page:
     expect(page.locator(".tabs a[aria-current] b")).to_have_text("1")
     page.goto(f"{taskyard.address}/jobs/{stuck}")
     page.get_by_role("button", name="Reset now").click()
-    expect(page.get_by_role("button", name="Reset now")).to_have_count(0, timeout=SLOW)
+    expect(page.get_by_role("button", name="Reset now")).to_have_count(0)
     expect(page.locator(".title .badge")).not_to_have_text("Stuck")
     with yard.database.read() as connection:
         assert jobs.get(connection, stuck)["attempt"] == 2

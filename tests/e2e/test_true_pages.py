@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -15,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from sqlalchemy import Table, insert
 
-from tests.e2e.conftest import sign_in
+from tests.e2e.conftest import sign_in, traffic_on
 from tests.integration.running import Running
 from tests.support import eventually
 from workers.domain.actors import Actor
@@ -25,7 +22,6 @@ from workers.services import queues as queue_service
 from workers.services.enqueueing import NewJob
 from workers.services.facts import Found
 from workers.services.statistics import minute_of
-from workers.settings import Settings
 from workers.store import alerts, queues
 from workers.store.models import JobMinute
 from workers.store.monitor_models import JobHistogram
@@ -54,31 +50,6 @@ STRETCHES = """host => {
   }
   return found;
 }"""
-
-
-@pytest.fixture
-def yard(taskyard: Running) -> Iterator[Yard]:
-    opened = Yard.open(Settings.from_env(taskyard.environment))
-    yield opened
-    opened.close()
-
-
-@contextmanager
-def traffic(yard: Yard) -> Iterator[None]:
-    """Enqueue about 20 jobs a second meanwhile."""
-    over = threading.Event()
-
-    def enqueue() -> None:
-        while not over.wait(0.05):
-            jobs.enqueue(yard, NewJob("samples.noop"))
-
-    thread = threading.Thread(target=enqueue, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(10)
 
 
 def chart(page: Page, name: str) -> Locator:
@@ -189,10 +160,10 @@ def test_problems_are_acknowledged_where_they_are_named(taskyard: Running, signe
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     raise_alerts(yard, ["info", "warning", "critical", "info", "warning", "critical", "info", "warning", "critical"])
-    with traffic(yard):
+    with traffic_on(yard):
         page.goto(taskyard.address + "/")
         heading = page.locator(".health h1")
-        expect(heading).to_contain_text("problems need attention", timeout=60_000)
+        expect(heading).to_contain_text("problems need attention")
         shown = page.locator("[data-region=health] li.alert:visible")
         expect(shown.first).to_contain_text("Problem 2 critical")
         expect(shown).to_have_count(6)
@@ -202,8 +173,8 @@ def test_problems_are_acknowledged_where_they_are_named(taskyard: Running, signe
         alert_id = str(first.get_attribute("id")).removeprefix("need-")
         first.get_by_role("button", name="Acknowledge").click()
         # The row goes, another one comes up, and what somebody has opened stays open.
-        expect(first).to_have_count(0, timeout=60_000)
-        expect(page.locator("[data-region=health] .mid").first).to_contain_text("1 acknowledged alert", timeout=60_000)
+        expect(first).to_have_count(0)
+        expect(page.locator("[data-region=health] .mid").first).to_contain_text("1 acknowledged alert")
         expect(page.locator("li.alert", has_text="Problem 6 info")).to_be_visible()
         expect(shown.first).to_contain_text("Problem 5 critical")
     with yard.database.read() as connection:
@@ -221,7 +192,7 @@ def test_times_follow_the_choice_of_the_viewer(taskyard: Running, browser: Brows
     context = browser.new_context(timezone_id="Asia/Tokyo")
     page = sign_in(taskyard, context.new_page())
     job_id = jobs.enqueue(yard, NewJob("samples.noop")).job_id
-    with traffic(yard):
+    with traffic_on(yard):
         page.goto(f"{taskyard.address}/jobs/{job_id}")
         created = page.locator("dl.facts time").first
         expect(created).to_have_attribute("title", re.compile(r"\+09:00 Asia/Tokyo$"))
@@ -233,7 +204,7 @@ def test_times_follow_the_choice_of_the_viewer(taskyard: Running, browser: Brows
         expect(switch.get_by_role("button", name="UTC", exact=True)).to_have_attribute("aria-pressed", "true")
         expect(created).to_have_attribute("title", re.compile(r" UTC$"))
         # What arrives live is in the same zone as the page.
-        expect(page.locator(".title .badge", has_text="Completed")).to_be_visible(timeout=60_000)
+        expect(page.locator(".title .badge", has_text="Completed")).to_be_visible()
         expect(page.locator(".timeline time").last).to_have_attribute("title", re.compile(r" UTC$"))
         page.goto(taskyard.address + "/health?period=1h")
         expect(page.locator("html")).to_have_attribute("data-zone", "UTC")
@@ -253,7 +224,7 @@ def test_an_answer_that_is_lost_is_not_called_undone(taskyard: Running, signed_i
     signed_in.goto(taskyard.address + "/queues/emails")
     signed_in.context.set_offline(True)
     signed_in.get_by_role("button", name="Pause", exact=True).click()
-    expect(signed_in.locator("body")).to_contain_text("may or may not have been done", timeout=60_000)
+    expect(signed_in.locator("body")).to_contain_text("may or may not have been done")
     signed_in.context.set_offline(False)
     assert not is_paused(yard, "emails")
     signed_in.get_by_role("button", name="Pause", exact=True).click()
@@ -275,11 +246,11 @@ def test_waiting_times_tick_and_a_pool_is_resized(taskyard: Running, signed_in: 
     signed_in.goto(taskyard.address + "/queues/reports")
     age = signed_in.locator(".numbers time[data-behavior=elapsed]")
     first = age.text_content()
-    expect(age).not_to_have_text(str(first), timeout=60_000)
+    expect(age).not_to_have_text(str(first))
     signed_in.goto(taskyard.address + "/workers")
     pool = signed_in.get_by_role("group", name="Workers in each pool")
-    expect(pool).to_contain_text("2", timeout=60_000)
+    expect(pool).to_contain_text("2")
     pool.get_by_role("button", name="One worker more").click()
-    expect(signed_in.locator("body")).to_contain_text("Pool size set to 3 workers.", timeout=60_000)
-    expect(pool).to_contain_text("3", timeout=60_000)
-    expect(signed_in.locator(".title")).to_contain_text("of 6 workers", timeout=60_000)
+    expect(signed_in.locator("body")).to_contain_text("Pool size set to 3 workers.")
+    expect(pool).to_contain_text("3")
+    expect(signed_in.locator(".title")).to_contain_text("of 6 workers")

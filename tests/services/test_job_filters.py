@@ -6,10 +6,11 @@ import itertools
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import event, insert, select, text
+import pytest
+from sqlalchemy import Table, event, insert, select, text
 
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput
@@ -20,14 +21,16 @@ from workers.domain.names import SYSTEM_QUEUES
 from workers.domain.states import Status
 from workers.services import bulk_actions, bulk_selections, job_filters
 from workers.services.enqueueing import NewJob, know_queues, row_of
-from workers.store import job_lists
+from workers.store import job_lists, job_runs
 from workers.store.job_counts import by_rows
 from workers.store.job_runs import Names, runs_of
 from workers.store.jobs import JOBS
+from workers.store.models import Task
 from workers.yard import Yard
 
-TASKS = ("samples.noop", "samples.sleep", "samples.fail", "monitor.sweep", "email.send")
+NAMES = ("samples.noop", "samples.sleep", "samples.fail", "monitor.sweep", "email.send")
 QUEUES = ("default", "emails", "emails-slow", "system")
+TASKS = cast(Table, Task.__table__)
 WORKERS = (None, "one.1", "two.2")
 # By name, values that the rows have and one that none has; the first letter of each test draws from them.
 VALUES = {
@@ -42,7 +45,7 @@ VALUES = {
 def plant(yard: Yard) -> list[dict[str, Any]]:
     """Store a job of every kind, two seconds apart; half of those that run are stuck, half are left alone."""
     start = utcnow() - timedelta(hours=2)
-    kinds = itertools.product(TASKS, QUEUES, Status, WORKERS, ("high", "normal"))
+    kinds = itertools.product(NAMES, QUEUES, Status, WORKERS, ("high", "normal"))
     rows = []
     for index, (task, queue, status, worker, priority) in enumerate(kinds):
         at = start + timedelta(seconds=2 * index)
@@ -211,8 +214,44 @@ def plans(connection: Any, wanted: JobFilter) -> list[str]:
     return found
 
 
-def test_every_filter_is_served_by_indexes_in_order(yard: Yard) -> None:
+def publish_tasks(yard: Yard, number: int) -> None:
+    """Fill the catalogue with more tasks."""
+    rows = [
+        {"name": f"more.task{index}", "payload_schema": "{}", "queue": "default", "priority": "normal"}
+        for index in range(number)
+    ]
+    if not rows:
+        return
+    with yard.database.write() as connection:
+        connection.execute(insert(TASKS), [{**row, "published_at": utcnow()} for row in rows])
+
+
+@pytest.fixture(params=[0, 5_000])
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Set how many jobs of many tasks are sorted; more are looked for in the order of the ids."""
+    monkeypatch.setattr(job_runs, "_FEW_JOBS", request.param)
+    return int(request.param)
+
+
+def test_a_filter_finds_what_fits_it_however_many_tasks_there_are(yard: Yard, few: int) -> None:
+    planted = plant(yard)
+    publish_tasks(yard, 60)
+    for args in ({"task": "-monitor.*"}, {"task": "samples.*,more.*"}, {"task": "more.*"}):
+        wanted = _wanted(yard, args)
+        expected = [row["id"] for row in reversed(planted) if fits(row, args, set())]
+        with yard.database.read() as connection:
+            page = job_lists.jobs_page(connection, wanted, limit=50)
+            older = job_lists.jobs_page(connection, wanted, limit=50, cursor=page.next_cursor)
+            _check_counts(yard, connection, args, planted, set(), utcnow() - timedelta(days=1))
+        assert [row["id"] for row in page.rows] == expected[:50], args
+        assert [row["id"] for row in older.rows] == expected[50:100], args
+
+
+@pytest.mark.parametrize("tasks", [0, 60])
+def test_every_filter_is_served_by_indexes_in_order(yard: Yard, monkeypatch: pytest.MonkeyPatch, tasks: int) -> None:
+    monkeypatch.setattr(job_runs, "_FEW_JOBS", 0)
     plant(yard)
+    publish_tasks(yard, tasks)
     with yard.database.read() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET LOCAL enable_seqscan = off"))

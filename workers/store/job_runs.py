@@ -21,7 +21,8 @@ from workers.store.jobs import JOBS
 from workers.store.models import JobCount, Task
 
 Conditions = list[ColumnElement[bool]]
-_MOST_RUNS = 350  # SQLite joins at most 500 selects
+_MOST_RUNS = 140  # each takes a millisecond to write down; SQLite joins at most 500
+_FEW_JOBS = 5_000  # are sorted sooner than they are looked for among others
 # Written out, not bound: SQLite takes a partial index only when it can read its condition.
 _IS_UNUSUAL = JOBS.c.priority != literal_column("'normal'")
 _TASKS = cast(Table, Task.__table__)
@@ -46,18 +47,27 @@ class Names:
         found = select(_COUNTS.c.queue, _COUNTS.c.status, n).group_by(_COUNTS.c.queue, _COUNTS.c.status)
         return [(queue, status, int(number)) for queue, status, number in self._connection.execute(found.having(n > 0))]
 
+    def have_few(self, named: ColumnElement[bool], statuses: Sequence[str]) -> bool:
+        """Return whether some tasks or queues have few jobs in these states; no more of them are read than that."""
+        found = select(JOBS.c.id).where(named, JOBS.c.status.in_(statuses)).limit(_FEW_JOBS + 1).subquery()
+        return self._connection.execute(select(func.count()).select_from(found)).scalar_one() <= _FEW_JOBS
 
-def runs_of(names: Names, wanted: JobFilter) -> list[Conditions]:
-    """Return the conditions of each run; a job fits when all conditions of one run hold. No job is in two runs."""
+
+def runs_of(names: Names, wanted: JobFilter, *, most: int = _MOST_RUNS) -> list[Conditions]:
+    """Return the conditions of each run; a job fits when all conditions of one run hold. No job is in two runs.
+
+    More tasks or queues than `most` runs can name are one run for each state. With `most=0` no order is needed, as for
+    counting: each state is one run.
+    """
     bounds = _bounds(wanted)
-    runs = [[*lead, *bounds] for lead in _leads(names, wanted)]
+    runs = [[*lead, *bounds] for lead in _leads(names, wanted, most)]
     if wanted.is_stuck and Status.PROCESSING not in (*wanted.status, *wanted.without.get("status", ())):
         stuck = [JOBS.c.id.in_(wanted.stuck_ids or ()), JOBS.c.status == str(Status.PROCESSING)]
         runs.append([*stuck, *_rest(names, wanted), *bounds])
     return runs or [[false()]]
 
 
-def _leads(names: Names, wanted: JobFilter) -> list[Conditions]:
+def _leads(names: Names, wanted: JobFilter, most: int) -> list[Conditions]:
     statuses = _statuses(wanted)
     if not statuses:
         return []
@@ -66,13 +76,13 @@ def _leads(names: Names, wanted: JobFilter) -> list[Conditions]:
     if wanted.schedule or wanted.batch or wanted.parent or wanted.worker:
         return _by_relation(names, wanted, statuses)
     if wanted.task or "task" in wanted.without:
-        return _by_task(names, wanted, statuses)
+        return _by_task(names, wanted, statuses, most)
     priorities = _priorities(wanted)
     if priorities and not wanted.queue and "normal" not in priorities:
         rest = [*_queue_conditions(names, wanted), *_status_conditions(statuses)]
         return [[JOBS.c.priority == priority, _IS_UNUSUAL, *rest] for priority in priorities]
     if wanted.queue or "queue" in wanted.without or wanted.hides_system:
-        return _by_queue(names, wanted, statuses)
+        return _by_queue(names, wanted, statuses, most)
     rest = _rest(names, wanted)
     if len(statuses) == len(Status):
         return [rest]
@@ -86,21 +96,23 @@ def _by_relation(names: Names, wanted: JobFilter, statuses: Sequence[str]) -> li
     return [[JOBS.c.worker == worker, *without_worker] for worker in wanted.worker]
 
 
-def _by_task(names: Names, wanted: JobFilter, statuses: Sequence[str]) -> list[Conditions]:
+def _by_task(names: Names, wanted: JobFilter, statuses: Sequence[str], most: int) -> list[Conditions]:
     tasks = _tasks(names, wanted)
     rest = [*_queue_conditions(names, wanted), *_priority_conditions(wanted)]
-    if len(tasks) * len(statuses) > _MOST_RUNS:
-        return [[_among(JOBS.c.task, tasks), *_status_conditions(statuses), *rest]]
+    if len(tasks) * len(statuses) > most:
+        many = _many(names, JOBS.c.task, tasks, statuses, is_ordered=most > 0)
+        return [[JOBS.c.status == status, many, *rest] for status in statuses]
     return [[JOBS.c.task == task, JOBS.c.status == status, *rest] for task in tasks for status in statuses]
 
 
-def _by_queue(names: Names, wanted: JobFilter, statuses: Sequence[str]) -> list[Conditions]:
+def _by_queue(names: Names, wanted: JobFilter, statuses: Sequence[str], most: int) -> list[Conditions]:
     fits = queue_test(wanted)
     pairs = [(queue, status) for queue, status, _ in names.held if fits(queue) and status in statuses]
     rest = _priority_conditions(wanted)
-    if len(pairs) > _MOST_RUNS:
+    if len(pairs) > most:
         queues = list(dict.fromkeys(queue for queue, _ in pairs))
-        return [[_among(JOBS.c.queue, queues), JOBS.c.status == status, *rest] for status in statuses]
+        many = _many(names, JOBS.c.queue, queues, statuses, is_ordered=most > 0)
+        return [[JOBS.c.status == status, many, *rest] for status in statuses]
     return [[JOBS.c.queue == queue, JOBS.c.status == status, *rest] for queue, status in pairs]
 
 
@@ -194,3 +206,17 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 def _among(column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[bool]:
     return column == values[0] if len(values) == 1 else column.in_(values)
+
+
+def _many(
+    names: Names, column: ColumnElement[Any], values: Sequence[str], statuses: Sequence[str], *, is_ordered: bool
+) -> ColumnElement[bool]:
+    """Name many values of a column.
+
+    By the column's index the database finds all their jobs and sorts them. When they are more than a few, they are looked
+    for in the order of the ids instead: no index has what is read of a column joined with nothing.
+    """
+    named = _among(column, values)
+    if not is_ordered or names.have_few(named, statuses):
+        return named
+    return _among(column.concat(""), values)
