@@ -38,6 +38,7 @@ class JobLog:
         self._state = LogState()
         self._room = self._state.room
         self._unfinished = [Unfinished() for _ in SOURCES]
+        self._early: set[int] = set()  # threads whose unfinished lines were kept as they were
 
     @property
     def is_full(self) -> bool:
@@ -58,8 +59,19 @@ class JobLog:
 
     def write(self, source: int, text: str) -> None:
         """Take text of a stream: what it completes is kept, a carriage return takes the unfinished line back."""
+        thread = threading.get_ident()
         with self._lock:
+            if thread in self._early:
+                self._early.discard(thread)
+                text = text.removeprefix("\n")
+            if not text:
+                return
             line = self._unfinished[source]
+            if not line.text:
+                line.thread = thread
+            elif line.thread != thread and "\r" not in text:
+                self._write_beside(thread, text)
+                return
             if "\n" not in text and "\r" not in text and len(line.text) + len(text) <= LONGEST_UNFINISHED:
                 self._extend(source, line, text)
                 return
@@ -71,6 +83,12 @@ class JobLog:
                 return
             for start in range(0, len(text), MAX_TEXT):
                 self._write(source, line, text[start : start + MAX_TEXT])
+
+    def _write_beside(self, thread: int, text: str) -> None:
+        # `print` writes a text and the end of its line apart: those of two threads must not become one line.
+        if not text.endswith("\n"):
+            self._early.add(thread)  # its line ends here, not with what it writes next
+        self.add(text.removesuffix("\n"), "print")
 
     def receive(self, descriptor: int) -> None:
         """Read what is in a pipe, into the journal, and take it."""

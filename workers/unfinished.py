@@ -18,6 +18,7 @@ class Unfinished:
     opened_us: int = 0  # the time under which it is shown already
     since: float = 0.0  # monotonic
     shown: str = ""  # what was stored of it last
+    thread: int = 0  # the thread that has begun it
 
     @property
     def line(self) -> str:

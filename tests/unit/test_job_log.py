@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import random
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -274,3 +276,35 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(say: Callable[[JobLog, i
     assert not found or found[-1] >= printed
     assert first <= state.saved + 1 or say is _by_long_lines
     assert table.texts == []
+
+
+@pytest.mark.parametrize(
+    ("writes", "expected"),
+    [
+        # `print` in two threads: text and line end apart, in every order.
+        ([(0, "a"), (1, "b"), (0, "\n"), (1, "\n")], ["b", "a"]),
+        ([(0, "a"), (1, "b"), (1, "\n"), (0, "\n")], ["b", "a"]),
+        ([(0, "a"), (1, "b"), (0, "\n"), (0, "c"), (1, "\n"), (0, "\n"), (1, "d\n")], ["b", "a", "c", "d"]),
+        ([(0, "a"), (1, "b\nc"), (0, " and more\n"), (1, "\nd\n")], ["b", "c", "a and more", "d"]),
+        ([(0, "a"), (1, "\n"), (1, ""), (0, "\n")], ["", "a"]),
+        ([(0, "a"), (1, "b\n"), (2, "c"), (1, "d"), (2, "\n"), (1, "\n"), (0, "\n")], ["b", "c", "d", "a"]),
+        ([(0, "a"), (1, "b"), (1, "c"), (0, "\n"), (1, "\n")], ["b", "c", "a"]),
+    ],
+)
+def test_threads_do_not_write_into_each_others_lines(
+    opened: Opened, writes: list[tuple[int, str]], expected: list[str]
+) -> None:
+    with contextlib.ExitStack() as stack:
+        threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(3)]
+        for thread, text in writes:
+            threads[thread].submit(opened.log.write, STDOUT, text).result()
+    opened.log.finish()
+    opened.table.store(opened.log)
+    assert opened.table.texts == expected
+
+
+def test_a_line_of_a_thread_that_was_killed_beside_another_is_recovered(opened: Opened) -> None:
+    with ThreadPoolExecutor(1) as other:
+        opened.log.write(STDOUT, "mine, unfinished")
+        other.submit(opened.log.write, STDOUT, "beside it").result()
+    assert recovered(opened.journal, opened.table) == ["beside it", "mine, unfinished"]
