@@ -168,7 +168,7 @@ def running_worker(yard: Yard, queue: str = "", **environment: str) -> Iterator[
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

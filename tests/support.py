@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def eventually(assertion: Callable[[], object], within: float = 5.0, every: float = 0.05) -> None:
+def eventually(assertion: Callable[[], object], within: float = 30.0, every: float = 0.05) -> None:
     """Call the assertion until it holds; its last failure is raised when the time is over."""
     until = time.monotonic() + within
     while True:

@@ -16,7 +16,7 @@ import psutil
 from tests.support import eventually, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_WITHIN_SECONDS = 60.0
+READY_WITHIN_SECONDS = 120.0
 STOPPED_WITHIN_SECONDS = 30.0
 
 
@@ -65,7 +65,7 @@ class Running:
             raise
         return self
 
-    def run(self, *command: str, give: str | None = None, within: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, give: str | None = None, within: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run a command of the command line to its end."""
         return subprocess.run(
             [sys.executable, "app.py", *command],
@@ -128,7 +128,7 @@ class Running:
             with contextlib.suppress(psutil.NoSuchProcess):  # it may end while the others are looked at
                 process.kill()
         if self.process is not None:
-            self.process.wait(10)
+            self.process.wait(60)
         until = time.monotonic() + 10
         while self.processes() and time.monotonic() < until:
             time.sleep(0.05)

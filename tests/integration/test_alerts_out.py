@@ -40,7 +40,7 @@ def test_failures_are_found_by_the_monitor_and_reach_the_channel_once(running: R
     def arrived() -> None:
         assert [one["title"] for one in told()] == ["6 tasks failed in last hour"], running.log()
 
-    eventually(arrived, within=30)
+    eventually(arrived, within=60)
 
     def settled() -> None:
         with yard.database.read() as connection:
@@ -49,6 +49,6 @@ def test_failures_are_found_by_the_monitor_and_reach_the_channel_once(running: R
             (sent,) = alerts.deliveries(connection, [alert["id"]])[alert["id"]]
             assert (sent["status"], sent["tries"]) == ("sent", 1)
 
-    eventually(settled, within=30)
+    eventually(settled, within=60)
     arrived()
     yard.close()

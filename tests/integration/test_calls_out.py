@@ -39,7 +39,7 @@ def ended(yard: Yard, job_id: str, *states: str) -> dict[str, Any]:
             found.update(jobs.get(connection, job_id))
         assert found["status"] in (states or ("completed", "failed")), found
 
-    eventually(is_there, within=20)
+    eventually(is_there, within=60)
     return found
 
 
@@ -91,7 +91,7 @@ def test_the_end_of_a_job_is_told_once_and_signed(allowed: Yard, httpserver: HTT
         delivery.promote_due(allowed)  # what the scheduler does
         assert len(seen) >= 2
 
-    eventually(told, within=25)
+    eventually(told, within=60)
     first, second = seen[:2]
     body = json.loads(second.get_data())
     assert body["data"] == {"job_id": made.job_id, "task": "samples.noop", "status": "completed", "attempt": 1}

@@ -132,7 +132,7 @@ def test_a_pipe_that_closes_early_is_no_trouble(taskyard: Running) -> None:
     listing.stdout.close()
     assert listing.stderr.read() == b""
     listing.stderr.close()
-    assert listing.wait(20) == 0
+    assert listing.wait(60) == 0
 
 
 def test_versions_and_help_need_no_taskyard(taskyard: Running) -> None:

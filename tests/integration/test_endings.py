@@ -65,7 +65,7 @@ def test_an_attempt_that_gives_way_is_run_again_and_has_used_no_retry(ending: Ya
     mark = tmp_path / "mark"
     job_id = enqueue(ending, "give_way", {"mark": str(mark)})
     with running_worker(ending, TASK_MODULES=MODULE) as worker:
-        eventually(lambda: has_text(mark, "started"), within=30)
+        eventually(lambda: has_text(mark, "started"), within=60)
         stop(worker)
         assert worker.wait(30) == 0
     row = row_of(ending, job_id)
@@ -82,7 +82,7 @@ def test_a_task_that_finishes_in_time_completes(ending: Yard, tmp_path: Path) ->
     mark = tmp_path / "mark"
     job_id = enqueue(ending, "wait", {"mark": str(mark), "finish": True})
     with running_worker(ending, TASK_MODULES=MODULE) as worker:
-        eventually(lambda: has_text(mark, "started"), within=30)
+        eventually(lambda: has_text(mark, "started"), within=60)
         stop(worker)
         assert worker.wait(30) == 0
     assert json.loads(row_of(ending, job_id)["result"]) == "finished"
@@ -92,7 +92,7 @@ def test_a_stop_interrupts_what_runs_longer_and_the_next_start_runs_it_again(sta
     mark = tmp_path / "mark"
     start.start().ready()
     job_id = start.enqueue(f"{MODULE}.wait", json.dumps({"mark": str(mark)}))
-    eventually(lambda: has_text(mark, "started"), within=30)
+    eventually(lambda: has_text(mark, "started"), within=60)
     assert start.stop() == 0
     assert mark.read_text() == "interrupted"
     start.start().ready()
@@ -106,7 +106,7 @@ def test_a_task_that_will_not_be_interrupted_is_killed_and_run_again(start: Runn
     mark = tmp_path / "mark"
     start.start().ready()
     job_id = start.enqueue(f"{MODULE}.ignore", json.dumps({"mark": str(mark)}))
-    eventually(lambda: has_text(mark, "started"), within=30)
+    eventually(lambda: has_text(mark, "started"), within=60)
     assert start.stop() == 0
     start.nothing_is_left()
     start.start().ready()
@@ -152,6 +152,6 @@ def test_a_cancel_that_a_thread_of_the_task_finds_ends_the_job_as_canceled(worke
     def runs() -> None:
         assert row_of(worked, job_id)["status"] == "processing"
 
-    eventually(runs, within=30)
+    eventually(runs, within=60)
     jobs.cancel(worked, job_id, OPERATOR)
     assert ended(worked, job_id)["status"] == "canceled"

@@ -42,7 +42,7 @@ def run(yard: Yard, task: str, **payload: Any) -> dict[str, Any]:
             found.update(jobs.get(connection, made))
         assert found["status"] in {"completed", "failed"}
 
-    eventually(ended, within=20)
+    eventually(ended, within=60)
     return found
 
 

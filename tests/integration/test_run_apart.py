@@ -34,12 +34,12 @@ class Redis:
         command = self._valkey.command()
         command[command.index("--port") + 1] = str(self._port)
         self._process = subprocess.Popen([*command, "--bind", "127.0.0.1"])
-        eventually(self._answers, within=10)
+        eventually(self._answers, within=60)
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
 
     def _answers(self) -> None:
         assert self._valkey.answers()
@@ -84,14 +84,14 @@ def test_web_workers_and_scheduler_work_together_and_each_stops_by_itself(part: 
     command_line = part("command-line")
     eventually(lambda: command_line.enqueue("samples.noop"), within=60)
     job = command_line.enqueue("samples.noop", "--delay", "1")
-    eventually(lambda: _is(command_line, job, "completed"), within=20)
+    eventually(lambda: _is(command_line, job, "completed"), within=60)
     with urllib.request.urlopen(f"{web.address}/readyz", timeout=5) as answer:
         assert answer.status == 200
 
     def swept() -> None:
         assert command_line.run("jobs", "--task", "monitor.sweep", "--status", "completed").stdout
 
-    eventually(swept, within=15)
+    eventually(swept, within=60)
     for one in (scheduler, worker, web):
         assert one.stop() == 0
         one.nothing_is_left()
@@ -103,7 +103,7 @@ def test_a_worker_serves_only_the_queues_it_is_given(part: Callable[..., Running
     eventually(lambda: worker.enqueue("samples.noop"), within=60)
     other = worker.enqueue("samples.noop", "--queue", "emails")
     ours = worker.enqueue("samples.noop", "--queue", "reports")
-    eventually(lambda: _is(worker, ours, "completed"), within=15)
+    eventually(lambda: _is(worker, ours, "completed"), within=60)
     assert worker.status(other) == "pending"
 
 
@@ -122,7 +122,7 @@ def test_parts_wait_for_a_redis_that_is_away_and_go_on_when_it_is_back(
     made: list[str] = []
     eventually(lambda: made.append(worker.enqueue("samples.noop")), within=60)
     assert worker.status(made[0]) == "pending"
-    eventually(lambda: _says(worker, "trying again"), within=10)
+    eventually(lambda: _says(worker, "trying again"), within=60)
 
     redis.start()
 
@@ -148,7 +148,7 @@ def test_the_log_can_be_json(part: Callable[..., Running]) -> None:
 def test_the_doctor_says_what_is_missing_and_what_to_do(part: Callable[..., Running], redis: Redis) -> None:
     worker = part("worker", "worker")
     eventually(lambda: worker.enqueue("samples.noop"), within=60)
-    eventually(lambda: _healthy(worker, "workers"), within=15)
+    eventually(lambda: _healthy(worker, "workers"), within=60)
     report = worker.run("doctor")
     assert report.returncode == 1
     assert "start `python app.py scheduler`" in report.stdout

@@ -74,7 +74,7 @@ def test_preload_names_what_an_import_leaves_open(start: Running, opening: dict[
         assert f"socket to {opening['ECHO_URL'].removeprefix('http://')}" in log
         assert "thread Thread-" in log
 
-    eventually(is_named, within=20)
+    eventually(is_named, within=60)
 
 
 def test_hooks_run_once_for_a_worker_and_once_for_each_child(

@@ -42,7 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     eventually(is_up, within=10)
     yield settings
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def row(yard: Yard, job_id: str) -> Any:
         return jobs.get(connection, job_id)
 
 
-def reaches(yard: Yard, job_id: str, *states: str, within: float = 20.0) -> Any:
+def reaches(yard: Yard, job_id: str, *states: str, within: float = 60.0) -> Any:
     def there() -> None:
         job = row(yard, job_id)
         assert job["status"] in states, (job["status"], job["error"])
@@ -130,7 +130,7 @@ def test_a_warm_stop_finishes_the_job(yard: Yard) -> None:
         made = run(yard, "samples.sleep", {"seconds": 1, "steps": 10})
         reaches(yard, made, "processing")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
     assert row(yard, made)["status"] == "completed"
 
 
