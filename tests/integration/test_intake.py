@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from workers.processes.intake import Entry, Intake
 from workers.processes.served import ServedQueues
 from workers.services import jobs, queues
 from workers.services.enqueueing import NewJob
+from workers.store import attempts
 from workers.yard import Yard
 
 
@@ -125,3 +127,35 @@ def test_a_queue_that_is_paused_in_a_rush_keeps_its_order(yard: Yard, operator: 
 
 def _is(yard: Yard, job_id: str, expected: str) -> None:
     assert status(yard, job_id) == expected
+
+
+def test_a_death_in_a_rush_costs_its_own_attempt_alone(yard: Yard) -> None:
+    def make(index: int) -> str:
+        new = NewJob("samples.noop", queue="shelf", max_retries=0)
+        if index % 12 == 11:
+            new = NewJob("samples.crash", {"how": "exit"}, queue="shelf", max_retries=0)
+        return jobs.enqueue(yard, new).job_id
+
+    made = [make(index) for index in range(120)]
+    yard.pusher.flush()
+    with running_worker(yard, "shelf"):
+        for index, job_id in enumerate(made):
+            expected = "failed" if index % 12 == 11 else "completed"
+            eventually(partial(_is, yard, job_id, expected), within=60)
+    with yard.database.read() as connection:
+        outcomes = [[one["outcome"] for one in attempts.of_job(connection, job_id)] for job_id in made]
+        errors = {jobs.get(connection, job_id)["error"] for job_id in made[11::12]}
+    assert outcomes == [["lost"] if index % 12 == 11 else ["completed"] for index in range(120)]
+    assert all("exited with status 3" in error for error in errors)
+
+
+def test_a_stop_in_a_rush_leaves_no_job_behind(yard: Yard) -> None:
+    made = enqueue(yard, 300)
+    for number in (20, 120, 220):
+        with running_worker(yard, "shelf") as process:
+            eventually(partial(_is, yard, made[number], "completed"), within=60)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        left = [job_id for job_id in made if status(yard, job_id) != "completed"]
+        assert {status(yard, job_id) for job_id in left} == {"pending"}
+        assert waiting(yard) == left

@@ -23,8 +23,10 @@ from workers.domain.errors import Unavailable
 from workers.domain.staleness import limit_words
 from workers.domain.texts import is_of
 from workers.event_loop import has_abandoned, keep_loop
+from workers.processes import orders
 from workers.processes.capture import Capture
 from workers.processes.endings import ending_of_error, ending_of_result
+from workers.processes.orders import Order
 from workers.processes.output import Output
 from workers.processes.shared_page import CANCEL, INTERRUPT, STOPPING, TIME_LIMIT, SharedPage
 from workers.processes.surroundings import Surroundings
@@ -34,6 +36,7 @@ from workers.services import clocks, execution
 from workers.services.execution import Ending, Refused
 from workers.services.telling import word_of
 from workers.settings import Settings, forget_secrets
+from workers.store.types import Row
 from workers.task_errors import Canceled, Interrupted, TimeLimitReached
 from workers.yard import Yard
 
@@ -53,6 +56,7 @@ class Line:
     faults: IO[bytes]  # where a fatal error is written
     page: SharedPage
     output: Output
+    ahead: int  # a descriptor from which an order that was sent ahead is read, or taken back by the worker
 
 
 class Child:
@@ -63,6 +67,9 @@ class Child:
         self._page = line.page if line is not None else SharedPage()
         self._job: RunningJob | None = None
         self._is_in_task = self._is_worn = False
+        self.is_leaving = False  # whether this process had better be replaced, since the end of its last attempt
+        self.next: Order | None = None  # what is to be run after the last order, which was sent ahead
+        self._begun: Row | Refused | None = None  # how `next` has begun, when it has
         self.told = b""
         self._wake = threading.Event()
         self._output = line.output if line is not None else Output()
@@ -73,15 +80,14 @@ class Child:
         self._runs = 0
         self._begun_at = 0.0  # the present attempt, by `uptime`
         self._memory_bytes = _peak_bytes()
-        own = (line.channel.fileno(), line.faults.fileno()) if line is not None else ()
+        own = (line.channel.fileno(), line.faults.fileno(), line.ahead) if line is not None else ()
         self._surroundings = Surroundings(1, 2, *own)
 
-    def run(self, job_id: str, attempt: int, *, quiet: bool = False) -> str:
-        """Run one attempt from begin to end; the outcome, or why it was refused."""
+    def run(self, order: Order) -> str:
+        """Run one attempt from begin to end; the outcome, or why it was refused. `next` is set when another is to follow."""
         self._runs += 1
         self.told = b""
-        _insist(lambda: clocks.synchronize(self._yard))
-        row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, quiet=quiet))
+        row = self._begin(order)
         if isinstance(row, Refused):
             return str(row.value)
         self._begun_at = uptime()
@@ -103,10 +109,29 @@ class Child:
         self._job = None
         while job.flush() is not None:
             time.sleep(0.2)
+        self.is_leaving = self._is_spent()
         return self._end(job, ending)
 
-    def is_worn(self) -> bool:
-        """Tell whether this process had better be replaced: enough jobs, grown, or left untidy by a task."""
+    def _begin(self, order: Order) -> Row | Refused:
+        begun, self._begun, self.next = self._begun, None, None
+        if begun is not None:
+            return begun
+        _insist(lambda: clocks.synchronize(self._yard))
+        job_id, attempt, quiet = order.job_id, order.attempt, order.quiet
+        row: Row | Refused = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, quiet=quiet))
+        return row
+
+    def _take_ahead(self) -> Order | None:
+        """Take the order that was sent ahead, if one was and this process may go on."""
+        if self.is_leaving or self._line is None:
+            return None
+        try:
+            return Order.parse(os.read(self._line.ahead, orders.LONGEST).decode("ascii"))
+        except BlockingIOError:
+            return None
+
+    def _is_spent(self) -> bool:
+        """Return whether this process had better be replaced: enough jobs, grown, or left untidy by a task."""
         settings = self._yard.settings
         grown = _peak_bytes() - self._memory_bytes > settings.recycle_memory_mb * 1_048_576
         is_due = self._is_worn or has_abandoned() or grown or self._runs >= settings.recycle_jobs
@@ -167,11 +192,22 @@ class Child:
             run_seconds=uptime() - self._begun_at,
             peak_memory_bytes=peak if peak > self._memory_bytes else None,
         )
-        after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full, begun=job.row, quiet=True))
+        after = self._end_and_begin(job, full, self._take_ahead())
         if after is None:
             return Refused.LOST.value
         self.told = word_of(self._yard, after) or b""
         return str(after["status"])
+
+    def _end_and_begin(self, job: RunningJob, ending: Ending, following: Order | None) -> Row | None:
+        if following is None:
+            return _insist(
+                lambda: execution.end(self._yard, job.job_id, job.attempt, ending, begun=job.row, quiet=True)
+            )
+        _insist(lambda: clocks.synchronize(self._yard))
+        start = execution.Start(following.job_id, following.attempt, self._worker, following.quiet)
+        after, begun = _insist(lambda: execution.end_and_begin(self._yard, job.row, ending, start))
+        self.next, self._begun = following, begun
+        return after
 
     def write(self, source: int, text: str) -> None:
         """Take text of a stream, for the job that runs."""
@@ -194,7 +230,7 @@ class Child:
             os.read(descriptor, 65_536)
 
     def _on_notice(self, _signal: int = 0, _frame: Any = None) -> None:
-        job, notices = self._job, self._page.notices()
+        job, notices = self._job, self._page.notices(self._runs)
         if job is None:
             return
         job.cancel_requested = job.cancel_requested or bool(notices & CANCEL)
@@ -227,7 +263,7 @@ def run_attempt(job_id: str, attempt: int) -> None:
     loading.load_modules(settings.task_modules)
     yard = Yard.open(settings)
     child = Child(yard, f"rq-{socket.gethostname()}-{os.getpid()}")
-    child.run(job_id, attempt)
+    child.run(Order(job_id, attempt))
     yard.live.send(child.told)
 
 

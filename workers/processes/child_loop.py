@@ -1,7 +1,8 @@
 """The loop of a worker's child process: it imports the task modules and runs one attempt after another.
 
 It talks with the worker over a socket, a line each way: `<job> <attempt> <quiet|aloud>` in, `<word> <stay|leave>
-<live message>` out; the first line out says that it is ready. The worker kills the child or lets it go, and forks another.
+<live message>` out; the first line out says that it is ready. A line in may also come by a pipe while an attempt runs: the
+child takes it at the end of that, and begins the next attempt in the transaction that ends this one. The worker kills the child or lets it go, and forks another.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from workers import hooks, loading
 from workers.domain.errors import Unavailable
 from workers.processes.child import Child, Line
 from workers.processes.descendants import adopt_orphans
+from workers.processes.orders import Order
 from workers.registry import REGISTRY
 from workers.services import publishing
 from workers.settings import Settings
 from workers.yard import Yard
 
-QUIET, ALOUD = "quiet", "aloud"
 READY, HAS_STOP_HOOKS = b"ready ", b"with-stop-hooks"
 _PR_SET_PDEATHSIG = 1
 
@@ -40,12 +41,13 @@ def serve(settings: Settings, worker: str, worker_pid: int, line: Line, *, is_fi
     child = Child(yard, worker, line)
     with line.channel as channel, channel.makefile("r", encoding="ascii") as orders:
         channel.sendall(READY + (HAS_STOP_HOOKS if hooks.on_child_stop else b"") + b"\n")
-        for order in orders:
-            job_id, attempt, quiet = order.split()
-            word = child.run(job_id, int(attempt), quiet=quiet == QUIET)
-            stays = not child.is_worn()
-            channel.sendall(f"{word} {'stay' if stays else 'leave'} ".encode() + child.told + b"\n")
-            if not stays:
+        for text in orders:
+            order: Order | None = Order.parse(text)
+            while order is not None:
+                word = child.run(order)
+                channel.sendall(f"{word} {'leave' if child.is_leaving else 'stay'} ".encode() + child.told + b"\n")
+                order = child.next
+            if child.is_leaving:
                 break
         hooks.on_child_stop.run_each()
     os._exit(0)

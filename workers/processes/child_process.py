@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from workers.processes import child, child_loop
+from workers.processes import child, child_loop, orders
 from workers.processes.deaths import MemoryWatch, death_words, peak_bytes
 from workers.processes.descendants import end_adopted, forget_own, kill_all, note_own, unadoptable
 from workers.processes.output import Output
@@ -50,6 +50,8 @@ class ChildProcess:
         self.page = SharedPage()
         self.output = Output()
         self._buffer = b""
+        self._ahead, self._ahead_writing = _make_pipe()
+        self._orders = 0
         self.started_at = time.monotonic()
         self.is_ready = self.has_stop_hooks = False
         worker_pid = os.getpid()
@@ -61,7 +63,8 @@ class ChildProcess:
                 for descriptor in unshared:
                     os.close(descriptor)
                 self.channel.close()
-                line = child.Line(theirs, self._faults, self.page, self.output)
+                os.close(self._ahead_writing)
+                line = child.Line(theirs, self._faults, self.page, self.output, self._ahead)
                 child_loop.serve(settings, worker, worker_pid, line, is_first=is_first)
             except BaseException:
                 self._faults.write(traceback.format_exc().encode(errors="replace"))
@@ -73,9 +76,25 @@ class ChildProcess:
         self.output.keep_reading_end()
         self.process = psutil.Process(self.pid)
 
+    def begin_order(self) -> None:
+        """Have notices mean the next order from now on."""
+        self._orders += 1
+        self.page.begin_job(self._orders)
+
     def send(self, order: bytes) -> None:
         """Send a line. Raises OSError when the child is gone."""
         self.channel.sendall(order)
+
+    def send_ahead(self, order: bytes) -> None:
+        """Lay a line ready: the child takes it when it has ended its present order, unless it is called back before."""
+        os.write(self._ahead_writing, order)
+
+    def call_back(self) -> bool:
+        """Take back what was sent ahead. False when the child has taken it: a pipe gives a line to one reader alone."""
+        try:
+            return bool(os.read(self._ahead, orders.LONGEST))
+        except BlockingIOError:
+            return False
 
     def read_line(self, wait_seconds: float) -> bytes | None:
         """Return the next line without its end, b"" when the child has closed its side, None when there is none in time."""
@@ -137,7 +156,7 @@ class ChildProcess:
 
     def descriptors(self) -> tuple[int, ...]:
         """Return the descriptors of the worker that lead to this child, which no other child must hold open."""
-        return self.channel.fileno(), self.output.reading
+        return self.channel.fileno(), self.output.reading, self._ahead, self._ahead_writing
 
     def reap(self, memory: MemoryWatch) -> Death:
         """Kill what is left of it and of what it has started, and collect it.
@@ -156,6 +175,8 @@ class ChildProcess:
         self._faults.close()
         self.page.close()
         self.channel.close()
+        os.close(self._ahead)
+        os.close(self._ahead_writing)
         peak = peak_bytes(used.ru_maxrss)
         return Death(_BEREFT if is_bereft else _words(status, peak, memory), fault, peak)
 
@@ -170,6 +191,12 @@ class ChildProcess:
         with contextlib.suppress(psutil.Error):
             return float(self.process.cpu_percent())
         return 0.0
+
+
+def _make_pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    return reading, writing
 
 
 def _words(status: int, peak: int, memory: MemoryWatch) -> str:

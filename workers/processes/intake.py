@@ -41,6 +41,7 @@ class Intake:
         self._messages: list[bytes] = []
         self._ahead: Entry | None = None
         self._foreign: set[str] = set()
+        self._unmarked: str | None = None  # an entry whose taker is not written yet
         self.has_waited = True
 
     @property
@@ -65,6 +66,17 @@ class Intake:
             return
         with contextlib.suppress(RedisError):
             self._ahead = self._take(self._served.keys())
+
+    def ref_ahead(self) -> carriers.PushRef | None:
+        """Return the attempt of the entry that was taken ahead; None when there is none, or it is a job of plain RQ."""
+        return self.ref_of(self._ahead) if self._ahead is not None else None
+
+    def mark(self) -> None:
+        """Write who has taken an entry that was waited for: after it was handed on, so that nobody waits for the trip."""
+        entry, self._unmarked = self._unmarked, None
+        if entry is not None:
+            with contextlib.suppress(RedisError):
+                carriers.mark_taken(self._connection, entry, self._name)
 
     def give_back(self) -> None:
         """Put an entry that was taken ahead back to the front of its queue. What is lost here the monitor's sweep pushes again."""
@@ -128,5 +140,5 @@ class Intake:
         if popped is None:
             return None
         key, entry = popped[0].decode(), popped[1].decode()
-        carriers.mark_taken(self._connection, entry, self._name)
+        self._unmarked = entry
         return Entry(entry, key.removeprefix(carriers.QUEUE_PREFIX))

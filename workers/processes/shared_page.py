@@ -10,6 +10,8 @@ import struct
 
 CANCEL, STOPPING, INTERRUPT, TIME_LIMIT = 1, 2, 4, 8  # notices: bits of a byte
 _LIMIT = struct.Struct("=dd")  # when an attempt began, by `uptime`, and how many seconds it may run
+_NUMBER = struct.Struct("=I")
+_NUMBER_AT = 4
 _LIMIT_AT = 8
 
 
@@ -23,13 +25,15 @@ class SharedPage:
         """Leave a notice for the child; a signal has it looked at."""
         self._page[0] |= notice
 
-    def notices(self) -> int:
-        """Return the notices for the job that runs, as a sum."""
-        return self._page[0]
+    def notices(self, number: int) -> int:
+        """Return the notices for the job of this number, as a sum; those for another job are none of its business."""
+        is_of_job = _NUMBER.unpack_from(self._page, _NUMBER_AT)[0] == number
+        return self._page[0] if is_of_job else 0
 
-    def begin_job(self) -> None:
-        """Forget what the last job left."""
-        self._page[:] = bytes(len(self._page))
+    def begin_job(self, number: int) -> None:
+        """Have notices mean the job of this number from now on. The child may run it already."""
+        self._page[0] = 0
+        _NUMBER.pack_into(self._page, _NUMBER_AT, number)
 
     def write_limit(self, begun_at: float, seconds: float) -> None:
         """Say when the attempt began, by `uptime`, and how many seconds it may run."""

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from workers.processes import child_loop
 from workers.processes.child_process import ChildProcess
 from workers.processes.deaths import MemoryWatch
 from workers.processes.heartbeat import release_hold
 from workers.processes.minder import Minder
+from workers.processes.orders import Order
 from workers.processes.output import Output, Unstored
 from workers.settings import Settings
 
@@ -34,6 +34,9 @@ class WarmChild:
         self._keeps_spare = bool(settings.task_modules) and not settings.preload
         self._forks = 0
         self._memory = MemoryWatch()
+        self._is_ahead = self._died_ahead = (
+            False  # an order is laid ready for the child; it died after it had taken that
+        )
         self._last_output: Output | None = None  # of the last child that died while it ran a job
         self.peak_memory_bytes = 0
         self.death = ""
@@ -48,10 +51,17 @@ class WarmChild:
     def start(self, job_id: str, attempt: int, *, quiet: bool) -> None:
         """Have an attempt run; `listen` returns its outcome.
 
-        `quiet` leaves it to the caller to notify viewers that it runs, should it last.
+        `quiet` leaves it to the caller to notify viewers that it runs, should it last. What was sent ahead is this attempt:
+        the child may run it already.
         """
-        order = f"{job_id} {attempt} {child_loop.QUIET if quiet else child_loop.ALOUD}\n".encode()
+        if self._died_ahead:
+            return
+        is_taken = not self.call_back()
+        self._is_ahead = False
         current = self._ready()
+        if is_taken:
+            return
+        order = Order(job_id, attempt, quiet).line()
         self._memory.look()
         try:
             current.send(order)
@@ -60,12 +70,29 @@ class WarmChild:
             self._reap()
             self._ready().send(order)
 
+    def send_ahead(self, job_id: str, attempt: int) -> None:
+        """Lay ready the attempt that `start` is called for next: the child goes on with it when it has ended the present one."""
+        if self._current is not None:
+            self._current.send_ahead(Order(job_id, attempt, quiet=True).line())
+            self._is_ahead = True
+
+    def call_back(self) -> bool:
+        """Take back what was sent ahead, if anything was; False when the child runs it, or has died of it."""
+        if not self._is_ahead:
+            return not self._died_ahead
+        is_back = self._current is not None and self._current.call_back()
+        self._is_ahead = not is_back
+        return is_back
+
     def answers(self, within_seconds: float) -> bool:
         """Return whether the child has ended the attempt, or itself, within this time."""
         return self._current is not None and self._current.has_answer(within_seconds)
 
     def listen(self, tick: Callable[[], object]) -> str | None:
         """Wait for the end of the attempt; its outcome, or None when the child died. `tick` is called while it is silent."""
+        if self._died_ahead:
+            self._died_ahead = False
+            return None
         current = self._current
         assert current is not None
         while True:
@@ -147,7 +174,7 @@ class WarmChild:
         return sum(one.cpu_percent() for one in (self._current, self._spare) if one is not None)
 
     def _start_missing(self) -> None:
-        if self._current is None:
+        if self._current is None and not self._died_ahead:
             self._start_current()
         for one in (self._current, self._spare):
             if one is not None and not one.is_ready and (line := one.read_line(0)):
@@ -162,7 +189,7 @@ class WarmChild:
         if self._current is None:
             self._start_current()
         assert self._current is not None
-        self._current.page.begin_job()
+        self._current.begin_order()
         return self._current
 
     def _start_current(self) -> None:
@@ -196,6 +223,7 @@ class WarmChild:
         word, _, rest = line.partition(b" ")
         stays, _, self.told = rest.partition(b" ")
         if stays != b"stay" and self._current is not None:
+            self._is_ahead = False  # a child that leaves takes nothing more
             self._let_end(self._current)
             self._current = None
             self._minder.mind(0)
@@ -222,6 +250,8 @@ class WarmChild:
     def _reap(self) -> None:
         current, self._current = self._current, None
         if current is not None:
+            self._died_ahead = self._is_ahead and not current.call_back()
+            self._is_ahead = False
             death = current.reap(self._memory)
             self.death, self.fault, self.peak_memory_bytes = death.words, death.fault, death.peak_memory_bytes
             self.close_output()

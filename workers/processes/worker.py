@@ -94,7 +94,7 @@ class TaskyardWorker(Worker):
                 return
             if not suspended:
                 return
-            self._intake.give_back()
+            self._give_back()
             time.sleep(1)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -175,6 +175,7 @@ class TaskyardWorker(Worker):
 
     def teardown(self) -> None:
         """Say goodbye."""
+        self._run_taken_ahead()
         self._heartbeat.stop()
         self._child.close()
         self._minder.close()
@@ -183,6 +184,13 @@ class TaskyardWorker(Worker):
         goodbye.start()
         goodbye.join(GOODBYE_SECONDS)
         self._presence.unregister()
+
+    def _run_taken_ahead(self) -> None:
+        """See the attempt through that the child has taken ahead."""
+        while self._intake.is_ahead and not self._child.call_back():
+            entry = self._intake.take(block=False)
+            assert entry is not None
+            self.execute_job(entry.id, entry.queue)
 
     def unsubscribe(self) -> None:
         """Leave the channel of commands to the end of the process: the thread that listens would fail without its connection."""
@@ -263,18 +271,33 @@ class TaskyardWorker(Worker):
         began = time.monotonic()
         # In a rush of jobs viewers hear only of those that last.
         self._child.start(ref.job_id, ref.attempt, quiet=not self._intake.has_waited)
-        if self._was_short:
-            self._intake.take_ahead()
-        if self._intake.is_ahead and not self._child.answers(SHORT_SECONDS):
-            self._intake.give_back()
+        self._intake.mark()
+        if self._stop_requested:
+            self._child.notify(STOPPING)
+        elif self._was_short:
+            self._send_ahead()
         word = self._child.listen(tick)
         self._was_short = time.monotonic() - began < SHORT_SECONDS
         return watcher.after_death() if word is None else word
 
+    def _send_ahead(self) -> None:
+        """Take one more entry and lay it ready for the child; take it back when the present job lasts."""
+        self._intake.take_ahead()
+        ref = self._intake.ref_ahead()
+        if ref is not None:
+            self._child.send_ahead(ref.job_id, ref.attempt)
+        if self._intake.is_ahead and not self._child.answers(SHORT_SECONDS):
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Put an entry that was taken ahead back, unless the child runs it already."""
+        if self._child.call_back():
+            self._intake.give_back()
+
     def _settle(self, ref: carriers.PushRef, word: str) -> None:
         if word == Refused.PAUSED.value:
             self._served.look_again()
-            self._intake.give_back()
+            self._give_back()
             with contextlib.suppress(Unavailable):
                 carriers.put_back(self._yard.redis, ref)
             return
@@ -288,7 +311,7 @@ class TaskyardWorker(Worker):
 
     def _put_back(self, ref: carriers.PushRef, why: str) -> None:
         log.error("job %s goes back to its queue: %s", ref.job_id, why.rstrip())
-        self._intake.give_back()
+        self._give_back()
         with contextlib.suppress(Unavailable):
             carriers.put_back(self._yard.redis, ref)
         time.sleep(self._trouble.after(0))

@@ -45,6 +45,16 @@ class Refused(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt that a worker takes; the arguments of `begin`."""
+
+    job_id: str
+    attempt: int
+    worker: str
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How an attempt ended, and what is kept of it."""
 
@@ -63,28 +73,54 @@ class Ending:
 def begin(yard: Yard, job_id: str, attempt: int, worker: str, *, quiet: bool = False) -> Row | Refused:
     """Take a pending job for a worker; the row as it is now, or why not. Raises Unavailable.
 
-    `quiet` tells nobody yet: the caller does it if the job lasts.
+    `quiet` notifies no viewers: the caller does so if the job lasts.
     """
+    start = Start(job_id, attempt, worker, quiet)
+    with yard.database.quick_write() as connection:
+        row = _write_begin(connection, start, utcnow())
+    return _after_begin(yard, start, row)
+
+
+def end_and_begin(yard: Yard, begun: Row, ending: Ending, start: Start) -> tuple[Row | None, Row | Refused]:
+    """End an attempt as `end` does, quietly, and begin the next one, in one transaction where that can be.
+
+    Returns what `end` and what `begin` return. Raises Unavailable.
+    """
+    if not _is_plain(ending):
+        after = end(yard, begun["id"], begun["attempt"], ending, begun, quiet=True)
+        return after, begin(yard, start.job_id, start.attempt, start.worker, quiet=start.quiet)
     now = utcnow()
     with yard.database.quick_write() as connection:
-        row = jobs.transition(
-            connection,
-            job_id,
-            Status.PENDING,
-            attempt,
-            Status.PROCESSING,
-            "started",
-            now,
-            actor=f"worker:{worker}",
-            values={**_CLEARED, "worker": worker, "started_at": now, "heartbeat_at": now, "progress": 0.0},
-            unless=_PAUSED,
-        )
-        if row is not None:
-            wait_ms = _milliseconds(row["pending_at"] or row["created_at"], now)
-            attempts.begin(connection, job_id, attempt, worker, now, wait_ms)
+        after = _write_end(connection, begun, ending, _consequence(begun, ending, now), now)
+        row = _write_begin(connection, start, now)
+    if after is not None:
+        _call_back(yard, after)
+    return after, _after_begin(yard, start, row)
+
+
+def _write_begin(connection: QuickConnection, start: Start, now: datetime) -> Row | None:
+    row = jobs.transition(
+        connection,
+        start.job_id,
+        Status.PENDING,
+        start.attempt,
+        Status.PROCESSING,
+        "started",
+        now,
+        actor=f"worker:{start.worker}",
+        values={**_CLEARED, "worker": start.worker, "started_at": now, "heartbeat_at": now, "progress": 0.0},
+        unless=_PAUSED,
+    )
+    if row is not None:
+        wait_ms = _milliseconds(row["pending_at"] or row["created_at"], now)
+        attempts.begin(connection, start.job_id, start.attempt, start.worker, now, wait_ms)
+    return row
+
+
+def _after_begin(yard: Yard, start: Start, row: Row | None) -> Row | Refused:
     if row is None:
-        return _refused(yard, job_id, attempt)
-    if not quiet:
+        return _refused(yard, start.job_id, start.attempt)
+    if not start.quiet:
         tell(yard, row)
     return row
 
@@ -113,9 +149,13 @@ def end(
         job_logs.tell(yard, job_id, attempt, lines)
         if not quiet:
             tell(yard, after)
-        if after["callback_url"] and after["status"] != Status.RETRY_SCHEDULED:
-            job_ended(yard, after)
+        _call_back(yard, after)
     return after
+
+
+def _call_back(yard: Yard, after: Row) -> None:
+    if after["callback_url"] and after["status"] != Status.RETRY_SCHEDULED:
+        job_ended(yard, after)
 
 
 def keep_lines(yard: Yard, job_id: str, attempt: int, unstored: Waiting | None) -> None:
