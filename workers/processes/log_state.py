@@ -18,7 +18,7 @@ class _LoggerState:
     filters: list[Any]
 
     def is_state_of(self, logger: logging.Logger) -> bool:
-        """Return whether a logger is in this state. It is asked for each logger after each job."""
+        """Return whether a logger is in this state."""
         return (
             logger.level == self.level
             and logger.disabled == self.is_disabled
@@ -38,20 +38,26 @@ class LogState:
         self._loggers = {name: _read(logger) for name, logger in _loggers()}
         self._handlers = {one: _read_handler(one) for state in self._loggers.values() for one in state.handlers}
         self._switches = _read_switches()
+        self._seen = _look(copied=True)
 
     def restore(self) -> None:
         """Put back what differs. A logger that was made since loses its level, filters and handlers."""
         switches = _read_switches()
         if switches != self._switches:
             self._put_switches_back()
-        for name, logger in _loggers():
-            state = self._loggers.get(name, _UNTOUCHED)
-            if not state.is_state_of(logger):
-                _put_back(logger, state)
+        if _look() != self._seen:
+            self._restore_loggers()
         for handler, before in self._handlers.items():
             if _read_handler(handler) != before:
                 handler.level, handler.formatter, filters = before
                 handler.filters[:] = filters
+
+    def _restore_loggers(self) -> None:
+        for name, logger in _loggers():
+            state = self._loggers.get(name, _UNTOUCHED)
+            if not state.is_state_of(logger):
+                _put_back(logger, state)
+        self._seen = _look(copied=True)
 
     def _put_switches_back(self) -> None:
         disabled, logger_class, record_factory, values = self._switches
@@ -70,6 +76,16 @@ class LogState:
 def _loggers() -> list[tuple[str, logging.Logger]]:
     named = [(name, one) for name, one in logging.root.manager.loggerDict.items() if isinstance(one, logging.Logger)]
     return [("", logging.root), *named]
+
+
+def _look(*, copied: bool = False) -> list[tuple[Any, ...]]:
+    """Read all loggers at once, which is done after each job. Lists are those of the loggers unless they are copied."""
+    found = [
+        logging.root,
+        *(one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)),
+    ]
+    seen = [(one, one.level, one.disabled, one.propagate, one.handlers, one.filters) for one in found]
+    return [(*state[:4], [*state[4]], [*state[5]]) for state in seen] if copied else seen
 
 
 def _read(logger: logging.Logger) -> _LoggerState:
