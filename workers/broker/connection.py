@@ -55,6 +55,15 @@ class QuickRedis(Redis):
         outages.record_success()
         return answer
 
+    def ping_anew(self) -> None:
+        """Ask the server on a new connection of its own, outside of every pool. Raises RedisError and OSError."""
+        line = self.make_connection()
+        try:
+            line.send_command("PING", check_health=False)
+            line.read_response()
+        finally:
+            line.disconnect()
+
     def close(self) -> None:
         """Close every connection."""
         if self._bare_pid == os.getpid():
