@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -73,6 +74,7 @@ class Child:
         self._runs = 0
         self._begun_at = 0.0  # the present attempt, by `uptime`
         self._memory_bytes = _peak_bytes()
+        self._catch_stack_signal()
         own = (line.channel.fileno(), line.faults.fileno()) if line is not None else ()
         self._surroundings = Surroundings(1, 2, *own)
 
@@ -80,16 +82,15 @@ class Child:
         """Run one attempt from begin to end; the outcome, or why it was refused."""
         self._runs += 1
         self.told = b""
-        _insist(lambda: clocks.synchronize(self._yard))
-        row = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, quiet=quiet))
+        self._insist(lambda: clocks.synchronize(self._yard))
+        row = self._insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, quiet=quiet))
         if isinstance(row, Refused):
             return str(row.value)
         self._begun_at = uptime()
         self._page.write_limit(self._begun_at, row["timeout_seconds"])
         job = self._job = RunningJob(self._yard, row, self._wake.set, self._output.journal)
         current.set(job)
-        if self._line is not None:
-            faulthandler.register(STACK_SIGNAL, self._line.faults, all_threads=True)
+        self._catch_stack_signal()
         ending = self._run_task(job)
         current.set(None)
         self._page.clear_limit()  # what is left to do is not the task's
@@ -104,6 +105,10 @@ class Child:
         while job.flush() is not None:
             time.sleep(0.2)
         return self._end(job, ending)
+
+    def _catch_stack_signal(self) -> None:
+        if self._line is not None:
+            faulthandler.register(STACK_SIGNAL, self._line.faults, all_threads=True)
 
     def is_worn(self) -> bool:
         """Tell whether this process had better be replaced: enough jobs, grown, or left untidy by a task."""
@@ -167,11 +172,24 @@ class Child:
             run_seconds=uptime() - self._begun_at,
             peak_memory_bytes=peak if peak > self._memory_bytes else None,
         )
-        after = _insist(lambda: execution.end(self._yard, job.job_id, job.attempt, full, begun=job.row, quiet=True))
+        after = self._insist(
+            lambda: execution.end(self._yard, job.job_id, job.attempt, full, begun=job.row, quiet=True)
+        )
         if after is None:
             return Refused.LOST.value
         self.told = word_of(self._yard, after) or b""
         return str(after["status"])
+
+    def _insist(self, call: Callable[[], Any]) -> Any:
+        # A database that is away must cost no result: the attempt is held until it can be written.
+        wait = 0.2
+        while True:
+            try:
+                return call()
+            except Unavailable:
+                self._yard.database.close()  # a pool that connections never came back to is replaced by a new one
+                time.sleep(wait)
+                wait = min(wait * 2, 5.0)
 
     def write(self, source: int, text: str) -> None:
         """Take text of a stream, for the job that runs."""
@@ -235,17 +253,6 @@ def _unknown(task: str) -> str:
     return (
         f"Unknown task type: this worker has no task {task}. The Tasks page shows which modules could not be imported."
     )
-
-
-def _insist(call: Any) -> Any:
-    # A database that is away must cost no result: the attempt is held until it can be written.
-    wait = 0.2
-    while True:
-        try:
-            return call()
-        except Unavailable:
-            time.sleep(wait)
-            wait = min(wait * 2, 5.0)
 
 
 def _peak_bytes() -> int:
