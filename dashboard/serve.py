@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import cast
 
 import gevent
 from gevent.event import Event
@@ -17,7 +18,9 @@ from dashboard.http_server import BoundedServer
 from workers.processes import home
 from workers.processes.kin import Supervised
 from workers.processes.listening import address_of, listen
+from workers.processes.recovery import Recovery
 from workers.settings import Settings
+from workers.yard import Yard
 
 log = logging.getLogger("taskyard.web")
 
@@ -45,15 +48,18 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     uploads.remove_left_over(settings)
     watchman.start(app)
     warm_up.start(app)
+    stopped = Event()
+    recovery = Recovery(cast(Yard, app.extensions["yard"]), stopped.set)
+    recovery.start()
     # Behind a proxy every connection has the proxy's address.
     most_of_address = 0 if settings.trusted_proxies else settings.max_connections_per_address
     server = BoundedServer(listener, app, most_of_address=most_of_address, log=None, error_log=log)
     socketio.server.max_unjoined = min(MAX_UNJOINED, max(1, server.connections.most // 4))
-    return _serve(server, supervised)
+    _serve(server, supervised, stopped)
+    return recovery.exit_code
 
 
-def _serve(server: BoundedServer, supervised: Supervised | None) -> int:
-    stopped = Event()
+def _serve(server: BoundedServer, supervised: Supervised | None, stopped: Event) -> None:
     for one in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(one, stopped.set)
     if supervised is not None:
@@ -65,7 +71,6 @@ def _serve(server: BoundedServer, supervised: Supervised | None) -> int:
         log.info("ready: %s", address_of(server.socket))
     stopped.wait()
     server.drain(STOP_SECONDS)
-    return 0
 
 
 def _watch(supervised: Supervised, stopped: Event) -> None:

@@ -21,6 +21,7 @@ log = logging.getLogger("taskyard.tasks")
 
 CLEARING_SECONDS = 5.0  # for what a job has left running: tasks that are canceled, generators that are closed
 _MOST_NAMED = 5
+_SLOW_SECONDS = 0.1  # asyncio's own
 _kept: KeptLoop | None = None
 
 
@@ -193,6 +194,10 @@ def _reset(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_exception_handler(None)
     loop.set_task_factory(None)
     loop.set_debug(False)
+    loop.slow_callback_duration = _SLOW_SECONDS
+    executor = getattr(loop, "_default_executor", None)
+    if executor is not None and getattr(executor, "_thread_name_prefix", "") != "asyncio":
+        loop._default_executor = None  # type: ignore[attr-defined]  # a job's own; the loop makes another when it needs one
     for number in list(getattr(loop, "_signal_handlers", ())):
         with suppress(ValueError, RuntimeError):
             loop.remove_signal_handler(number)

@@ -50,6 +50,7 @@ class Settings:
     preload: bool = False
     import_seconds: float = 60
     shutdown_seconds: float = 10
+    recovery_seconds: float = 60
     alert_urls: tuple[str, ...] = field(default=(), repr=False)
     smtp_url: str = field(default="", repr=False)
     mail_from: str = "taskyard@localhost"
@@ -140,6 +141,7 @@ class Settings:
             (self.max_connections_per_address >= 0, "MAX_CONNECTIONS_PER_ADDRESS", "0 (no limit) or more"),
             (1 <= self.import_seconds <= 3600, "IMPORT_SECONDS", "from 1 to 3600"),
             (1 <= self.shutdown_seconds <= 86_400, "SHUTDOWN_SECONDS", "from 1 to 86400"),
+            (1 <= self.recovery_seconds <= 86_400, "RECOVERY_SECONDS", "from 1 to 86400"),
             (self.recycle_jobs >= 1, "RECYCLE_JOBS", "at least 1"),
             (self.recycle_memory_mb >= 16, "RECYCLE_MEMORY_MB", "at least 16"),
             (self.log_format in {"text", "json"}, "LOG_FORMAT", "text or json"),
@@ -246,6 +248,7 @@ _READERS: dict[str, Callable[[Environment, str], Any]] = {
     "preload": read_switch,
     "import_seconds": read_seconds,
     "shutdown_seconds": read_seconds,
+    "recovery_seconds": read_seconds,
     "alert_urls": read_names,
     "smtp_url": read_text,
     "mail_from": read_text,

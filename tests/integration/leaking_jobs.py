@@ -7,6 +7,7 @@ import asyncio
 import builtins
 import contextvars
 import csv
+import ctypes
 import decimal
 import faulthandler
 import gc
@@ -28,9 +29,18 @@ import time
 import tracemalloc
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psutil
+
 from workers.task import task
+
+LIBC: Any = ctypes.CDLL(None)
+LIBC.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+LIBC.signal.restype = ctypes.c_void_p
+PR_GET_DUMPABLE, PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK = 3, 4, 15, 29, 30
+PR_SET_NO_NEW_PRIVS = 38
 
 CONTEXT: contextvars.ContextVar[str] = contextvars.ContextVar("leaking_jobs", default="untouched")
 logging.getLogger("leaking.configured").setLevel(logging.ERROR)
@@ -111,7 +121,30 @@ def _describe() -> dict[str, Any]:
         "format of warnings": str(warnings.formatwarning),
         "many open files": _lowest_free() > 120,
         "groups": os.getgroups(),
+        "environment of C": sorted(_read_native_environment()),
+        "status": _read_status(),
+        "name": Path("/proc/self/comm").read_text(),
+        "memory score": Path("/proc/self/oom_score_adj").read_text(),
+        "input and output": str(psutil.Process().ionice()),
+        "flags": [LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), LIBC.prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0)],
+        "other threads": [[sorted(os.sched_getaffinity(one)), os.getpriority(0, one)] for one in _other_threads()],
+        "modules": sorted(name for name, one in sys.modules.items() if one is None or isinstance(one, str)),
     }
+
+
+def _read_native_environment() -> list[str]:
+    # A program that is started with no environment of its own gets the one that C has.
+    return subprocess.run(["env"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def _read_status() -> list[str]:
+    names = ("Umask", "Uid", "Gid", "SigBlk", "SigIgn", "SigCgt", "Cap", "NoNewPrivs", "Seccomp")
+    return [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(names)]
+
+
+def _other_threads() -> list[int]:
+    own = threading.get_native_id()
+    return [one.native_id for one in threading.enumerate() if one.native_id not in {None, own}]  # type: ignore[misc]
 
 
 def _lowest_free() -> int:
@@ -273,6 +306,26 @@ LEAKS: dict[str, Callable[[], object]] = {
     "except hook": lambda: setattr(sys, "excepthook", print),
     "thread except hook": lambda: setattr(threading, "excepthook", print),
     "traceback limit": lambda: setattr(sys, "tracebacklimit", 0),
+    "variable of C": lambda: os.putenv("LEAKED_TO_C", "1"),
+    "variable of C unset": lambda: os.unsetenv("PATH"),
+    "variable of C changed": lambda: os.putenv("PATH", "/usr/bin:/bin:/nowhere"),
+    "environment of C emptied": lambda: LIBC.clearenv(),
+    "zone of C": lambda: os.putenv("TZ", "Asia/Tokyo"),
+    "signal ignored in C": lambda: LIBC.signal(signal.SIGWINCH, 1),
+    "own signal reset in C": lambda: LIBC.signal(signal.SIGUSR1, 0),
+    "stack signal reset in C": lambda: LIBC.signal(signal.SIGUSR2, 0),
+    "signal caught in C": lambda: LIBC.signal(signal.SIGURG, ctypes.cast(LIBC.abs, ctypes.c_void_p)),
+    "memory score": lambda: Path("/proc/self/oom_score_adj").write_text("500"),
+    "input and output": lambda: psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE),
+    "dumpable": lambda: LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0),
+    "timer slack": lambda: LIBC.prctl(PR_SET_TIMERSLACK, 1_000_000, 0, 0, 0),
+    "no new privileges": lambda: LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+    "name of the process": lambda: LIBC.prctl(PR_SET_NAME, b"leaked", 0, 0, 0),
+    "affinity of threads": lambda: [os.sched_setaffinity(one, {0}) for one in _other_threads()],
+    "nice of threads": lambda: [os.setpriority(os.PRIO_PROCESS, one, 5) for one in _other_threads()],
+    "module blocked": lambda: sys.modules.update({"pandas": None}),  # type: ignore[dict-item]
+    "known module blocked": lambda: sys.modules.update(csv=None),  # type: ignore[arg-type]
+    "module exchanged": lambda: sys.modules.update(csv="a fake"),  # type: ignore[arg-type]
     "print": lambda: setattr(builtins, "print", lambda *_a, **_k: None),
     "new builtin": lambda: setattr(builtins, "leaked", 1),
     "open": lambda: setattr(builtins, "open", None),

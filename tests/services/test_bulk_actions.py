@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import text
 
+from workers import registry
 from workers.domain.actors import Actor
 from workers.domain.errors import BadInput, Conflict
 from workers.domain.filters import JobFilter
-from workers.services import bulk_action_lists, bulk_actions, execution, jobs, monitoring, statistics
+from workers.services import bulk_action_lists, bulk_actions, execution, jobs, monitoring, publishing, statistics
 from workers.services.enqueueing import NewJob
 from workers.services.execution import Ending
 from workers.store import bulk_actions as action_rows
@@ -148,3 +152,57 @@ def test_actions_are_listed_newest_first_by_pages(yard: Yard, operator: Actor) -
         second = bulk_action_lists.list_actions(connection, first.older or "", limit=3)
     assert [row["id"] for row in [*first.rows, *second.rows]] == made[::-1]
     assert second.older is None
+
+
+def spoil(yard: Yard, job_ids: Sequence[str]) -> None:
+    """Have the database refuse every change of these rows, as a constraint of the site's own would."""
+    listed = ", ".join(f"'{one}'" for one in job_ids)
+    if yard.database.is_sqlite:
+        statements = [
+            f"CREATE TRIGGER spoilt_{verb} BEFORE {verb} ON jobs WHEN old.id IN ({listed}) "
+            "BEGIN SELECT RAISE(ABORT, 'this row is spoilt'); END"
+            for verb in ("UPDATE", "DELETE")
+        ]
+    else:
+        statements = [
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'this row is spoilt'; END $$",
+            f"CREATE TRIGGER spoilt BEFORE UPDATE OR DELETE ON jobs FOR EACH ROW WHEN (old.id IN ({listed})) "
+            "EXECUTE FUNCTION refuse()",
+        ]
+    with yard.database.write() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize(("action", "rate"), [("retry", None), ("delete", None), ("retry", 1.0)])
+def test_a_job_that_cannot_be_changed_is_refused_and_the_others_are_done(
+    yard: Yard, operator: Actor, monkeypatch: pytest.MonkeyPatch, action: str, rate: float | None
+) -> None:
+    made = failed(yard, 4 if rate else 21)
+    bad = [made[0], made[-1]] if rate else [made[0], made[7], made[8], made[20]]
+    spoil(yard, bad)
+    row = bulk_actions.create(yard, action, JobFilter(task=("samples.noop",)), rate, operator)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    done = bulk_actions.work(yard, row["id"], lambda done, total: None)
+    assert done == {"done": len(made) - len(bad), "refused": len(bad)}
+    with yard.database.read() as connection:
+        refused = action_rows.refused(connection, row["id"])
+        assert bulk_actions.get(connection, row["id"])["status"] == "completed"
+    assert [one["job_id"] for one in refused] == bad
+    assert {one["detail"] for one in refused} == {"it could not be changed: this row is spoilt"}
+    left = {"failed": len(bad), "pending": 1 if action == "delete" else 1 + len(made) - len(bad)}
+    assert counts(yard) == left
+
+
+def test_a_payload_that_cannot_be_read_is_refused(yard: Yard, operator: Actor) -> None:
+    made = failed(yard, 5)
+    publishing.publish(yard, {"samples.noop": replace(registry.REGISTRY["samples.noop"], unique=True)})
+    with yard.database.write() as connection:
+        connection.execute(text("UPDATE jobs SET payload = '{' WHERE id = :id"), {"id": made[2]})
+        for number, job_id in enumerate(made):
+            if number != 2:
+                payload = {"id": job_id, "payload": f'{{"n": {number}}}'}
+                connection.execute(text("UPDATE jobs SET payload = :payload WHERE id = :id"), payload)
+    row = bulk_actions.create(yard, "retry", JobFilter(task=("samples.noop",)), None, operator)
+    assert bulk_actions.work(yard, row["id"], lambda done, total: None) == {"done": 4, "refused": 1}

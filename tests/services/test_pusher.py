@@ -6,16 +6,20 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
+from tests.integration.redis_proxy import RedisProxy, redis_proxy
 from tests.support import eventually
-from workers.broker import queues
+from workers.broker import connection, queues
 from workers.broker.connection import connect
+from workers.broker.embedded import EmbeddedValkey
 from workers.broker.live import LivePublisher
 from workers.services import delivery
 from workers.services.enqueueing import NewJob, enqueue, enqueue_many
+from workers.settings import Settings
 from workers.yard import Yard
 
 
@@ -116,3 +120,58 @@ def test_jobs_enqueued_while_redis_is_away_wait_for_the_sweep(yard: Yard) -> Non
         now = max(row["created_at"] for row in delivery.jobs.get_many(connection, list(made)).values())
     assert delivery.deliver_missing(yard, now + 2 * delivery.SETTLED) == 20
     assert listed(yard) == made
+
+
+@pytest.fixture
+def proxy(valkey: Settings) -> Iterator[RedisProxy]:
+    with redis_proxy(str(EmbeddedValkey(valkey).socket)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_nobody_waits_for_a_redis_that_hangs(
+    yard: Yard, proxy: RedisProxy, monkeypatch: pytest.MonkeyPatch, is_connected: bool
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 3600)
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 3600)
+    slow = connect(replace(yard.settings, redis_url=proxy.url), yard.redis.names)
+    hung = replace(yard, redis=slow, live=LivePublisher(slow))
+    made: list[str] = []
+    if is_connected:
+        hung.live.publish({"type": "published"})
+        made.append(enqueue(hung, NewJob("samples.noop")).job_id)
+        assert hung.pusher.flush(30)
+    proxy.hang()
+
+    def work() -> None:
+        for _ in range(5):
+            made.append(enqueue(hung, NewJob("samples.noop")).job_id)
+            hung.live.publish({"type": "published"})
+        made.extend(one.job_id for one in enqueue_many(hung, [NewJob("samples.noop")] * 100))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join(60)
+    assert not worker.is_alive()
+    with yard.database.read() as sql:
+        now = max(row["created_at"] for row in delivery.jobs.get_many(sql, made).values())
+    proxy.resume()
+    assert hung.pusher.wait(60)
+    delivery.deliver_missing(yard, now + 2 * delivery.SETTLED)
+    assert len(made) == 105 + is_connected
+    assert listed(yard) == set(made)
+    assert len(queues.listed(yard.redis, "default")) == len(made)
+
+
+def test_a_server_that_answers_again_is_pushed_to_at_once(light_yard: Yard, proxy: RedisProxy) -> None:
+    slow = connect(replace(light_yard.settings, redis_url=proxy.url), light_yard.redis.names)
+    hung = replace(light_yard, redis=slow, live=LivePublisher(slow))
+    proxy.hang()
+    enqueue(hung, NewJob("samples.noop"))
+    proxy.resume()
+    assert hung.pusher.wait(60)
+
+    def is_pushed() -> None:
+        assert enqueue(hung, NewJob("samples.noop", queue="next")).job_id in listed(light_yard, "next")
+
+    eventually(is_pushed, within=60)

@@ -7,7 +7,9 @@ import contextlib
 import contextvars
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -142,11 +144,15 @@ def test_what_a_job_sets_on_the_loop_is_taken_back(kept: KeptLoop) -> None:
         loop.set_debug(True)
         loop.set_exception_handler(lambda _loop, _context: None)
         loop.add_signal_handler(signal.SIGUSR2, lambda: None)
+        loop.slow_callback_duration = 9.0
+        loop.set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="job"))
 
     kept.run(job())
     loop = kept.run(running_loop())
     assert not loop.get_debug()
     assert loop.get_exception_handler() is None
+    assert loop.slow_callback_duration == 0.1
+    assert not kept.run(asyncio.to_thread(lambda: threading.current_thread().name)).startswith("job")
     assert signal.getsignal(signal.SIGUSR2) == signal.SIG_DFL
 
 

@@ -42,18 +42,31 @@ class QuickRedis(Redis):
         self._bare: deque[Any] = deque()
         self._bare_pid = os.getpid()
 
-    def bare(self, *command: Any) -> Any:
-        """Send a command on a connection of its own kind and read the answer; tried anew once when the line was cut."""
+    def bare(self, *command: Any, within_seconds: float | None = None) -> Any:
+        """Send a command on a connection of its own kind and read the answer; tried anew once when the line was cut.
+
+        `within_seconds` is for callers that can do without the answer: each wait lasts no longer. The server may still
+        execute a command that was given up.
+        """
         if self._bare_pid != os.getpid():
             self._bare, self._bare_pid = deque(), os.getpid()
         try:
-            answer = self._exchange_or_reconnect(command)
+            answer = self._exchange_or_reconnect(command, within_seconds)
         except (RedisError, OSError) as error:
             if not isinstance(error, NoScriptError):
                 outages.record_failure(error)
             raise
         outages.record_success()
         return answer
+
+    def ping_anew(self) -> None:
+        """Ask the server on a new connection of its own, outside of every pool. Raises RedisError and OSError."""
+        line = self.make_connection()
+        try:
+            line.send_command("PING", check_health=False)
+            line.read_response()
+        finally:
+            line.disconnect()
 
     def close(self) -> None:
         """Close every connection."""
@@ -68,15 +81,26 @@ class QuickRedis(Redis):
                 self._bare.pop().disconnect()
         self.connection_pool.disconnect(inuse_connections=False)
 
-    def _exchange_or_reconnect(self, command: tuple[Any, ...]) -> Any:
+    def _exchange_or_reconnect(self, command: tuple[Any, ...], within_seconds: float | None) -> Any:
         try:
             line = self._bare.pop()
         except IndexError:
-            return self._exchange(self.make_connection(), command)
+            return self._exchange(self._connected(within_seconds), command, within_seconds)
         try:
-            return self._exchange(line, command)
+            return self._exchange(line, command, within_seconds)
         except (RedisConnectionError, OSError):
-            return self._exchange(self.make_connection(), command)
+            return self._exchange(self._connected(within_seconds), command, within_seconds)
+
+    def _connected(self, within_seconds: float | None) -> Any:
+        line = self.make_connection()
+        if within_seconds is None:
+            return line
+        limits = line.socket_connect_timeout, line.socket_timeout
+        line.socket_connect_timeout = line.socket_timeout = within_seconds
+        line.connect()
+        line.socket_connect_timeout, line.socket_timeout = limits
+        line.update_current_socket_timeout(-1)  # to what it is from now on
+        return line
 
     def make_connection(self) -> Any:
         """Return a connection with the options of the address; it connects when it is used first."""
@@ -84,10 +108,11 @@ class QuickRedis(Redis):
         pool = self.connection_pool
         return pool.connection_class(**pool.connection_kwargs)
 
-    def _exchange(self, line: Any, command: tuple[Any, ...]) -> Any:
+    def _exchange(self, line: Any, command: tuple[Any, ...], within_seconds: float | None) -> Any:
+        limit = {} if within_seconds is None else {"timeout": within_seconds}
         try:
             line.send_command(*command, check_health=False)
-            answer = line.read_response()
+            answer = line.read_response(**limit)
         except ResponseError:
             self._bare.append(line)
             raise

@@ -20,9 +20,10 @@ HEARTBEAT = "heartbeat"  # the type of the message by which browsers know that t
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-# Once a message took so long, what follows is dropped for a while: a job must not wait for a Redis that hangs.
-PATIENCE_SECONDS = 1.0
-QUIET_SECONDS = 10.0
+# No message waits longer; then what follows is dropped for a while: a job must not wait for a Redis that hangs.
+PATIENCE_SECONDS = 0.5
+QUIET_SECONDS = 1.0  # doubled with each further message that waits in vain …
+LONGEST_QUIET_SECONDS = 10.0  # … up to this
 
 
 class LivePublisher:
@@ -32,7 +33,7 @@ class LivePublisher:
         self._redis = redis
         self.dropped = 0
         self._in_flight: dict[int, float] = {}  # thread: since when it sends
-        self._quiet_until = 0.0
+        self._quiet_until, self._quiet_seconds = 0.0, QUIET_SECONDS
 
     def publish(self, message: dict[str, Any]) -> None:
         """Tell everybody who watches. Never raises: what is too large or cannot be sent is dropped and counted."""
@@ -48,12 +49,14 @@ class LivePublisher:
             return
         self._in_flight[threading.get_ident()] = began
         try:
-            self._redis.bare("PUBLISH", self._redis.names.live, word)
+            self._redis.bare("PUBLISH", self._redis.names.live, word, within_seconds=PATIENCE_SECONDS)
+            self._quiet_seconds = QUIET_SECONDS
         except (RedisError, OSError, Unavailable):
             self.dropped += 1
             ended = time.monotonic()
-            if ended - began > PATIENCE_SECONDS:
-                self._quiet_until = ended + QUIET_SECONDS
+            if ended - began >= PATIENCE_SECONDS:
+                self._quiet_until = ended + self._quiet_seconds
+                self._quiet_seconds = min(2 * self._quiet_seconds, LONGEST_QUIET_SECONDS)
         finally:
             self._in_flight.pop(threading.get_ident(), None)
 

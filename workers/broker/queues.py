@@ -97,11 +97,13 @@ class _Script:
         self._text = text
         self._sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, redis: QuickRedis, keys: Sequence[Any], args: Sequence[Any]) -> Any:
+    def __call__(
+        self, redis: QuickRedis, keys: Sequence[Any], args: Sequence[Any], within_seconds: float | None = None
+    ) -> Any:
         try:
-            return redis.bare("EVALSHA", self._sha, len(keys), *keys, *args)
+            return redis.bare("EVALSHA", self._sha, len(keys), *keys, *args, within_seconds=within_seconds)
         except NoScriptError:
-            return redis.bare("EVAL", self._text, len(keys), *keys, *args)
+            return redis.bare("EVAL", self._text, len(keys), *keys, *args, within_seconds=within_seconds)
 
 
 _push, _take = _Script(_PUSH), _Script(_TAKE)
@@ -131,10 +133,12 @@ class PushRef:
         return rq_id(self.job_id, self.attempt)
 
 
-def push(redis: QuickRedis, refs: Sequence[PushRef], words: Sequence[bytes] = ()) -> int:
+def push(
+    redis: QuickRedis, refs: Sequence[PushRef], words: Sequence[bytes] = (), within_seconds: float | None = None
+) -> int:
     """Put entries at the end of their queues, then publish these words; tells how many entries were not there yet.
 
-    Raises Unavailable.
+    `within_seconds` limits the wait for each answer. Raises Unavailable; the entries may be there all the same.
     """
     pushed = 0
     with translated():
@@ -144,7 +148,7 @@ def push(redis: QuickRedis, refs: Sequence[PushRef], words: Sequence[bytes] = ()
             for shared, group in groupby(refs[start : start + _BATCH], partial(_shared, redis.names)):
                 ids = [ref.rq_id for ref in group]
                 args += [*shared, len(ids), *ids]
-            pushed += int(_push(redis, (), args))
+            pushed += int(_push(redis, (), args, within_seconds))
     return pushed
 
 

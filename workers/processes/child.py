@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -80,6 +81,7 @@ class Child:
         self._runs = 0
         self._begun_at = 0.0  # the present attempt, by `uptime`
         self._memory_bytes = _peak_bytes()
+        self._catch_stack_signal()
         own = (line.channel.fileno(), line.faults.fileno(), line.ahead) if line is not None else ()
         self._surroundings = Surroundings(1, 2, *own)
 
@@ -94,8 +96,7 @@ class Child:
         self._page.write_limit(self._begun_at, row["timeout_seconds"])
         job = self._job = RunningJob(self._yard, row, self._wake.set, self._output.journal)
         current.set(job)
-        if self._line is not None:
-            faulthandler.register(STACK_SIGNAL, self._line.faults, all_threads=True)
+        self._catch_stack_signal()
         ending = self._run_task(job)
         current.set(None)
         self._page.clear_limit()  # what is left to do is not the task's
@@ -112,13 +113,19 @@ class Child:
         self.is_leaving = self._is_spent()
         return self._end(job, ending)
 
+    def _catch_stack_signal(self) -> None:
+        if self._line is not None:
+            faulthandler.register(STACK_SIGNAL, self._line.faults, all_threads=True)
+
     def _begin(self, order: Order) -> Row | Refused:
         begun, self._begun, self.next = self._begun, None, None
         if begun is not None:
             return begun
-        _insist(lambda: clocks.synchronize(self._yard))
+        self._insist(lambda: clocks.synchronize(self._yard))
         job_id, attempt, quiet = order.job_id, order.attempt, order.quiet
-        row: Row | Refused = _insist(lambda: execution.begin(self._yard, job_id, attempt, self._worker, quiet=quiet))
+        row: Row | Refused = self._insist(
+            lambda: execution.begin(self._yard, job_id, attempt, self._worker, quiet=quiet)
+        )
         return row
 
     def _take_ahead(self) -> Order | None:
@@ -200,14 +207,25 @@ class Child:
 
     def _end_and_begin(self, job: RunningJob, ending: Ending, following: Order | None) -> Row | None:
         if following is None:
-            return _insist(
+            return self._insist(
                 lambda: execution.end(self._yard, job.job_id, job.attempt, ending, begun=job.row, quiet=True)
             )
-        _insist(lambda: clocks.synchronize(self._yard))
+        self._insist(lambda: clocks.synchronize(self._yard))
         start = execution.Start(following.job_id, following.attempt, self._worker, following.quiet)
-        after, begun = _insist(lambda: execution.end_and_begin(self._yard, job.row, ending, start))
+        after, begun = self._insist(lambda: execution.end_and_begin(self._yard, job.row, ending, start))
         self.next, self._begun = following, begun
         return after
+
+    def _insist(self, call: Callable[[], Any]) -> Any:
+        # A database that is away must cost no result: the attempt is held until it can be written.
+        wait = 0.2
+        while True:
+            try:
+                return call()
+            except Unavailable:
+                self._yard.database.close()  # a pool that connections never came back to is replaced by a new one
+                time.sleep(wait)
+                wait = min(wait * 2, 5.0)
 
     def write(self, source: int, text: str) -> None:
         """Take text of a stream, for the job that runs."""
@@ -271,17 +289,6 @@ def _unknown(task: str) -> str:
     return (
         f"Unknown task type: this worker has no task {task}. The Tasks page shows which modules could not be imported."
     )
-
-
-def _insist(call: Any) -> Any:
-    # A database that is away must cost no result: the attempt is held until it can be written.
-    wait = 0.2
-    while True:
-        try:
-            return call()
-        except Unavailable:
-            time.sleep(wait)
-            wait = min(wait * 2, 5.0)
 
 
 def _peak_bytes() -> int:

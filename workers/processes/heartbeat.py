@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from redis.exceptions import RedisError
 
@@ -46,6 +46,11 @@ def release_hold() -> None:
 
 
 os.register_at_fork(after_in_parent=release_hold, after_in_child=release_hold)
+
+
+def sql_turn() -> AbstractContextManager[object]:
+    """Return a context in which this process may use SQL beside its main thread: it does not fork meanwhile."""
+    return _sql
 
 
 class Heartbeat:

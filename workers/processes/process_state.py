@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from workers.processes.native_state import read_name, write_name
 from workers.settings import encoded_environment
 
 _ABSENT = object()
@@ -225,6 +226,7 @@ PARTS = (
     Part(_read_locale, _put_locale_back),
     Part(_read_shared_contexts, _put_shared_contexts_back),
     Part(_read_loop_policy, _put_loop_policy_back),
+    *([Part(read_name, write_name)] if sys.platform == "linux" else []),
     *([Part(_read_affinity, _put_affinity_back)] if hasattr(os, "sched_getaffinity") else []),
     Part(socket.getdefaulttimeout, socket.setdefaulttimeout),
     Part(sys.getrecursionlimit, sys.setrecursionlimit),

@@ -17,6 +17,7 @@ from workers.broker.timers import INTERVAL_SECONDS, Timers
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Unavailable
 from workers.processes.backoff import Backoff
+from workers.processes.recovery import Recovery
 from workers.services import (
     carrying,
     clock_repair,
@@ -259,8 +260,10 @@ def run_scheduler(settings: Settings, name: str, tell_size: Callable[[int], None
     scheduler = Scheduler(yard, f"{socket.gethostname()}-{name}", tell_size)
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda _signal, _frame: scheduler.stop())
+    recovery = Recovery(yard)
+    recovery.start()
     try:
         scheduler.run()
     finally:
         yard.close()
-    return 0
+    return recovery.exit_code

@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from workers.processes.log_state import LogState
+from workers.processes.native_state import LoadedModules, NativeEnvironment, OtherThreads, SystemFlags
 from workers.processes.process_state import PARTS
 
 MOST_LEFT_OPEN = 64  # descriptors; a process with more is renewed
@@ -35,6 +36,8 @@ class Surroundings:
         self._logs = LogState()
         self._decimal = decimal.getcontext().copy()
         self._before = [(part, part.read()) for part in PARTS]
+        self._environment, self._modules, self._threads = NativeEnvironment(), LoadedModules(), OtherThreads()
+        self._flags = SystemFlags()
         self._fixed = self._read_fixed()
         self._is_broken = False
         self._epoch = _epoch()
@@ -76,6 +79,9 @@ class Surroundings:
                 part.put_back(before)
                 self._is_broken = self._is_broken or part.read() != before
         self._logs.restore()
+        self._environment.restore()
+        is_exchanged, is_slower = self._modules.restore(), self._threads.restore()
+        self._is_broken = self._is_broken or is_exchanged or is_slower
         # Set by the system or, for this process alone, by a library that makes it travel in time.
         self._is_broken = self._is_broken or abs(_epoch() - self._epoch) > _CLOCK_SECONDS
         faulthandler.cancel_dump_traceback_later()
@@ -93,6 +99,7 @@ class Surroundings:
             os.getpriority(os.PRIO_PROCESS, 0),
             os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None,
             _identity_of_root(),
+            self._flags.read(),
         )
 
     def _read_files(self) -> list[tuple[int, int] | None]:

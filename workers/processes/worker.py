@@ -32,10 +32,11 @@ from workers.domain.errors import Unavailable
 from workers.loading import load_own_tasks
 from workers.processes.backoff import Backoff
 from workers.processes.descendants import adopt_orphans
-from workers.processes.heartbeat import Heartbeat, hold_for_fork
+from workers.processes.heartbeat import Heartbeat, hold_for_fork, sql_turn
 from workers.processes.intake import Entry, Intake
 from workers.processes.minder import Minder
 from workers.processes.presence import Presence
+from workers.processes.recovery import Recovery
 from workers.processes.served import ServedQueues
 from workers.processes.shared_page import INTERRUPT, STOPPING
 from workers.processes.warm import WarmChild
@@ -366,6 +367,9 @@ def run_worker(settings: Settings, queues: Sequence[str] | None = None, name: st
     load_own_tasks()
     # Neither is needed to run a task, so none can read it from there.
     yard = Yard.open(replace(settings, secret_key="", admin_password=""))
+    worker: TaskyardWorker | None = None
+    recovery = Recovery(yard, may_end=lambda: worker is None or not worker.horse_pid, sql_turn=sql_turn)
+    recovery.start()
     until_done(lambda: yard.redis.names.prefix)
     until_done(yard.redis.ping)
     worker = TaskyardWorker(yard, queues, name or f"{socket.gethostname()}-{os.getpid()}")
@@ -373,4 +377,4 @@ def run_worker(settings: Settings, queues: Sequence[str] | None = None, name: st
         worker.work(logging_level="WARNING")
     finally:
         yard.close()
-    return 0
+    return recovery.exit_code

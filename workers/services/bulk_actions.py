@@ -29,6 +29,7 @@ from workers.services import audit, job_filters, removal, statistics, unique_ret
 from workers.services.bulk_selections import ALLOWED, narrow
 from workers.services.enqueueing import NewJob, deliver, insert, know_queues, row_of
 from workers.services.jobs import FRESH, released
+from workers.services.piecemeal import apply_piecemeal
 from workers.services.telling import push, tell, tell_kind
 from workers.store import bulk_actions, job_lists, jobs
 from workers.store.types import Row
@@ -48,7 +49,7 @@ class _Outcome:
 
     done: list[Row] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)  # a job's id, why
-    removed: removal.Removed | None = None
+    removed: list[removal.Removed] = field(default_factory=list)
 
 
 def preview(connection: Connection, action: str, wanted: JobFilter) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def step(yard: Yard, action_id: str) -> Row:
         wanted = job_filters.read(connection, yard.settings, json.loads(action["selection"]), now)
         wanted = replace(wanted, without_tasks=SYSTEM_TASKS)
         ids, cursor = job_lists.ids_matching(connection, wanted, action["cursor"], _size(action))
-        outcome = _apply(yard, connection, action, jobs.locked(connection, ids), now)
+        outcome = _apply_each(yard, connection, action, ids, now)
         bulk_actions.refuse(connection, action_id, outcome.refused)
         values: dict[str, Any] = {"status": "processing", "cursor": cursor}
         values |= {"done": action["done"] + len(outcome.done), "refused": action["refused"] + len(outcome.refused)}
@@ -183,13 +184,29 @@ def step(yard: Yard, action_id: str) -> Row:
     return after
 
 
+def _apply_each(yard: Yard, connection: Connection, action: Row, ids: Sequence[str], now: datetime) -> _Outcome:
+    """Apply the action to these jobs; one that cannot be changed is refused, whatever its row holds."""
+
+    def apply(part: Sequence[str]) -> _Outcome:
+        return _apply(yard, connection, action, jobs.locked(connection, part), now)
+
+    pieces = apply_piecemeal(connection, ids, apply)
+    whole = _Outcome(refused=pieces.failures)
+    for outcome in pieces.results:
+        whole.done += outcome.done
+        whole.refused += outcome.refused
+        whole.removed += outcome.removed
+    return whole
+
+
 def _apply(yard: Yard, connection: Connection, action: Row, rows: Sequence[Row], now: datetime) -> _Outcome:
     kind, actor = action["action"], action["created_by"]
     outcome, reasons = _Outcome(), {}
     allowed = [row for row in rows if _refusal(kind, row) is None]
     if kind == "delete":
-        outcome.removed = removal.remove_rows(yard, connection, [row["id"] for row in allowed])
-        gone = set(outcome.removed.job_ids)
+        removed = removal.remove_rows(yard, connection, [row["id"] for row in allowed])
+        outcome.removed.append(removed)
+        gone = set(removed.job_ids)
         outcome.done = [row for row in allowed if row["id"] in gone]
     else:
         if kind == "retry":
@@ -242,8 +259,8 @@ def _is_asked_to_stop(connection: Connection, row: Row, now: datetime, actor: st
 
 def _carry_out(yard: Yard, action: str, outcome: _Outcome) -> None:
     done = outcome.done
-    if outcome.removed is not None:
-        removal.remove_files(yard, outcome.removed)
+    for removed in outcome.removed:
+        removal.remove_files(yard, removed)
     with suppress(Unavailable):
         if action in {"retry", "run_now"}:
             push(yard, done)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -65,6 +65,18 @@ class Database:
             finally:
                 quick.connection.close()  # back to the pool, which rolls back what was not committed
 
+    def ping(self) -> None:
+        """Have the database answer on a pooled connection. Raises Unavailable."""
+        with self.read() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
+    def ping_anew(self) -> None:
+        """Have the database answer on a new connection, outside of the pool. Raises Unavailable."""
+        url = self.engine.url
+        engine = create_engine(url, **engine_options(url), poolclass=NullPool)
+        with self._translated(), engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
@@ -95,7 +107,7 @@ class QuickConnection:
         self.connection.invalidate(error)
 
 
-def engine_options(url: str) -> dict[str, Any]:
+def engine_options(url: str | URL) -> dict[str, Any]:
     """Tell the engine's options for this address, for those who make the engine themselves."""
     if make_url(url).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}}
