@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
@@ -244,3 +245,15 @@ def test_an_acknowledged_alert_is_open_again(yard: Yard) -> None:
     assert {name: after[name] for name in names} == {name: found[name] for name in names}
     with pytest.raises(Conflict):
         undo.undo(yard, entry_id, OLGA)
+
+
+def test_a_canceled_retry_that_waits_again_is_counted_once(yard: Yard) -> None:
+    job_id = jobs.enqueue(yard, NewJob("samples.fail", max_retries=3)).job_id
+    execution.begin(yard, job_id, 1, "w")
+    execution.end(yard, job_id, 1, execution.Ending("failed", error="boom"))
+    for _ in range(2):
+        jobs.cancel(yard, job_id, OLGA)
+        undo.undo(yard, latest(yard, OLGA, "job", job_id), OLGA)
+    with yard.database.read() as connection:
+        assert job_rows.get(connection, job_id)["status"] == "retry_scheduled"
+        assert connection.execute(text("SELECT SUM(retried), SUM(failed) FROM job_minutes")).one() == (1, 0)

@@ -30,7 +30,9 @@ _POSTGRESQL_MINUTE = "(floor(extract(epoch FROM NEW.updated_at) / 60))::int"
 _SQLITE_FIVE = "CAST(strftime('%s', NEW.updated_at) AS INTEGER) / 300 * 5"
 _POSTGRESQL_FIVE = "(floor(extract(epoch FROM NEW.updated_at) / 300))::int * 5"
 _POSTGRESQL_SLOT = "pg_backend_pid() % 16"
-_ENDED = "NEW.status IN ('completed', 'failed', 'canceled', 'retry_scheduled')"
+# A canceled retry that is restored waits again, and was not retried once more.
+_ENDED = """(NEW.status IN ('completed', 'failed', 'canceled')
+    OR (NEW.status = 'retry_scheduled' AND OLD.status <> 'canceled'))"""
 
 
 def _sqlite() -> list[str]:
