@@ -30,7 +30,7 @@ PAGES = (
     ("Tasks", "/tasks", "task"),
     ("Triggers", "/triggers", "zap"),
     ("Settings", "/settings", "settings"),
-    ("The API", "/api/docs", "terminal"),
+    ("API", "/api/docs", "terminal"),
 )
 MOST = 6
 

@@ -62,7 +62,7 @@ def stagger(index: str) -> ResponseReturnValue:
         return done(f"{moved} schedule{' is' if moved == 1 else 's are'} moved.", "/schedules")
     week = schedule_load.planned(conn(), viewer_zone(), utcnow())
     if not (index.isascii() and index.isdecimal() and len(index) < 3 and int(index) < len(week.crowds)):
-        raise NotFound("These schedules do not start together any more.")
+        raise NotFound("These schedules no longer start in the same minute.")
     return render_template("schedules/stagger.html", active_page="schedules", crowd=_crowd(week, int(index)))
 
 

@@ -26,8 +26,8 @@ LABELS = {
     "once_at": "At",
     "every": "Every",
     "jitter_seconds": "Jitter",
-    "catch_up_max": "Catch up at most",
-    "finish_within_minutes": "Finished within",
+    "catch_up_max": "Catch-up limit",
+    "finish_within_minutes": "Deadline",
     "max_retries": "Retries",
     "timeout_seconds": "Timeout",
     "timezone": "Time zone",
@@ -46,7 +46,7 @@ def read_values(
     values: dict[str, Any] = {"name": given.get("name", ""), "task": given.get("task", ""), "payload": payload}
     for name in ("name", "task"):
         if not values[name].strip():
-            errors.found.setdefault(name, "Is required.")
+            errors.found.setdefault(name, "Required.")
     _read_rhythm(given, values, stored, errors)
     for name in ("overlap", "missed"):
         values[name] = given.get(name, DEFAULTS[name])
@@ -131,7 +131,7 @@ def _moment(text: str, name: str, zone: str, stored: Row | None) -> datetime:
     try:
         return from_form(text, zone)
     except ValueError as error:
-        raise BadInput(f"{LABELS[name]} cannot be used: {error}.", field=name) from error
+        raise BadInput(f"{LABELS[name]} is invalid: {error}.", field=name) from error
 
 
 def moment_shown(moment: datetime, zone: str) -> str:

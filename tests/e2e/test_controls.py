@@ -263,7 +263,7 @@ def test_rows_are_worked_with_keys_alone(taskyard: Running, yard: Yard, page: Pa
     keys.press("x")
     keys.press("c")
     expect(dialog).to_contain_text("Cancel 2 jobs?")
-    dialog.get_by_role("button", name="Do not change anything").press("Enter")
+    dialog.get_by_role("button", name="Go back").press("Enter")
     expect(page.locator("[data-selected]")).to_have_text("2 selected")
     keys.press("Escape")
 

@@ -165,9 +165,9 @@ def test_a_stuck_job_is_seen_and_put_back(taskyard: Running, signed_in: Page) ->
     page = signed_in
     page.goto(taskyard.address + "/stuck")
     card = page.locator(f"#stuck-{made}")
-    expect(card).to_contain_text("Its worker is gone.")
-    card.get_by_role("button", name="Put it back now").click()
+    expect(card).to_contain_text("Worker lost")
+    card.get_by_role("button", name="Reset now").click()
     expect(card).to_have_count(0)
     page.goto(f"{taskyard.address}/jobs/{made}")
-    expect(page.locator(".timeline")).to_contain_text("is not registered any more")
+    expect(page.locator(".timeline")).to_contain_text("is no longer registered")
     yard.close()

@@ -250,7 +250,7 @@ def test_waiting_times_tick_and_a_pool_is_resized(taskyard: Running, signed_in: 
     signed_in.goto(taskyard.address + "/workers")
     pool = signed_in.get_by_role("group", name="Workers in each pool")
     expect(pool).to_contain_text("2")
-    pool.get_by_role("button", name="One worker more").click()
+    pool.get_by_role("button", name="Add one worker").click()
     expect(signed_in.locator("body")).to_contain_text("Pool size set to 3 workers.")
     expect(pool).to_contain_text("3")
     expect(signed_in.locator(".title")).to_contain_text("of 6 workers")

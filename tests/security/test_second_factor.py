@@ -306,7 +306,7 @@ def test_an_admin_without_the_required_second_factor_sees_nothing_of_others(auth
     client = auth.client("ada")
     second_factor.set_policy(light_yard, "admin", TESTS)
     page = client.get("/settings").text
-    assert "Add a second factor" in page
+    assert "Add second factor" in page
     assert "vera" not in page
     assert "API tokens" not in page
     assert "whsec_" not in page

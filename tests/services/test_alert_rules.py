@@ -94,7 +94,7 @@ def test_an_unknown_kind_is_bad_input(yard: Yard, admin: Actor, kind: Any) -> No
         ("schedule_refused", {"threshold": 1}, "threshold", "whose value is 1 schedule"),
         ("task_module", {"threshold": 1e12}, "threshold", "whose value is 1 task module"),
         ("schedule_missed", {"window_seconds": 60, "threshold": 1e6}, "threshold", "at most once a second"),
-        ("failed", {"window_seconds": 60, "threshold": 1e8}, "threshold", "do not end within 1 m"),
+        ("failed", {"window_seconds": 60, "threshold": 1e8}, "threshold", "do not end within 1 min"),
         ("queue_depth", {"scope": "[!a"}, "scope", "Close the bracket"),
         ("queue_age", {"scope": "[!a*"}, "scope", "Close the bracket"),
         ("no_worker", {"scope": "[z-a]*"}, "scope", "has a character that"),
@@ -132,8 +132,8 @@ def test_a_rule_that_could_never_raise_an_alert_is_refused_with_the_reason(
     [
         ({"retention_days": 1}, "failed", {"window_seconds": 2 * 86400}, "kept for 24 h"),
         ({"monitor_interval_seconds": 7200.0}, "failed", {}, "every 2 h"),
-        ({"monitor_interval_seconds": 600.0}, "schedule_missed", {"window_seconds": 300}, "every 10 m"),
-        ({"monitor_interval_seconds": 600.0}, "queue_age", {"repeat_seconds": 300}, "every 10 m"),
+        ({"monitor_interval_seconds": 600.0}, "schedule_missed", {"window_seconds": 300}, "every 10 min"),
+        ({"monitor_interval_seconds": 600.0}, "queue_age", {"repeat_seconds": 300}, "every 10 min"),
         ({"probe_url": "http://127.0.0.1:1/"}, "probe", {"threshold": 10_000}, "given up after 10,000 ms"),
     ],
     ids=["kept history", "interval", "look-back", "repetition", "probe"],
@@ -223,7 +223,7 @@ def test_the_title_names_the_window(yard: Yard, admin: Actor) -> None:
     failures(yard, 1, now)
     monitoring.sweep(yard, now)
     told = open_kinds(yard)
-    assert told[mine["id"]] == "1 task failed in the last 30 m"
+    assert told[mine["id"]] == "1 task failed in the last 30 min"
     assert told[hour["id"]] == "1 task failed in last hour"
 
 

@@ -226,7 +226,7 @@ def test_a_silence_that_was_ended_does_not_come_back_with_the_cause(
 def test_a_channel_that_a_rule_names_cannot_be_deleted(yard: Yard, admin: Actor) -> None:
     channel = channels.create(yard, "ops", "json://example.com/", admin)
     rules.change(yard, "rule-failed", {"channels": [channel.id]}, admin)
-    with pytest.raises(Conflict, match="Failed in the last hour"):
+    with pytest.raises(Conflict, match="Failed jobs in the last hour"):
         channels.remove(yard, channel.id, admin)
     rules.change(yard, "rule-failed", {"channels": []}, admin)
     channels.remove(yard, channel.id, admin)
@@ -400,7 +400,7 @@ def test_a_probe_that_is_slow_or_fails_raises_an_alert(yard: Yard, admin: Actor,
     assert open_alerts(yard)["probe"]["title"].startswith("API slow response: ")
     sweep(down, now + MINUTE)
     alert = open_alerts(yard)["probe"]
-    assert (alert["title"], alert["detail"]) == ("The health probe fails", "it answered 503")
+    assert (alert["title"], alert["detail"]) == ("The health probe failed", "it answered 503")
 
 
 def test_a_database_that_nears_its_limit_raises_an_alert(yard: Yard, admin: Actor) -> None:
@@ -434,5 +434,5 @@ def test_jobs_that_run_long_or_stand_still_raise_alerts(yard: Yard) -> None:
         rows.touch(connection, slow, 1, {"heartbeat_at": later})
     sweep(yard, later)
     told = open_alerts(yard)
-    assert told["long_running"]["title"].startswith("samples.sleep has run for 10 m")
-    assert told["stalled"]["title"].startswith("samples.sleep has not moved for")
+    assert told["long_running"]["title"].startswith("samples.sleep has run for 10 min")
+    assert told["stalled"]["title"].startswith("samples.sleep has made no progress for")

@@ -109,7 +109,7 @@ def test_a_rule_says_that_its_channel_is_gone_and_where_its_alerts_go(auth: Any,
     channels.create(light_yard, "ops", "json://example.com/", ADA)
     with light_yard.database.write() as connection:
         alerts.change_rule(connection, "rule-queue_depth", {"channels": '["env-2"]'})
-    words = "ALERT_URLS 2 is not set any more. Its alerts go to every channel."
+    words = "ALERT_URLS 2 is no longer set. Its alerts go to all channels."
     for path in ("/alerts", "/alert-rules/rule-queue_depth"):
         assert words in auth.client("ada").get(path).text
 

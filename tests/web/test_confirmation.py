@@ -161,7 +161,7 @@ def test_undo_is_offered_and_works_without_javascript(auth: Any, light_yard: Yar
         assert queues.get(connection, "emails")["paused_at"] is None
     assert "is resumed" in client.get("/queues").text
     again = post(auth, client, address[1], FETCH)
-    assert (again.status_code, again.json["title"]) == (409, "Its state forbids that")
+    assert (again.status_code, again.json["title"]) == (409, "Not allowed in the current status")
 
 
 def test_the_audit_offers_undo_only_for_what_can_be_taken_back(auth: Any, light_yard: Yard) -> None:

@@ -125,7 +125,7 @@ def test_the_list_shows_outcomes_and_what_needs_somebody(auth: Any, light_yard: 
     client = auth.client("vera")
     page = client.get("/schedules").text
     assert "Last 2 runs: 1 completed, 1 skipped" in page
-    assert "Failed last time" in page
+    assert "Last run failed" in page
     assert HOSTILE not in page
     assert "nothing to clean" in client.get(f"/schedules/{good['id']}").text
     assert HOSTILE not in client.get(f"/schedules/{bad['id']}").text

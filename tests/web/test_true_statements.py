@@ -51,7 +51,7 @@ def test_a_job_that_never_ran_has_no_attempt(auth: Any, light_yard: Yard) -> Non
     assert "<dt>Attempts</dt><dd>0 of " in page
     assert "<span>Attempts</span><b>0</b>" in page
     assert "never ran" in client.get("/jobs").text
-    assert "It has no result: it was canceled." in client.get(f"/jobs/{job_id}?tab=result").text
+    assert "No result: the job was canceled." in client.get(f"/jobs/{job_id}?tab=result").text
 
 
 def test_a_pool_is_resized_only_where_one_runs(yard: Yard) -> None:
@@ -106,7 +106,7 @@ def test_one_is_one_and_none_is_not_the_newest(auth: Any, light_yard: Yard) -> N
 def test_nothing_runs_and_no_worker_runs_are_told_apart(auth: Any, light_yard: Yard) -> None:
     jobs.enqueue(light_yard, NewJob("samples.noop"))
     page = auth.client("vera").get("/").text
-    assert "No job is running" in page
+    assert "No jobs running" in page
     assert "No worker is running either" in page
 
 

@@ -29,5 +29,5 @@ def sweep() -> dict[str, Any]:
 def probe() -> dict[str, Any]:
     """Call PROBE_URL and tell how long its answer took."""
     if not current_settings().probe_url:
-        raise Reject("There is nothing to probe: PROBE_URL is not set.")
+        raise Reject("No probe: PROBE_URL is not set.")
     return measuring.probe(current_settings())
