@@ -71,12 +71,12 @@ def _scheduler(yard: Yard) -> str | None:
     database = installation.read_mark(yard.database)
     if strangers := [name for name, used in running.items() if used and database and used != database]:
         return (
-            f"the scheduler {strangers[0]} uses another database with the id of this installation, as a copy has: stop "
-            "Taskyard on the copy and run `python app.py installation --renew` there"
+            f"the scheduler {strangers[0]} uses another database with the same installation ID: stop "
+            "Taskyard on the copied database and run `python app.py installation --renew` there"
         )
     if running:
         return None
-    return "no scheduler runs, so delayed jobs and retries wait: start `python app.py scheduler`"
+    return "no scheduler is running, so delayed jobs and retries wait: start `python app.py scheduler`"
 
 
 def _web(settings: Settings) -> str | None:

@@ -148,7 +148,7 @@ class Settings:
         for holds, name, may_be in checks:
             if not holds:
                 is_secret = not self.__dataclass_fields__[name.lower()].repr
-                shown = "what it is" if is_secret else repr(getattr(self, name.lower()))
+                shown = "this value" if is_secret else repr(getattr(self, name.lower()))
                 raise SettingsError(f"{name} cannot be {shown}. Use {may_be}.")
         self._check_mail()
         if self.redis_url:

@@ -17,9 +17,9 @@ from workers.services import users as user_service
 
 bp = Blueprint("people", __name__)
 _ROLES = (
-    ("viewer", "a", "can only read"),
-    ("operator", "an", "can run and change jobs"),
-    ("admin", "an", "can change settings, users and tokens"),
+    ("viewer", "can only read"),
+    ("operator", "can run and change jobs"),
+    ("admin", "can change settings, users and tokens"),
 )
 for _error in (BadInput, Conflict, Throttled, Unavailable):
     bp.register_error_handler(_error, refuse_settings)
@@ -77,8 +77,12 @@ def _confirm_change(name: str, change: str) -> None:
             "Delete user",
         ),
         **{
-            role: (f"Make {name} {article} {role}?", f"{name} {may} and is signed out everywhere.", f"Make {role}")
-            for role, article, may in _ROLES
+            role: (
+                f"Change the role of {name} to {role}?",
+                f"{name} {may} and is signed out everywhere.",
+                "Change role",
+            )
+            for role, may in _ROLES
         },
     }
     if change in questions:
@@ -94,7 +98,7 @@ def _change(name: str, change: str) -> str:
         second_factor.turn_off(yard(), name, actor())
         return f"{name} no longer has a second factor and is signed out everywhere."
     if change == "sign_out":
-        return f"{name} is signed out: {_end_sessions(name)} sessions have ended."
+        return f"{name} is signed out. Sessions ended: {_end_sessions(name)}."
     if change in {"lock", "unlock"}:
         user_service.change(yard(), name, actor(), disabled=change == "lock")
     else:

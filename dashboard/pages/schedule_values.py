@@ -21,8 +21,8 @@ UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 MOMENTS = ("starts_at", "ends_at", "once_at")
 # Fields by the names of their labels, for messages.
 LABELS = {
-    "starts_at": "Starts",
-    "ends_at": "Ends",
+    "starts_at": "Start",
+    "ends_at": "End",
     "once_at": "At",
     "every": "Every",
     "jitter_seconds": "Jitter",

@@ -100,7 +100,7 @@ def revoke_token(token_id: str) -> ResponseReturnValue:
     with yard().database.read() as connection:
         row = tokens.by_id(connection, token_id)
     if row is not None:
-        detail = "Programs that use it are refused at once. This cannot be undone."
+        detail = "Programs that use it are refused immediately. This cannot be undone."
         confirm(f"Revoke the token {row['name']}?", detail, "Revoke token")
     token_service.revoke(yard(), token_id, actor())
     current_app.extensions["live"].recheck_soon()

@@ -268,4 +268,4 @@ def _clash(
     worst = max(at.items(), key=lambda item: item[1], default=None)
     if worst is None or worst[1] < 3:
         return None
-    return round(100 * ((worst[0] - now) / (end - now)), 3), f"{local(worst[0], zone):%H:%M}: {worst[1]} start at once"
+    return round(100 * ((worst[0] - now) / (end - now)), 3), f"{local(worst[0], zone):%H:%M}: {worst[1]} start together"

@@ -143,7 +143,7 @@ def _fields(head: bytes) -> dict[str, str]:
         if line[:1] == b" " and values:
             values[list(values)[-1]] += line.decode("ascii")
         elif not colon or name.lower() in values:
-            raise BadInput("The mail has a header twice, or a line in its head that is no header.")
+            raise BadInput("The mail has a header twice, or a line in its head that is not a header.")
         else:
             values[name.lower()] = value.removeprefix(" ")
     return values

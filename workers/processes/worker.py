@@ -151,7 +151,7 @@ class TaskyardWorker(Worker):
             and (datetime.now(self._shutdown_requested_date.tzinfo) - self._shutdown_requested_date).total_seconds() < 1
         ):
             return
-        log.warning("%s stops at once", self._label)
+        log.warning("%s stops immediately", self._label)
         if not self._presence.entry:
             raise SystemExit(1)
         self._child.notify(INTERRUPT)

@@ -74,7 +74,7 @@ def _check_threshold(settings: Settings, kind: Kind, value: float) -> None:
     if kind.unit == "sweeps" and value * settings.monitor_interval_seconds > LONGEST_THRESHOLD_SECONDS:
         _refuse("threshold", f"{said(value, kind.unit)} take longer than a year")
     if kind.unit == "sweeps" and value < 1:
-        raise BadInput("At least 1 sweep must be missed: between two sweeps the monitor is always silent.", "threshold")
+        raise BadInput("At least 1 sweep must be missed: the monitor never runs between two sweeps.", "threshold")
 
 
 def _check_window(settings: Settings, kind: Kind, seconds: float) -> None:
@@ -93,7 +93,7 @@ def _check_window(settings: Settings, kind: Kind, seconds: float) -> None:
     if seconds < interval:
         _refuse(
             "window_seconds",
-            f"the monitor looks every {spoken(interval)} (MONITOR_INTERVAL_SECONDS), so a window of {spoken(seconds)} "
+            f"the monitor sweeps every {spoken(interval)} (MONITOR_INTERVAL_SECONDS), so a window of {spoken(seconds)} "
             "misses what happens between two sweeps",
         )
     if seconds < SHORTEST_WINDOW_SECONDS:

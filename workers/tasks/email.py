@@ -17,6 +17,7 @@ from workers.domain import mails
 from workers.domain.errors import BadInput
 from workers.domain.ids import new_id
 from workers.domain.mail_servers import read_mail_server
+from workers.domain.plurals import counted
 from workers.services import files
 from workers.task import Reject, Skipped, current_settings, log, progress, task
 from workers.tasks.reports import numbers_of_a_day
@@ -76,7 +77,7 @@ def digest(to: Addresses = "") -> dict[str, str]:
         raise Skipped("no recipient: set MAIL_TO, or `to` in the payload")
     told = numbers_of_a_day()
     lines = [f"{name}: {one['completed']:,} completed, {one['failed']:,} failed" for name, one in told["tasks"].items()]
-    head = f"{told['completed']:,} jobs completed, {told['failed']:,} failed in the last 24 hours"
+    head = f"{counted(told['completed'], 'job')} completed, {told['failed']:,} failed in the last 24 hours"
     with _rejecting():
         recipients = mails.check_recipients(recipient)
         return {"id": put(recipients, head, "\n".join([head, "", *(lines or ["No jobs ran."])]))}
