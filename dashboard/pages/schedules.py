@@ -21,6 +21,7 @@ from dashboard.zones import show_schedule_zone, viewer_zone
 from workers.domain import cron
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput, Edited
+from workers.domain.plurals import counted
 from workers.services import firing, schedule_samples, schedules
 from workers.store import schedules as rows
 
@@ -160,7 +161,7 @@ def _deletion_page(schedule_id: str, *, is_changed: bool = False) -> str:
 def install_samples() -> ResponseReturnValue:
     """Make the sample schedules that are not there yet."""
     made = schedule_samples.install(yard(), actor())
-    return done(f"{made} sample schedule{' is' if made == 1 else 's are'} there.", "/schedules")
+    return done(f"{counted(made, 'sample schedule')} installed.", "/schedules")
 
 
 def _before(text: str | None) -> datetime | None:

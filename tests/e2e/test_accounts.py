@@ -68,7 +68,7 @@ def test_a_second_factor_is_added_used_and_removed(taskyard: Running, browser: B
     expect(other.get_by_label("Authenticator code")).to_be_focused()
     other.keyboard.type("000000")
     other.keyboard.press("Enter")
-    expect(other.get_by_role("alert")).to_contain_text("This code is not right")
+    expect(other.get_by_role("alert")).to_contain_text("The code is wrong")
     other.keyboard.type(codes[0])
     other.get_by_role("button", name="Sign in").click()
     expect(other).to_have_url(taskyard.address + "/queues")

@@ -52,7 +52,7 @@ def test_the_link_of_a_message_leads_to_the_button_that_acknowledges(taskyard: R
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="1,500 jobs waiting on emails")).to_be_visible()
     section = page.locator("#acknowledge")
-    section.get_by_label("Note for the others").fill("adding workers")
+    section.get_by_label("Note").fill("adding workers")
     section.get_by_role("button", name="Acknowledge").click()
     expect(page.locator("body")).to_contain_text("adding workers")
 

@@ -72,14 +72,14 @@ def test_a_failed_job_opens_on_its_error_and_is_retried(taskyard: Running, signe
     page.goto(taskyard.address + "/tasks/samples.fail/run")
     page.get_by_label("times").fill("1")
     page.get_by_label("message").fill("<img src=x onerror=document.title='owned'> boom")
-    page.get_by_text("How it runs").click()
+    page.get_by_text("Options: queue").click()
     page.get_by_label("Retries").fill("0")
     page.get_by_role("button", name="Run samples.fail").click()
     expect(page.locator(".title .badge", has_text="Failed")).to_be_visible()
     page.get_by_role("link", name="Error").click()
     expect(page.locator(".failure__msg")).to_contain_text("<img src=x")
     assert "owned" not in page.title()
-    page.get_by_role("button", name="Retry", exact=True).click()
+    page.get_by_role("button", name="Retry job", exact=True).click()
     expect(page.locator(".title .badge", has_text="Completed")).to_be_visible()
 
 

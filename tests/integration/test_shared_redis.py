@@ -143,7 +143,7 @@ def test_doctor_names_a_scheduler_on_a_copy_and_a_new_id_parts_them(light_yard: 
     renewed = copy.run("installation", "--renew").stdout.strip()
     assert renewed != light_yard.redis.names.installation
     assert copy.run("installation").stdout.strip() == renewed
-    assert "no scheduler runs" in copy.run("doctor").stdout
+    assert "no scheduler is running" in copy.run("doctor").stdout
 
 
 # Two Taskyards.

@@ -172,7 +172,7 @@ def test_the_password_alone_opens_nothing(app: Flask, light_yard: Yard) -> None:
     assert not socketio.test_client(app, namespace=NAMESPACE, flask_test_client=client).is_connected(NAMESPACE)
     wrong = send_code(client, "000000")
     assert wrong.status_code == 403
-    assert "not right" in wrong.text
+    assert "The code is wrong" in wrong.text
     assert client.get("/api/v1/jobs").status_code == 401
     right = send_code(client, code_of(secret))
     assert (right.status_code, right.headers["Location"]) == (303, "/queues")

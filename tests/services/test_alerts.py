@@ -354,7 +354,7 @@ def test_a_rule_that_is_deleted_leaves_no_alert_open(yard: Yard, fail: Fail, adm
 def test_an_address_that_apprise_does_not_know_is_refused(yard: Yard, admin: Actor) -> None:
     with pytest.raises(BadInput, match="ALERT_URLS"):
         channels.create(yard, "odd", "nonsense://x", admin)
-    with pytest.raises(BadInput, match="does not understand"):
+    with pytest.raises(BadInput, match="does not support"):
         channels.create(yard, "odd", "slack://x", admin)
     channels.create(yard, "ops", "json://example.com/", admin)
     with pytest.raises(Conflict):

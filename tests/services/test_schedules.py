@@ -351,7 +351,7 @@ def test_a_schedule_that_code_declares_is_made_kept_and_let_go(yard: Yard, clock
     assert first is not None
     assert (first["cron"], first["timezone"], first["declared_by"]) == ("0 6 * * *", "Europe/Berlin", "declared.tick")
     schedules.change(yard, first["id"], {"enabled": False, "overlap": "skip"}, ADA)
-    with pytest.raises(Conflict, match="change it there"):
+    with pytest.raises(Conflict, match="Change it in the code"):
         schedules.change(yard, first["id"], {"cron": "0 7 * * *"}, ADA)
     with pytest.raises(Conflict, match="Pause it"):
         schedules.remove(yard, first["id"], ADA)

@@ -91,9 +91,9 @@ def test_the_form_of_a_rule_sets_how_often_it_is_repeated(auth: Any, light_yard:
     [
         ("rule-cpu", {"threshold": "101", "window_seconds": "60"}, "never above 100 %"),
         ("rule-failed", {"window_seconds": "30"}, "between two sweeps"),
-        ("rule-queue_depth", {"repeat_seconds": "5"}, "no sooner than every"),
+        ("rule-queue_depth", {"repeat_seconds": "5"}, "at most every"),
         ("rule-queue_depth", {"repeat_seconds": "soon"}, "must be a number"),
-        ("rule-schedule_refused", {"threshold": "1000000000000"}, "whose value is 1 schedule"),
+        ("rule-schedule_refused", {"threshold": "1000000000000"}, "with the value 1 schedule"),
         ("rule-queue_depth", {"scope": "[!a"}, "Close the bracket"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_stuck_job_is_failed_only_after_a_question(auth: Any, light_yard: Yard
 def test_what_the_monitor_did_is_listed_and_undone(auth: Any, light_yard: Yard, stuck: str) -> None:
     monitoring.sweep(light_yard)
     client = auth.client("olga")
-    assert "Call it off" in client.get("/stuck").text
+    assert "Cancel job" in client.get("/stuck").text
     with light_yard.database.read() as connection:
         (found,) = sweeps.findings(connection, utcnow() - timedelta(hours=1))
     post(auth, client, f"/stuck/findings/{found['id']}/undo")

@@ -79,7 +79,7 @@ def test_a_schedule_is_made_changed_duplicated_and_deleted_in_forms(auth: Any, l
     ("values", "field", "words"),
     [
         ({"cron": "nonsense"}, "cron", "five fields"),
-        ({"timezone": "Mars/Olympus"}, "timezone", "no time zone"),
+        ({"timezone": "Mars/Olympus"}, "timezone", "Unknown time zone"),
         ({"payload": "{"}, "payload", "not valid JSON"),
         ({"payload": '{"n": 1}'}, "payload", "not a field"),
         ({"kind": "once", "once_at": "2020-01-01T00:00"}, "once_at", "is in the past"),

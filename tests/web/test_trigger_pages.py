@@ -78,7 +78,7 @@ def test_a_stopped_trigger_says_why(auth: Any, light_yard: Yard) -> None:
     with light_yard.database.write() as connection:
         trigger_rows.change(connection, row["id"], {"enabled": False, "stopped_reason": "It fed itself."})
     page = auth.client("vera").get("/triggers").text
-    assert "1 stopped" in page
+    assert "1 disabled" in page
     assert "Loop detected" in page
 
 

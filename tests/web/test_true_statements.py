@@ -71,13 +71,13 @@ def test_the_page_offers_the_size_of_a_pool_while_one_runs(auth: Any, light_yard
     assert 'action="/pool"' not in page
     form = {"csrf_token": auth.csrf(client), "workers": "3"}
     client.post("/pool", data=form)
-    assert "Pool size set to 3 workers. No pool is running now" in client.get("/workers").text
+    assert "Pool size set to 3 workers. No pool is running" in client.get("/workers").text
     pool.note_running(light_yard, utcnow())
     assert 'action="/pool"' in client.get("/workers").text
     client.post("/pool", data={**form, "workers": "1"})
     page = client.get("/workers").text
     assert "Pool size set to 1 worker." in page
-    assert "next one starts" not in page
+    assert "next pool starts" not in page
     with light_yard.database.read() as connection:
         assert kept.get(connection, "pool.workers") == 1
 
@@ -107,7 +107,7 @@ def test_nothing_runs_and_no_worker_runs_are_told_apart(auth: Any, light_yard: Y
     jobs.enqueue(light_yard, NewJob("samples.noop"))
     page = auth.client("vera").get("/").text
     assert "No jobs running" in page
-    assert "No worker is running either" in page
+    assert "No workers are running" in page
 
 
 def test_a_share_is_never_rounded_to_all_or_nothing() -> None:
