@@ -33,9 +33,10 @@ def in_template(source: str) -> Iterator[Found]:
 
 
 def in_python(source: str) -> Iterator[Found]:
-    """Yield the string literals of a Python module, but for docstrings and names."""
+    """Yield the string literals of a Python module, but for names and docstrings; those of tasks are shown on pages."""
     tree = ast.parse(source)
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    skipped -= {id(doc) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for doc in _task_doc(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             skipped.update(id(part) for part in node.values)
@@ -56,6 +57,12 @@ def in_javascript(source: str) -> Iterator[Found]:
 def in_markdown(source: str) -> Iterator[Found]:
     """Yield the lines of a document without code and addresses."""
     yield from enumerate(_CODE.sub(_blank, source).split("\n"), 1)
+
+
+def _task_doc(function: ast.FunctionDef) -> Iterator[ast.expr]:
+    names = [ast.unparse(one.func if isinstance(one, ast.Call) else one) for one in function.decorator_list]
+    if "task" in names and isinstance(function.body[0], ast.Expr):
+        yield function.body[0].value
 
 
 class _Reader(HTMLParser):

@@ -89,6 +89,7 @@ def find_phrases(text: str) -> list[tuple[str, str]]:
         (visible_text.in_template, '<button>{{ icon("plus") }}Keep the rule</button>', 1, "Keep the rule"),
         (visible_text.in_python, '"""It fires."""\n\nraise X(f"{name} has not fired {n} times")', 3, "not fired"),
         (visible_text.in_python, 'WORDS = {"fires": f"{minutes} m"}', 1, "… m"),
+        (visible_text.in_python, '@task(queue="mails")\ndef send():\n    """It fires."""', 3, "fires"),
         (visible_text.in_javascript, "// it fires\nsay(`waited ${job.told} m 10 s`);", 2, "… m 10 s"),
         (visible_text.in_markdown, "`fires` is a name\nA schedule fires.", 2, "fires"),
     ],

@@ -37,7 +37,7 @@ def process(
     delimiter: Annotated[str | None, Field(max_length=1, description="Field separator; detected if empty.")] = None,
     chunk_size: Annotated[int, Field(ge=1, le=100_000, description="Records per chunk.")] = 1000,
 ) -> dict[str, Any]:
-    """Analyse every column of a CSV and make a report, as HTML and JSON."""
+    """Analyse every column of a CSV file and create a report as HTML and JSON."""
     start = time.monotonic()
     dataset = _sources.fetch(source, current_settings())
     try:

@@ -43,14 +43,14 @@ Subject = Annotated[
 
 @task(queue="emails", max_retries=2)
 def send(to: Address, subject: Subject, body: Annotated[str, Field(max_length=200_000)]) -> dict[str, str]:
-    """Put a mail into the outbox; `email.flush_outbox` sends it."""
+    """Write a mail to the outbox; `email.flush_outbox` sends it."""
     with _rejecting():
         return {"id": put((mails.check_recipient(to),), subject, body)}
 
 
 @task(queue="emails", max_retries=0, timeout_seconds=300)
 def flush_outbox() -> dict[str, int]:
-    """Send the mails of the outbox, 50 at most, through SMTP_URL; without one they are kept as files. Skips when there is none."""
+    """Send the mails of the outbox, 50 at most, through SMTP_URL; without one they are kept as files. Skips when the outbox is empty."""
     waiting = _take()
     if not waiting:
         raise Skipped("no mail waiting")
@@ -71,7 +71,7 @@ def flush_outbox() -> dict[str, int]:
 
 @task(queue="emails", max_retries=2)
 def digest(to: Addresses = "") -> dict[str, str]:
-    """Write a digest of the last day's jobs to the outbox. Skips when nobody is to get it."""
+    """Write a digest of the last day's jobs to the outbox. Skips when no recipient is set."""
     recipient = to or current_settings().mail_to
     if not recipient:
         raise Skipped("no recipient: set MAIL_TO, or `to` in the payload")

@@ -38,7 +38,7 @@ def request(
         int, Field(ge=0, le=599, description="The status that counts as success; 0 = any 2xx.")
     ] = 0,
 ) -> dict[str, Any]:
-    """Call any webhook or API; server errors and time-outs are tried again, client errors are not."""
+    """Call any webhook or API; server errors and timeouts are retried, client errors are not."""
     sent = dict(headers or {})
     content = None
     if body is not None:

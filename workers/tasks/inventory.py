@@ -27,7 +27,7 @@ def sync(
         ),
     ] = "",
 ) -> dict[str, Any]:
-    """Fetch a supplier's stock and keep what changed; skips when there is no source yet, or nothing is new."""
+    """Fetch a supplier's stock and store the changes; skips when no source is set or nothing has changed."""
     if not url:
         raise Skipped("no source: set the supplier's URL in the payload")
     known: dict[str, int] = get_setting(_ITEMS, {})

@@ -51,7 +51,7 @@ def daily_analytics(
 def monthly_usage(
     months_ago: Annotated[int, Field(ge=0, le=2, description="1 = the month before this one.")] = 1,
 ) -> dict[str, Any]:
-    """Report how much each task was used in a month: a CSV file to download, and the sums. Roll-ups reach back 90 days."""
+    """Report the usage of each task in a month: a CSV file to download, and the totals. Roll-ups reach back 90 days."""
     first = utcnow().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     for _ in range(months_ago):
         first = (first - timedelta(days=1)).replace(day=1)

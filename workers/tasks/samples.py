@@ -22,7 +22,7 @@ def sleep(
     seconds: Annotated[float, Field(ge=0, le=86_400, description="Total time to sleep.")] = 1.0,
     steps: Annotated[int, Field(ge=1, le=100_000, description="Number of steps; each step reports progress.")] = 10,
 ) -> dict[str, float]:
-    """Sleep, telling progress at each step."""
+    """Sleep and report progress at each step."""
     start = time.monotonic()
     for done in range(steps):
         progress(done, steps, f"step {done + 1} of {steps}")
@@ -46,7 +46,7 @@ def fail(
 def crash(
     how: Annotated[Literal["exit", "segfault", "memory", "hang"], Field(description="How the process ends.")] = "exit",
 ) -> None:
-    """Bring down the process that runs it; the worker and other jobs go on."""
+    """Crash the process that runs the job; the worker and other jobs continue."""
     if how == "exit":
         os._exit(3)
     if how == "segfault":
