@@ -73,7 +73,7 @@ def expect_pill(page: Page, text: str) -> None:
 
 SECONDS_BEHIND = """() => {
   const text = document.querySelector("[data-behavior=live]").innerText;
-  const [, minutes, seconds] = text.match(/Behind (?:([0-9]+) min)? ?(?:([0-9]+) s)?/);
+  const [, minutes, seconds] = text.match(/Delayed (?:([0-9]+) min)? ?(?:([0-9]+) s)?/);
   return 60 * (minutes ?? 0) + Number(seconds ?? 0);
 }"""
 

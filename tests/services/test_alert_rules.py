@@ -92,7 +92,7 @@ def test_an_unknown_kind_is_bad_input(yard: Yard, admin: Actor, kind: Any) -> No
         ("long_running", {"scope": "a-task; drop"}, "scope", "no task can have such a name"),
         ("schedule_refused", {"threshold": 1e12}, "threshold", "with the value 1 schedule"),
         ("schedule_refused", {"threshold": 1}, "threshold", "with the value 1 schedule"),
-        ("task_module", {"threshold": 1e12}, "threshold", "whose value is 1 task module"),
+        ("task_module", {"threshold": 1e12}, "threshold", "with the value 1 task module"),
         ("schedule_missed", {"window_seconds": 60, "threshold": 1e6}, "threshold", "at most once a second"),
         ("failed", {"window_seconds": 60, "threshold": 1e8}, "threshold", "do not end within 1 min"),
         ("queue_depth", {"scope": "[!a"}, "scope", "Close the bracket"),
@@ -130,7 +130,7 @@ def test_a_rule_that_could_never_raise_an_alert_is_refused_with_the_reason(
 @pytest.mark.parametrize(
     ("settings", "kind", "values", "reason"),
     [
-        ({"retention_days": 1}, "failed", {"window_seconds": 2 * 86400}, "kept for 24 h"),
+        ({"retention_days": 1}, "failed", {"window_seconds": 2 * 86400}, "kept for 1 d"),
         ({"monitor_interval_seconds": 7200.0}, "failed", {}, "every 2 h"),
         ({"monitor_interval_seconds": 600.0}, "schedule_missed", {"window_seconds": 300}, "every 10 min"),
         ({"monitor_interval_seconds": 600.0}, "queue_age", {"repeat_seconds": 300}, "every 10 min"),

@@ -147,7 +147,7 @@ def test_a_message_that_was_not_sent_before_the_alert_is_resolved_is_never_sent(
         sweep(yard, now + n * MINUTE)
     (message,) = sent(yard)
     assert (message["about"], message["status"]) == ("fired", "canceled")
-    assert deliveries.send(yard, message["id"])[1].startswith("somebody else")
+    assert deliveries.send(yard, message["id"])[1].startswith("another process")
 
 
 @pytest.mark.parametrize("cooldown_seconds", [0, 7200])
@@ -311,7 +311,7 @@ def test_a_message_is_sent_once_and_tried_again_until_it_is_taken(
     assert "500" in answer
     (waiting,) = sent(open_yard)
     assert (waiting["status"], waiting["tries"]) == ("pending", 1)
-    assert deliveries.send(open_yard, message["id"])[1].startswith("somebody else")  # not due yet
+    assert deliveries.send(open_yard, message["id"])[1].startswith("another process")  # not due yet
     with yard.database.write() as connection:
         alerts.settle(connection, message["id"], 1, {"due_at": utcnow()})
     assert deliveries.send(open_yard, message["id"])[0]

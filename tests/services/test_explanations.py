@@ -83,7 +83,7 @@ def test_the_rate_is_that_of_the_last_sixty_seconds(ended: list[int], second: in
 def test_a_worker_that_was_lost_does_not_listen(yard: Yard) -> None:
     work(yard, "w", ["reports"], utcnow() - timedelta(minutes=5))
     told = explain(yard, enqueue(yard, "reports"))
-    assert told["sentence"].startswith("No worker listens to reports. 1 worker that did is lost.")
+    assert told["sentence"].startswith("No worker listens to reports. 1 worker of this queue is lost.")
 
 
 def test_a_paused_queue_without_workers_names_both(yard: Yard, operator: Actor) -> None:

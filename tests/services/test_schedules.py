@@ -384,7 +384,7 @@ def test_missed_and_late_fires_raise_alerts(yard: Yard, clock: Any) -> None:
     clock.shift(timedelta(hours=2, minutes=57))
     assert raised(yard) == {"tick is 1 h 57 min late", "other is 2 h 2 min late"}
     firing.fire_overdue(yard, datetime.now(UTC))
-    assert {"tick missed 1 fire", "other missed 2 fires"} <= raised(yard)
+    assert {"tick missed 1 run", "other missed 2 runs"} <= raised(yard)
 
 
 def test_an_outage_is_one_alert_however_many_schedules_it_hit(yard: Yard, clock: Any) -> None:
@@ -393,7 +393,7 @@ def test_an_outage_is_one_alert_however_many_schedules_it_hit(yard: Yard, clock:
     clock.shift(timedelta(hours=3, minutes=10))
     assert raised(yard) == {"7 schedules are late"}
     firing.fire_overdue(yard, datetime.now(UTC))
-    assert raised(yard) == {"7 schedules are late", "7 schedules missed fires"}
+    assert raised(yard) == {"7 schedules are late", "7 schedules missed runs"}
 
 
 def test_what_should_have_finished_and_has_not_raises_an_alert_until_it_has(yard: Yard, clock: Any) -> None:
