@@ -46,7 +46,7 @@ def read_values(
     values: dict[str, Any] = {"name": given.get("name", ""), "task": given.get("task", ""), "payload": payload}
     for name in ("name", "task"):
         if not values[name].strip():
-            errors.found.setdefault(name, "Required.")
+            errors.found.setdefault(name, "Is required.")
     _read_rhythm(given, values, stored, errors)
     for name in ("overlap", "missed"):
         values[name] = given.get(name, DEFAULTS[name])

@@ -213,7 +213,7 @@ def _values(given: Mapping[str, str], sent: payload_forms.Sent) -> dict[str, Any
     values: dict[str, Any] = {"kind": kind, "name": given.get("name", ""), "task": given.get("task", "")}
     for name in ("name", "task"):
         if not values[name].strip():
-            errors.found.setdefault(name, "Required.")
+            errors.found.setdefault(name, "Is required.")
     values["listens"] = given.get("queue" if kind == "queue" else "listens", "").strip()
     values["measure"] = given.get("measure") if kind == "queue" else None
     values["above"] = errors.read("above", _number, given, "above") if kind == "queue" else None
