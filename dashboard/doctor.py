@@ -15,6 +15,7 @@ from contextlib import closing
 from workers.broker.timers import running_schedulers
 from workers.domain.errors import TaskyardError
 from workers.domain.masking import mask_text
+from workers.domain.plurals import counted
 from workers.domain.untrusted import visible_line
 from workers.services import health
 from workers.settings import Settings
@@ -34,9 +35,9 @@ def run(_arguments: argparse.Namespace, settings: Settings) -> int:
     logging.getLogger("taskyard.redis").setLevel(logging.ERROR)
     wrong = 0
     for part, trouble in _findings(settings):
-        sys.stdout.write(f"{'ok     ' if trouble is None else 'wrong  '} {part:<12}{_said(trouble)}\n")
+        sys.stdout.write(f"{'ok     ' if trouble is None else 'failed '} {part:<12}{_said(trouble)}\n")
         wrong += trouble is not None
-    sys.stdout.write(f"{wrong} of these need care\n" if wrong else "all is well\n")
+    sys.stdout.write(f"{counted(wrong, 'check')} failed\n" if wrong else "all checks passed\n")
     return 1 if wrong else 0
 
 
@@ -44,7 +45,7 @@ def _findings(settings: Settings) -> Findings:
     yield "data folder", _data_folder(settings)
     file = sqlite_file(settings.database_url)
     if file is not None and not file.exists():
-        yield "database", f"{file} is not there yet: start Taskyard once, or mend DATA_DIR or DATABASE_URL"
+        yield "database", f"{file} does not exist: start Taskyard once, or correct DATA_DIR or DATABASE_URL"
         return
     with closing(Yard.open(settings)) as yard:
         yield from health.check(yard).items()
@@ -55,13 +56,13 @@ def _findings(settings: Settings) -> Findings:
 def _data_folder(settings: Settings) -> str | None:
     folder = settings.data_dir
     if not folder.is_dir():
-        return f"{folder} is not there yet: start Taskyard once, or mend DATA_DIR"
+        return f"{folder} does not exist: start Taskyard once, or correct DATA_DIR"
     if not os.access(folder, os.W_OK | os.X_OK):
-        return f"{folder} cannot be written by this user: mend its rights"
+        return f"{folder} is not writable by this user: correct its permissions"
     if folder.stat().st_mode & 0o077:
-        return f"{folder} is open to other users: chmod 700 it"
+        return f"{folder} is accessible to other users: run chmod 700 on it"
     if shutil.disk_usage(folder).free < _LEAST_FREE_BYTES:
-        return f"the disk of {folder} has less than 200 MB left: make room"
+        return f"the disk of {folder} has less than 200 MB free: free space on it"
     return None
 
 
@@ -70,12 +71,12 @@ def _scheduler(yard: Yard) -> str | None:
     database = installation.read_mark(yard.database)
     if strangers := [name for name, used in running.items() if used and database and used != database]:
         return (
-            f"the scheduler {strangers[0]} uses another database with the id of this installation, as a copy has: stop "
-            "Taskyard on the copy and run `python app.py installation --renew` there"
+            f"the scheduler {strangers[0]} uses another database with the same installation ID: stop "
+            "Taskyard on the copied database and run `python app.py installation --renew` there"
         )
     if running:
         return None
-    return "no scheduler runs, so delayed jobs and retries wait: start `python app.py scheduler`"
+    return "no scheduler is running, so delayed jobs and retries wait: start `python app.py scheduler`"
 
 
 def _web(settings: Settings) -> str | None:
@@ -87,7 +88,7 @@ def _web(settings: Settings) -> str | None:
         with direct.open(address, timeout=_WEB_SECONDS):
             return None
     except urllib.error.HTTPError as error:
-        return f"{address} answers {error.code}: its log says why"
+        return f"{address} answered {error.code}: read the log of the web process"
     except OSError as error:
         return f"{address} does not answer ({getattr(error, 'reason', error)}): start `python app.py web`"
 

@@ -105,7 +105,7 @@ class RequestBody:
             self.fault = BodyFault(refused)
             raise self.fault from None
         except TimeoutError:
-            self.fault = BodyFault(RequestRefused(408, "The request body arrives too slowly."))
+            self.fault = BodyFault(RequestRefused(408, "The request body arrived too slowly."))
             raise self.fault from None
         except BodyFault as fault:
             self.fault = fault
@@ -124,13 +124,13 @@ class RequestBody:
             return b""
         data: bytes = self.rfile.read1(min(wanted, left, _READ_BYTES))  # type: ignore[attr-defined]
         if not data:
-            raise BodyFault(None, "The client ended the connection within the body.")
+            raise BodyFault(None, "The client closed the connection before the end of the body.")
         self.received += len(data)
         self._check_progress()
         if self._is_chunked:
             self._chunk_left -= len(data)
             if not self._chunk_left and self.rfile.read(2) != b"\r\n":
-                raise RequestRefused(400, "A chunk of the body is longer than its size says.")
+                raise RequestRefused(400, "A chunk of the body is longer than its declared size.")
         elif self.received == self._length:
             self._is_complete = True
         return data

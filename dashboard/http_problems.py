@@ -17,13 +17,17 @@ _PROBLEMS = {
     431: (
         "Request Header Fields Too Large",
         "Headers too large",
-        f"The request has more than {MAX_HEADERS} headers or {MAX_HEAD_BYTES:,} bytes of them.",
+        f"The request has more than {MAX_HEADERS} headers or {MAX_HEAD_BYTES:,} bytes of headers.",
     ),
-    500: ("Internal Server Error", "Something failed", "That is a fault in Taskyard; its log says more."),
+    500: (
+        "Internal Server Error",
+        "Internal error",
+        "An unexpected error occurred. The log of the web process has the details.",
+    ),
     503: (
         "Service Unavailable",
         "Too many connections",
-        "The server has as many connections as it accepts, in total or from this address. Try again in a moment.",
+        "The server has reached its connection limit, in total or for this address. Try again in a moment.",
     ),
 }
 

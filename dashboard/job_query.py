@@ -64,7 +64,7 @@ def _joined(args: MultiDict[str, str], besides: Collection[str]) -> tuple[dict[s
             continue
         if len(values) > 1 and name not in LISTS:
             problems += [
-                Problem(_as_word(name, value), f"{name} is written twice. Keep one of them.") for value in values
+                Problem(_as_word(name, value), f"{name} is given twice. Keep one of them.") for value in values
             ]
         else:
             joined[name] = ",".join(values)

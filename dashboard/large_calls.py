@@ -42,7 +42,7 @@ def working_on_large_call() -> AbstractContextManager[None]:
 @contextmanager
 def _place(places: BoundedSemaphore) -> Iterator[None]:
     if not places.acquire(timeout=WAIT_SECONDS if is_module_patched("socket") else 0.0):
-        raise Unavailable("Too many large calls are being worked on. Send the call again in a few seconds.")
+        raise Unavailable("Too many large requests are in progress. Try again in a few seconds.")
     try:
         yield
     finally:

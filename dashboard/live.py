@@ -103,7 +103,7 @@ class LiveNamespace(Namespace):  # type: ignore[misc]
         if owner is None:
             raise Refused("Sign in, or send a valid token.")
         if socketio.server.is_full_for(owner.identity):
-            raise Refused("You have as many live connections as one user or token may have. Close some of them.")
+            raise Refused("You have reached the limit of live connections for one user or token. Close some of them.")
         client: Client = request.environ[CLIENT]
         client.owner = owner
 

@@ -27,7 +27,7 @@ _STATUS = {
     403: ("403 Forbidden", "Forbidden"),
     405: ("405 Method Not Allowed", "Method not allowed"),
     413: ("413 Content Too Large", "Too large"),
-    503: ("503 Service Unavailable", "Not available now"),
+    503: ("503 Service Unavailable", "Service unavailable"),
 }
 
 
@@ -98,7 +98,7 @@ class LiveEngine(engineio.Server):  # type: ignore[misc]
             return _problem(start, refused.status, str(refused))
         except (EngineIOError, ValueError, KeyError, RecursionError, OSError) as fault:
             log.debug("a live request failed: %r", fault)
-            return [] if is_started else _problem(start, 400, "It is no valid request of Engine.IO.")
+            return [] if is_started else _problem(start, 400, "The request is not valid Engine.IO.")
 
     def end(self, sid: str, *, abort: bool = False) -> None:
         """End a session without waiting for its client; `abort` drops what waits for it, and its WebSocket."""
@@ -126,7 +126,7 @@ class LiveEngine(engineio.Server):  # type: ignore[misc]
             raise RequestRefused(400, "JSONP is not supported.")
         origin = environ.get("HTTP_ORIGIN")
         if origin and origin.lower() != f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', '')}".lower():
-            raise RequestRefused(403, "Live connections are open to pages of this origin only.")
+            raise RequestRefused(403, "Live connections accept only pages of this origin.")
         if query.get("transport") == ["websocket"] and not _asks_for_websocket(environ):
             raise RequestRefused(400, "The request does not ask for an upgrade to a WebSocket.")
         session = self.sockets.get(query["sid"][0]) if "sid" in query else None
@@ -156,7 +156,7 @@ def _read_body(environ: dict[str, Any]) -> None:
         raise RequestRefused(413, f"A message has at most {MAX_MESSAGE_BYTES:,} bytes.")
     packets = body.decode().split("\x1e")
     if len(packets) > Payload.max_decode_packets or not all(map(PACKET.fullmatch, packets)):
-        raise RequestRefused(400, "The body is not made of packets of the live protocol.")
+        raise RequestRefused(400, "The body is not a sequence of Engine.IO packets.")
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = BytesIO(body), str(len(body))
 
 

@@ -115,7 +115,7 @@ class LiveServer(socket_io.Server):  # type: ignore[misc]
         address = environ.get("REMOTE_ADDR", "")
         of_address = [client for client in clients if client.address == address]
         if len(clients) >= MAX_CLIENTS or len(of_address) >= MAX_OF_ADDRESS:
-            return "There are as many live connections as the server takes. Try again in a moment."
+            return "The server has reached its limit of live connections. Try again in a moment."
         if sum(client.owner is None for client in of_address) >= MAX_UNJOINED_OF_ADDRESS:
             return "Too many connections of this address have not joined yet. Try again in a moment."
         self._make_room()
@@ -147,7 +147,7 @@ class LiveServer(socket_io.Server):  # type: ignore[misc]
 
     def _handle_connect(self, eio_sid: str, namespace: str, data: Any) -> None:
         if data is not None and not isinstance(data, dict):
-            raise ValueError("The credentials are an object.")
+            raise ValueError("The credentials must be an object.")
         super()._handle_connect(eio_sid, namespace, data)
         if self.manager.sid_from_eio_sid(eio_sid, NAMESPACE) is None:
             self.eio.end(eio_sid)  # one attempt for each connection
@@ -160,7 +160,7 @@ class LiveServer(socket_io.Server):  # type: ignore[misc]
         client: Client = self.environ[eio_sid][CLIENT]
         sid = self.manager.sid_from_eio_sid(eio_sid, NAMESPACE)
         if not isinstance(data, list) or not data or data[0] not in EVENTS or client.owner is None or sid is None:
-            raise ValueError("It is no event of the live protocol.")
+            raise ValueError("The event is not part of the live protocol.")
         answer = self.answer(client, sid, data[0], data[1] if len(data) > 1 else None)
         if id is not None:
             self._send_packet(eio_sid, self.packet_class(ACK, namespace=namespace, id=id, data=[answer]))

@@ -128,7 +128,7 @@ class _PartReader:
             return _EmptyFile()  # a file field that was left empty
         permit_file(self._form)
         if sum(1 for _name, file in self._files.items(multi=True) if file.filename) >= MAX_FILES:
-            raise TooLarge(f"A form carries at most {MAX_FILES} files.", "body")
+            raise TooLarge(f"A form has at most {MAX_FILES} files.", "body")
         return self._parser.start_file_streaming(event, self._content_length)
 
     def _add(self, data: bytes | bytearray) -> None:
@@ -178,7 +178,7 @@ def permit_file(fields: MultiDict[str, str]) -> None:
     """Raise TooLarge where no file is accepted, CSRFError when the form's token did not come before its first file."""
     view = current_app.view_functions.get(request.endpoint or "")
     if not getattr(view, "taskyard_accepts_files", False):
-        raise TooLarge("This address accepts no files.", "body")
+        raise TooLarge("This path does not accept files.", "body")
     if not isinstance(current_user._get_current_object(), Person):
         return  # a token is checked by itself, and nobody else comes this far
     try:

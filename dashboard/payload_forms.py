@@ -25,8 +25,8 @@ from workers.domain.strict_json import parse_object
 from workers.domain.untrusted import visible_json
 from workers.services import catalogue, secret_fields
 
-_NOT_SHOWN = "The fields cannot show every value of this payload, so it is edited as JSON."
-_NO_FIELDS = "The schema of this task cannot be shown as fields, so its payload is edited as JSON."
+_NOT_SHOWN = "Some values of this payload have no form fields. Edit the payload as JSON."
+_NO_FIELDS = "The schema of this task has no form fields. Edit the payload as JSON."
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ _STATUS: list[tuple[type[errors.TaskyardError], int, str]] = [
     (NotSignedIn, 401, "Not signed in"),
     (errors.TooLarge, 413, "Too large"),
     (errors.Malformed, 400, "Bad request"),
-    (errors.BadInput, 422, "This cannot be used"),
-    (errors.NotFound, 404, "There is nothing here"),
-    (errors.Conflict, 409, "Its state forbids that"),
-    (errors.Forbidden, 403, "You may not do that"),
-    (errors.TooManyAtOnce, 429, "Too many at once"),
+    (errors.BadInput, 422, "Invalid request"),
+    (errors.NotFound, 404, "Not found"),
+    (errors.Conflict, 409, "Not allowed in the current status"),
+    (errors.Forbidden, 403, "Not permitted"),
+    (errors.TooManyAtOnce, 429, "Too many requests at once"),
     (errors.Throttled, 429, "Too many attempts"),
-    (errors.Unavailable, 503, "Not available now"),
+    (errors.Unavailable, 503, "Service unavailable"),
 ]
 
 
@@ -85,24 +85,24 @@ def _ours(error: Exception) -> Response:
             if isinstance(error, errors.Throttled):
                 answer.headers["Retry-After"] = str(error.wait_seconds)
             return answer
-    return problem(500, "Something failed", str(error))
+    return problem(500, "Internal error", str(error))
 
 
 def _csrf(_error: CSRFError) -> Response:
-    record_refused_request("The form was not one of this session.")
-    return problem(400, "This form is too old", "Load the page again and send the form once more.")
+    record_refused_request("The form belongs to another session.")
+    return problem(400, "Form expired", "Reload the page and submit the form again.")
 
 
 def _http(error: HTTPException) -> Response:
     if error.code is not None and error.code < 400:
         return error.get_response()  # type: ignore[return-value]
     words = {
-        404: ("There is nothing here", "The address may be mistyped, or what was here has been removed."),
-        405: ("Method not allowed", f"{request.method} is not possible here. {_methods(error)}"),
+        404: ("Not found", "The page does not exist or has been removed. Check the address."),
+        405: ("Method not allowed", f"This path does not support {request.method}. {_methods(error)}"),
         406: ("Not acceptable", error.description or ""),
-        413: ("Too large", "What was sent is larger than the bound."),
+        413: ("Too large", "The request is larger than the limit of this path."),
         415: ("Unsupported media type", error.description or ""),
-        416: ("Range not satisfiable", "The file has no such range. Ask for it without the Range header."),
+        416: ("Range not satisfiable", "The file does not have this range. Send the request without the Range header."),
     }
     title, detail = words.get(error.code or 500, (error.name, error.description or error.name))
     answer = problem(error.code or 500, title, detail)
@@ -119,13 +119,13 @@ def _broken_body(_error: Exception) -> Response:
 
 
 def _database(_error: Exception) -> Response:
-    return problem(503, "Not available now", "The database cannot be used now. Try again in a moment.")
+    return problem(503, "Service unavailable", "The database is not available. Try again in a moment.")
 
 
 def _refused_by_database(error: DataError) -> Response:
     # The database says itself that a value is the reason. The check at the entry should have named the field.
-    log.exception("%s %s: a value got as far as the database", request.method, request.path, exc_info=error)
-    return problem(422, "This cannot be used", "The database cannot store one of the values.")
+    log.exception("%s %s: the database rejected a value", request.method, request.path, exc_info=error)
+    return problem(422, "Invalid request", "The database cannot store one of the values.")
 
 
 def _methods(error: HTTPException) -> str:
@@ -135,7 +135,7 @@ def _methods(error: HTTPException) -> str:
 
 def _unexpected(error: Exception) -> Response:
     log.exception("%s %s failed", request.method, request.path, exc_info=error)
-    return problem(500, "Something failed", "That is a fault in Taskyard; its log says more.")
+    return problem(500, "Internal error", "An unexpected error occurred. The log of the web process has the details.")
 
 
 def _wants_json() -> bool:

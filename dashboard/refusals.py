@@ -53,7 +53,7 @@ def _record(
         with yard().database.write() as connection:
             audit.record(connection, who, action, kind, target, now, None, after)
     except Unavailable as error:
-        log.warning("the audit cannot be written now: %s", error)
+        log.warning("the audit cannot be written: %s", error)
 
 
 def _address() -> Actor:

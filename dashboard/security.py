@@ -64,8 +64,8 @@ def _guard() -> Any:
     if not current_user.is_authenticated:
         return _ask_to_sign_in()
     if role is None or not current_user.actor.may(role):
-        wanted = f"It needs the role {role}; yours is {current_user.role}." if role else "It is open to nobody."
-        raise Forbidden(f"You may not do that. {wanted}")
+        wanted = f"It requires the role {role}; yours is {current_user.role}." if role else "No role permits it."
+        raise Forbidden(f"Your role does not permit this. {wanted}")
     protect_connection(request.environ)
     if isinstance(current_user._get_current_object(), Person) and request.method not in _SAFE:
         _refuse_forgery()
@@ -76,7 +76,7 @@ def _check_account(endpoint: str) -> Any:
     """Open nothing but the form that is due to a user who has to change the password or add a second factor."""
     if current_user.must_change_password:
         if endpoint not in _OPEN_BEFORE_CHANGE:
-            return _lead_to_settings("You still use the one-time password. Choose your own under Settings first.")
+            return _lead_to_settings("You use a one-time password. Set your own password under Settings first.")
     elif current_user.needs_second_factor and endpoint not in _OPEN_BEFORE_SECOND_FACTOR:
         return _lead_to_settings("An admin requires a second factor. Add one under Settings first.")
     return None
@@ -85,7 +85,7 @@ def _check_account(endpoint: str) -> Any:
 def _refuse_forgery() -> None:
     """Refuse what a page of another site has a browser send: by the browser's own word, and by the token of our forms."""
     if is_from_elsewhere():
-        raise Forbidden("This request was made by a page of another site. Open Taskyard itself and try again there.")
+        raise Forbidden("The request came from a page of another site. Open Taskyard and try again.")
     csrf.protect()
 
 

@@ -35,9 +35,7 @@ class Streams:
             message = f"You have {MAX_STREAMS_OF_CALLER} exports in progress. Wait until one ends, then try again."
             raise TooManyAtOnce(message, RETRY_SECONDS)
         if self._open.total() >= MAX_STREAMS:
-            message = (
-                f"{MAX_STREAMS} exports are in progress, as many as the server makes at once. Try again in a moment."
-            )
+            message = f"The server has reached its limit of {MAX_STREAMS} exports in progress. Try again in a moment."
             raise TooManyAtOnce(message, RETRY_SECONDS)
         self._open[caller] += 1
 
@@ -66,7 +64,7 @@ class Stream:
         if self._sent_at is not None:
             self._waited += time.monotonic() - self._sent_at
             if self._waited > GRACE_SECONDS + self._sent / LOWEST_CHARACTERS_PER_SECOND:
-                raise ConnectionAbortedError("The client reads too slowly.")
+                raise ConnectionAbortedError("The client read too slowly.")
         try:
             text = next(self._slices)
         except StopIteration:

@@ -26,7 +26,7 @@ LEFT_OVER_SECONDS = 86_400.0
 _CHUNK = 1 << 20
 _CHECK_BYTES = 64 * 1024**2
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
-_TOO_LARGE = "A file of more than 2 GiB cannot be uploaded. Put it into the inbox (INBOX_DIR) or at a URL."
+_TOO_LARGE = "A file of more than 2 GiB cannot be uploaded. Put it in the inbox (INBOX_DIR) or at a URL."
 _NO_SPACE = "The disk has too little free space for this upload. Free some space, or delete old jobs and their files."
 
 

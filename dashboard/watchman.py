@@ -35,7 +35,7 @@ class Watchman:
             clocks.synchronize(self._yard)
             self._look()
         except Exception as error:
-            log.warning("the monitor cannot be watched now: %s", error)
+            log.warning("the monitor cannot be checked: %s", error)
 
     def _look(self) -> None:
         reading, before = clocks.take_reading(), self._reading
@@ -67,7 +67,7 @@ class RedisWatch:
         except Unavailable:
             return  # the database is away
         except Exception:
-            log.exception("Redis cannot be watched now")
+            log.exception("Redis cannot be checked")
             return
         self.trouble = found.sentence if found is not None else None
 

@@ -41,7 +41,7 @@ def read_whole(env: Environment, name: str) -> int:
     try:
         return int(env.text(name))
     except ValueError:
-        raise SettingsError(f"{name} is {env.text(name)!r}: it must be a whole number.") from None
+        raise SettingsError(f"{name} is {env.text(name)!r}. It must be a whole number.") from None
 
 
 def read_seconds(env: Environment, name: str) -> float:
@@ -49,7 +49,7 @@ def read_seconds(env: Environment, name: str) -> float:
     try:
         return float(env.text(name))
     except ValueError:
-        raise SettingsError(f"{name} is {env.text(name)!r}: it must be a number.") from None
+        raise SettingsError(f"{name} is {env.text(name)!r}. It must be a number.") from None
 
 
 def read_switch(env: Environment, name: str) -> bool:
@@ -58,7 +58,7 @@ def read_switch(env: Environment, name: str) -> bool:
     try:
         return words[env.text(name).lower()]
     except KeyError:
-        raise SettingsError(f"{name} is {env.text(name)!r}: it must be 1 or 0.") from None
+        raise SettingsError(f"{name} is {env.text(name)!r}. It must be 1 or 0.") from None
 
 
 def read_names(env: Environment, name: str) -> tuple[str, ...]:

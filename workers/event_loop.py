@@ -44,7 +44,7 @@ def run_coroutine(name: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
     if _a_loop_runs():
         coroutine.close()
         raise RuntimeError(
-            f"The task {name} is async and was run while an event loop runs in this thread. Await its function instead."
+            f"The task {name} is async, but an event loop is already running in this thread. Await its function instead."
         )
     if _kept is None:
         return asyncio.run(coroutine)

@@ -76,10 +76,10 @@ def _forget_undefined_tasks() -> None:
 def _sentence(name: str, error: BaseException) -> str:
     missing = read_safely(error, "name") if is_of(error, ModuleNotFoundError) else None
     if isinstance(missing, str) and _is_part_of(name, missing):
-        return f"There is no module {missing}. Check TASK_MODULES and the directory that Taskyard is started in."
+        return f"Module {missing} not found. Check TASK_MODULES and the directory in which Taskyard is started."
     if is_of(error, SystemExit):
         code = safe_repr(read_safely(error, "code"), 200)
-        return f"It called sys.exit({code}) while it was imported."
+        return f"The module called sys.exit({code}) during its import."
     sentence = describe_error(error, _LONGEST_ERROR)
     if is_of(error, SyntaxError) and is_of(message := read_safely(error, "msg"), str):
         sentence = f"{type_name(type(error)).rpartition('.')[2]}: {message}"

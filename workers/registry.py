@@ -78,14 +78,12 @@ REGISTRY: dict[str, TaskDefinition] = {}
 def define(function: Callable[..., Any], name: str | None = None, **options: Any) -> TaskDefinition:
     """Register a function as a task; SettingsError when its name is taken or its signature cannot be a payload."""
     if not inspect.isfunction(inspect.unwrap(function)):
-        raise SettingsError(
-            f"@task needs a function; {safe_repr(function, 100)} is none. Write a function that calls it."
-        )
+        raise SettingsError(f"@task needs a function, not {safe_repr(function, 100)}. Write a function that calls it.")
     full_name = _checked_name(default_name(function) if name is None else name)
     known = REGISTRY.get(full_name)
     if known is not None and known.function.__qualname__ + known.module != function.__qualname__ + function.__module__:
         raise SettingsError(
-            f"Two tasks are called {full_name}: in {known.module} and in {function.__module__}. Name one."
+            f"Two tasks are called {full_name}: in {known.module} and in {function.__module__}. Give one of them another name."
         )
     _check_function(full_name, function)
     names, model = _payload_model(full_name, function)
@@ -144,7 +142,7 @@ def _check_function(name: str, function: Callable[..., Any]) -> None:
     first = next(iter(inspect.signature(function).parameters), "")
     if first in {"self", "cls"}:
         raise SettingsError(
-            f"Task {name} is a method: nothing can be passed as {first}. Make it a function of its own."
+            f"Task {name} is a method: nothing can be passed as {first}. Make it a module-level function."
         )
 
 
@@ -167,7 +165,7 @@ def _payload_model(name: str, function: Callable[..., Any]) -> tuple[tuple[str, 
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise SettingsError(f"Task {name}: {parameter} cannot come from a JSON payload. Name each field.")
+            raise SettingsError(f"Task {name}: {parameter} cannot come from a JSON payload. Name each parameter.")
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints.get(parameter.name, Any), default)
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, protected_namespaces=())
@@ -188,7 +186,7 @@ def _checked(name: str, module: str, options: dict[str, Any]) -> dict[str, Any]:
         raise SettingsError(f"Task {name}: {error.message}") from error
     if is_reserved_queue(queue) and not module.startswith(_OWN_MODULES):
         raise SettingsError(
-            f"Task {name} names the queue {queue}, which is reserved for Taskyard's own work. Choose another queue."
+            f"Task {name} names the queue {queue}, which is reserved for system jobs. Choose another queue."
         )
     _check_schedule(options.get("schedule"), options.get("timezone", "UTC"))
     options["secret"] = tuple(options.get("secret") or ())
@@ -204,7 +202,7 @@ def _check_schedule(schedule: str | int | None, timezone: str) -> None:
         elif schedule is not None and not 1 <= schedule <= LONGEST_INTERVAL_SECONDS:
             raise BadInput(f"A schedule's interval is from 1 to {LONGEST_INTERVAL_SECONDS:,} seconds.")
     except BadInput as error:
-        raise SettingsError(f"A task's schedule cannot be used: {error.message}") from error
+        raise SettingsError(f"The schedule of a task is invalid: {error.message}") from error
 
 
 def _bad_input(name: str, error: ValidationError) -> BadInput:

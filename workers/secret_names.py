@@ -24,7 +24,7 @@ def check_secret(task: str, function: Callable[..., Any], secret: Sequence[str],
     if missing:
         fields = ", ".join(sorted(schema.get("properties", {}))) or "none"
         raise SettingsError(
-            f"Task {task}: secret names {', '.join(missing)}, which is no field of its payload or result. "
+            f"Task {task}: secret names {', '.join(missing)}, which is not a field of its payload or result. "
             f"Parameters: {fields}."
         )
 

@@ -124,7 +124,7 @@ class Settings:
             (
                 not self.secret_key or (len(self.secret_key) >= 32 and len(set(self.secret_key)) >= 8),
                 "SECRET_KEY",
-                "at least 32 random characters: python -c 'import secrets; print(secrets.token_hex(32))' makes one",
+                "at least 32 random characters: python -c 'import secrets; print(secrets.token_hex(32))' creates one",
             ),
             (0 <= self.port <= 65535, "PORT", "a number from 0 to 65535"),
             (0 <= self.workers <= 256, "WORKERS", "a number from 0 to 256"),
@@ -150,13 +150,13 @@ class Settings:
         for holds, name, may_be in checks:
             if not holds:
                 is_secret = not self.__dataclass_fields__[name.lower()].repr
-                shown = "what it is" if is_secret else repr(getattr(self, name.lower()))
-                raise SettingsError(f"{name} cannot be {shown}: it is {may_be}.")
+                shown = "this value" if is_secret else repr(getattr(self, name.lower()))
+                raise SettingsError(f"{name} cannot be {shown}. Use {may_be}.")
         self._check_mail()
         if self.redis_url:
             check_redis_url(self.redis_url)
         if fault := site_fault(self.site_name, self.public_url, self.timezone):
-            raise SettingsError(f"{fault[0]} cannot be used: it is {fault[1]}.")
+            raise SettingsError(f"{fault[0]} is invalid. Use {fault[1]}.")
         database_url = _database_url(self.database_url, data_dir)
         settings = replace(self, data_dir=data_dir, database_url=database_url)
         return replace(settings, inbox_dir=checked_inbox(settings))
@@ -169,7 +169,7 @@ class Settings:
                 mails.check_recipients(self.mail_to)
         except BadInput as error:
             name = "MAIL_FROM" if error.field == "from" else "MAIL_TO"
-            raise SettingsError(f"{name} cannot be used: {error.message}") from None
+            raise SettingsError(f"{name} is invalid: {error.message}") from None
 
 
 def environment() -> dict[str, str]:

@@ -286,7 +286,7 @@ def _name_of(function: Callable[..., Any]) -> str:
     for definition in registry.REGISTRY.values():
         if definition.function is function:
             return definition.name
-    raise ValueError(f"{function.__qualname__} is no task; decorate it with @task")
+    raise ValueError(f"{function.__qualname__} is not a task; decorate it with @task")
 
 
 def the_yard() -> Yard:

@@ -12,7 +12,7 @@ class Reject(Exception):
 class Retry(Exception):
     """Try again after a time, if attempts are left: seconds, as a number or text, or a timedelta; a year at most."""
 
-    def __init__(self, message: str = "asked to be tried again", after: float | str | timedelta | None = None) -> None:
+    def __init__(self, message: str = "retry requested", after: float | str | timedelta | None = None) -> None:
         super().__init__(message)
         self.after = after
 

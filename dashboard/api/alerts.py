@@ -79,12 +79,12 @@ class NewChannel(Strict):
 
 @bp.get("/alerts")
 @requires("viewer")
-@operation("List alerts, the newest first", tag="alerts", query=AlertQuery, answer="Alerts")
+@operation("List alerts, newest first", tag="alerts", query=AlertQuery, answer="Alerts")
 def page() -> ResponseReturnValue:
     """Answer a page of alerts."""
     asked = read_query(AlertQuery)
     if asked.cursor is not None and not is_id(asked.cursor):
-        raise BadInput("This is no cursor of ours.", field="cursor")
+        raise BadInput("The cursor is invalid. Start from the first page.", field="cursor")
     wanted = [asked.status] if asked.status else []
     rows = alerts.page(conn(), wanted, asked.cursor, asked.limit + 1)
     shown = rows[: asked.limit]
@@ -94,7 +94,7 @@ def page() -> ResponseReturnValue:
 
 @bp.get("/alerts/<id:alert_id>")
 @requires("viewer")
-@operation("One alert with its deliveries", tag="alerts", answer="Alert")
+@operation("Get an alert with its deliveries", tag="alerts", answer="Alert")
 def one(alert_id: str) -> ResponseReturnValue:
     """Answer an alert."""
     row = alerting.get(conn(), alert_id)
@@ -104,7 +104,7 @@ def one(alert_id: str) -> ResponseReturnValue:
 
 @bp.put("/alerts/<id:alert_id>/acknowledgement")
 @requires("operator")
-@operation("Say that somebody looks after an alert", tag="alerts", body=Acknowledgement, answer="Alert")
+@operation("Acknowledge an alert", tag="alerts", body=Acknowledgement, answer="Alert")
 def acknowledge(alert_id: str) -> ResponseReturnValue:
     """Acknowledge."""
     return jsonify(as_json(alerting.acknowledge(yard(), alert_id, read_body(Acknowledgement).note, actor())))
@@ -112,7 +112,7 @@ def acknowledge(alert_id: str) -> ResponseReturnValue:
 
 @bp.put("/alerts/<id:alert_id>/silence")
 @requires("operator")
-@operation("Send nothing about an alert for a while", tag="alerts", body=Silence, answer="Alert")
+@operation("Silence an alert until a time", tag="alerts", body=Silence, answer="Alert")
 def silence(alert_id: str) -> ResponseReturnValue:
     """Silence."""
     return jsonify(as_json(alerting.silence(yard(), alert_id, _seconds(read_body(Silence)), actor())))
@@ -120,15 +120,15 @@ def silence(alert_id: str) -> ResponseReturnValue:
 
 @bp.delete("/alerts/<id:alert_id>/silence")
 @requires("operator")
-@operation("End a silence", tag="alerts", answer="Alert")
+@operation("End the silence of an alert", tag="alerts", answer="Alert")
 def unsilence(alert_id: str) -> ResponseReturnValue:
-    """End a silence."""
+    """End the silence of an alert."""
     return jsonify(as_json(alerting.unsilence(yard(), alert_id, actor())))
 
 
 @bp.get("/alert-rules")
 @requires("viewer")
-@operation("List the rules that raise alerts", tag="alerts", answer="AlertRules")
+@operation("List alert rules", tag="alerts", answer="AlertRules")
 def rule_page() -> ResponseReturnValue:
     """Answer every rule."""
     return json_answer(alert_rules=[plain(rules.as_json(row)) for row in alerts.rules(conn())], next_cursor=None)
@@ -136,9 +136,9 @@ def rule_page() -> ResponseReturnValue:
 
 @bp.post("/alert-rules")
 @requires("admin")
-@operation("Make a rule", tag="alerts", body=NewRule, answer="AlertRule", status=201)
+@operation("Create a rule", tag="alerts", body=NewRule, answer="AlertRule", status=201)
 def create_rule() -> ResponseReturnValue:
-    """Make a rule."""
+    """Create a rule."""
     given = read_body(NewRule)
     row = rules.create(yard(), given.kind, _given(given, "kind"), actor())
     answer = answer_with_revision(plain(rules.as_json(row)), row, 201)
@@ -148,7 +148,7 @@ def create_rule() -> ResponseReturnValue:
 
 @bp.get("/alert-rules/<rule:rule_id>")
 @requires("viewer")
-@operation("One rule", tag="alerts", answer="AlertRule")
+@operation("Get a rule", tag="alerts", answer="AlertRule")
 def rule(rule_id: str) -> ResponseReturnValue:
     """Answer a rule."""
     row = rules.get(conn(), rule_id)
@@ -157,16 +157,16 @@ def rule(rule_id: str) -> ResponseReturnValue:
 
 @bp.patch("/alert-rules/<rule:rule_id>")
 @requires("admin")
-@operation("Change a rule", tag="alerts", body=RuleChange, answer="AlertRule", is_guarded=True)
+@operation("Update a rule", tag="alerts", body=RuleChange, answer="AlertRule", is_guarded=True)
 def change_rule(rule_id: str) -> ResponseReturnValue:
-    """Change a rule."""
+    """Update a rule."""
     row = rules.change(yard(), rule_id, _given(read_body(RuleChange)), actor(), expected_by_call())
     return answer_with_revision(plain(rules.as_json(row)), row)
 
 
 @bp.delete("/alert-rules/<rule:rule_id>")
 @requires("admin")
-@operation("Delete a rule that people made", tag="alerts", status=204, is_guarded=True)
+@operation("Delete a rule that a user created", tag="alerts", status=204, is_guarded=True)
 def remove_rule(rule_id: str) -> ResponseReturnValue:
     """Delete a rule."""
     rules.remove(yard(), rule_id, actor(), expected_by_call())
@@ -175,7 +175,7 @@ def remove_rule(rule_id: str) -> ResponseReturnValue:
 
 @bp.post("/alert-rules/<rule:rule_id>/tests")
 @requires("admin")
-@operation("Send a test message to the channels of a rule; it answers what they said", tag="alerts", answer="Tests")
+@operation("Send a test message to the channels of a rule and return their responses", tag="alerts", answer="Tests")
 def test_rule(rule_id: str) -> ResponseReturnValue:
     """Try a rule's channels."""
     return jsonify(tests=rules.test(yard(), rule_id, actor()))
@@ -183,7 +183,7 @@ def test_rule(rule_id: str) -> ResponseReturnValue:
 
 @bp.get("/alert-channels")
 @requires("admin")
-@operation("List where alerts go", tag="alerts", answer="AlertChannels")
+@operation("List channels", tag="alerts", answer="AlertChannels")
 def channel_page() -> ResponseReturnValue:
     """Answer every channel, without its secrets."""
     told = [one.shown() for one in channels.every(conn(), yard().settings)]
@@ -192,9 +192,9 @@ def channel_page() -> ResponseReturnValue:
 
 @bp.post("/alert-channels")
 @requires("admin")
-@operation("Make a channel", tag="alerts", body=NewChannel, answer="AlertChannel", status=201)
+@operation("Create a channel", tag="alerts", body=NewChannel, answer="AlertChannel", status=201)
 def create_channel() -> ResponseReturnValue:
-    """Make a channel."""
+    """Create a channel."""
     given = read_body(NewChannel)
     made = channels.create(yard(), given.name, given.url, actor(), given.timezone)
     return jsonify(made.shown()), 201
@@ -211,7 +211,7 @@ def remove_channel(channel_id: str) -> ResponseReturnValue:
 
 @bp.post("/alert-channels/<channel:channel_id>/tests")
 @requires("admin")
-@operation("Send a test message to a channel; it answers what that said", tag="alerts", answer="Test")
+@operation("Send a test message to a channel and return its response", tag="alerts", answer="Test")
 def test_channel(channel_id: str) -> ResponseReturnValue:
     """Try a channel."""
     return jsonify(channels.test(yard(), channel_id, actor()))
@@ -223,7 +223,7 @@ def _given(model: Strict, *without: str) -> dict[str, Any]:
 
 def _seconds(given: Silence) -> float:
     if (given.seconds is None) == (given.until is None):
-        raise BadInput("Give either seconds or until.", field="seconds")
+        raise BadInput("Set either seconds or until.", field="seconds")
     if given.seconds is not None:
         return given.seconds
     until: datetime = given.until or utcnow()

@@ -47,7 +47,7 @@ class RefusalQuery(Strict):
 
 @bp.get("/bulk-actions")
 @requires("viewer")
-@operation("Bulk actions, newest first", tag="bulk actions", query=BulkActionQuery, answer="BulkActions")
+@operation("List bulk actions, newest first", tag="bulk actions", query=BulkActionQuery, answer="BulkActions")
 def index() -> ResponseReturnValue:
     """Answer a page of them; `next_cursor` is the `before` of the next page."""
     query = read_query(BulkActionQuery)
@@ -58,7 +58,7 @@ def index() -> ResponseReturnValue:
 @bp.post("/bulk-actions")
 @requires("operator")
 @operation(
-    "Do one thing with every job that a filter matches",
+    "Create a bulk action for every job that a filter matches",
     tag="bulk actions",
     body=BulkActionRequest,
     answer="BulkAction",
@@ -82,7 +82,7 @@ def create() -> ResponseReturnValue:
 
 @bp.get("/bulk-actions/<id:action_id>")
 @requires("viewer")
-@operation("One bulk action and how far it is", tag="bulk actions", answer="BulkAction")
+@operation("Get a bulk action and its progress", tag="bulk actions", answer="BulkAction")
 def one(action_id: str) -> ResponseReturnValue:
     """Answer a bulk action with what it refused."""
     shown: dict[str, Any] = bulk_action_lists.as_json(bulk_actions.get(conn(), action_id))
@@ -91,9 +91,7 @@ def one(action_id: str) -> ResponseReturnValue:
 
 @bp.get("/bulk-actions/<id:action_id>/refusals")
 @requires("viewer")
-@operation(
-    "The jobs that a bulk action left as they were, by id", tag="bulk actions", query=RefusalQuery, answer="Refusals"
-)
+@operation("List the jobs that a bulk action refused, by ID", tag="bulk actions", query=RefusalQuery, answer="Refusals")
 def refusals(action_id: str) -> ResponseReturnValue:
     """Answer a page of them; `next_cursor` is the `after` of the next page."""
     query = read_query(RefusalQuery)
@@ -105,7 +103,7 @@ def refusals(action_id: str) -> ResponseReturnValue:
 @bp.post("/bulk-actions/<id:action_id>/resumptions")
 @requires("operator")
 @operation(
-    "Resume a bulk action that failed, from the place it had reached",
+    "Resume a failed bulk action from where it stopped",
     tag="bulk actions",
     answer="BulkAction",
     status=202,
@@ -117,7 +115,7 @@ def resume(action_id: str) -> ResponseReturnValue:
 
 @bp.delete("/bulk-actions/<id:action_id>")
 @requires("operator")
-@operation("Abort a bulk action; what it has done stays done", tag="bulk actions", answer="BulkAction")
+@operation("Abort a bulk action; completed changes are kept", tag="bulk actions", answer="BulkAction")
 def abort(action_id: str) -> ResponseReturnValue:
     """Abort."""
     return jsonify(**bulk_action_lists.as_json(bulk_actions.abort(yard(), action_id, actor())))

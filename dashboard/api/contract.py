@@ -104,7 +104,7 @@ def read_query(model: type[M]) -> M:
     """Read the query string into a model. BadInput names every parameter that cannot be used."""
     repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
     if repeated:
-        raise BadInput(f"{repeated[0]} is given twice.", field=repeated[0])
+        raise BadInput(f"{repeated[0]} is given more than once.", field=repeated[0])
     return _read(model, {name: _typed(model, name, text) for name, text in request.args.items()})
 
 
@@ -161,7 +161,7 @@ def _check_media_type() -> None:
     has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding != "identity":
-        raise UnsupportedMediaType("A compressed body is not understood. Send it without Content-Encoding.")
+        raise UnsupportedMediaType("Compressed bodies are not supported. Send it without Content-Encoding.")
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     if has_body and (request.mimetype != "application/json" or charset not in {"utf-8", "utf8"}):
         raise UnsupportedMediaType("Send JSON in UTF-8 with the header Content-Type: application/json.")

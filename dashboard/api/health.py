@@ -78,7 +78,7 @@ class _Numbers:
         self._snapshot, self._alarms, self._sweep_age, self._silent = snapshot, alarms, sweep_age, silent_jobs
 
     def collect(self) -> list[GaugeMetricFamily]:
-        jobs = GaugeMetricFamily("taskyard_jobs", "Jobs kept, by queue and status.", labels=["queue", "status"])
+        jobs = GaugeMetricFamily("taskyard_jobs", "Stored jobs, by queue and status.", labels=["queue", "status"])
         paused = GaugeMetricFamily("taskyard_queue_paused", "Whether a queue is paused.", labels=["queue"])
         workers = GaugeMetricFamily("taskyard_workers", "Workers, by state.", labels=["state"])
         for name, queue in self._snapshot["queues"].items():
@@ -93,8 +93,10 @@ class _Numbers:
         alarms = GaugeMetricFamily("taskyard_alerts", "Open alerts, by status.", labels=["status"])
         for status in ("firing", "acknowledged", "silenced"):
             alarms.add_metric([status], self._alarms.get(status, 0))
-        silent = GaugeMetricFamily("taskyard_silent_jobs", "Running jobs without a sign of life.", value=self._silent)
+        silent = GaugeMetricFamily("taskyard_silent_jobs", "Running jobs without a heartbeat.", value=self._silent)
         if self._sweep_age is None:
             return [alarms, silent]
-        age = GaugeMetricFamily("taskyard_sweep_age_seconds", "Since the monitor's last sweep.", value=self._sweep_age)
+        age = GaugeMetricFamily(
+            "taskyard_sweep_age_seconds", "Seconds since the last sweep of the monitor.", value=self._sweep_age
+        )
         return [alarms, silent, age]

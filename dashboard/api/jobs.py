@@ -127,9 +127,9 @@ def enqueue_many() -> ResponseReturnValue:
 
 def _enqueue_many(body: dict[str, Any]) -> ResponseReturnValue:
     if set(body) != {"jobs"} or not isinstance(body["jobs"], list):
-        raise BadInput('The body is {"jobs": [ … ]}.', field="jobs")
+        raise BadInput('The body must be {"jobs": [ … ]}.', field="jobs")
     if len(body["jobs"]) > MAX_BULK:
-        raise TooLarge(f"At most {MAX_BULK:,} jobs at once; these are {len(body['jobs']):,}.", "jobs")
+        raise TooLarge(f"At most {MAX_BULK:,} jobs at once; there are {len(body['jobs']):,}.", "jobs")
     made = jobs.enqueue_many(yard(), _new_many(body["jobs"]))
     return json_answer(jobs=map(enqueued, made)), 202
 
@@ -150,7 +150,7 @@ def page() -> ResponseReturnValue:
 
 @bp.get("/jobs/<id:job_id>")
 @requires("viewer")
-@operation("One job", tag="jobs", answer="Job")
+@operation("Get a job", tag="jobs", answer="Job")
 def one(job_id: str) -> ResponseReturnValue:
     """Answer one job."""
     return json_answer(**large_as_json(jobs.get(conn(), job_id), declared()))
@@ -158,7 +158,7 @@ def one(job_id: str) -> ResponseReturnValue:
 
 @bp.delete("/jobs/<id:job_id>")
 @requires("operator")
-@operation("Delete a job that does not run", tag="jobs", status=204)
+@operation("Delete a job that is not running", tag="jobs", status=204)
 def delete(job_id: str) -> ResponseReturnValue:
     """Delete a job."""
     jobs.delete(yard(), job_id, actor())
@@ -167,7 +167,7 @@ def delete(job_id: str) -> ResponseReturnValue:
 
 @bp.get("/jobs/<id:job_id>/attempts")
 @requires("viewer")
-@operation("The attempts at a job, newest first", tag="jobs", answer="Attempts")
+@operation("List the attempts of a job, newest first", tag="jobs", answer="Attempts")
 def attempts_of(job_id: str) -> ResponseReturnValue:
     """Answer the attempts."""
     jobs.get(conn(), job_id)
@@ -176,7 +176,7 @@ def attempts_of(job_id: str) -> ResponseReturnValue:
 
 @bp.get("/jobs/<id:job_id>/events")
 @requires("viewer")
-@operation("What happened to a job, oldest first", tag="jobs", answer="Events")
+@operation("List the events of a job, oldest first", tag="jobs", answer="Events")
 def events_of(job_id: str) -> ResponseReturnValue:
     """Answer the events."""
     job = jobs.get(conn(), job_id)
@@ -188,7 +188,7 @@ def events_of(job_id: str) -> ResponseReturnValue:
 
 @bp.get("/jobs/<id:job_id>/logs")
 @requires("viewer")
-@operation("What a job logged and printed, oldest first", tag="jobs", query=LogQuery, answer="Logs")
+@operation("List the log lines of a job, oldest first", tag="jobs", query=LogQuery, answer="Logs")
 def logs_of(job_id: str) -> ResponseReturnValue:
     """Answer lines of the log; `next_cursor` is the `after` of the next page."""
     query = read_query(LogQuery)
@@ -204,7 +204,7 @@ def logs_of(job_id: str) -> ResponseReturnValue:
 
 @bp.get("/jobs/<id:job_id>/explanation")
 @requires("viewer")
-@operation("Why is it not running?", tag="jobs", answer="Explanation")
+@operation("Explain why a job is not running", tag="jobs", answer="Explanation")
 def explanation(job_id: str) -> ResponseReturnValue:
     """Answer the sentence and the facts behind it."""
     row = jobs.get(conn(), job_id)
@@ -222,7 +222,7 @@ def retry(job_id: str) -> ResponseReturnValue:
 
 @bp.post("/jobs/<id:job_id>/runs")
 @requires("operator")
-@operation("Run a waiting job now; of a completed one, a new job", tag="jobs", answer="Enqueued", status=202)
+@operation("Run a waiting job now, or a completed job again as a new job", tag="jobs", answer="Enqueued", status=202)
 def run(job_id: str) -> ResponseReturnValue:
     """Run now, or run again."""
     row = jobs.get(conn(), job_id)
@@ -235,7 +235,7 @@ def run(job_id: str) -> ResponseReturnValue:
 @bp.post("/jobs/<id:job_id>/cancellations")
 @requires("operator")
 @operation(
-    "Cancel a job: at once while it waits, told and then killed while it runs",
+    "Cancel a job: immediately if it is waiting; if it is running, it is asked to stop, then killed",
     tag="jobs",
     answer="Enqueued",
     status=202,
@@ -263,5 +263,5 @@ def _new_many(given: list[Any]) -> list[NewJob]:
             if len(errors) >= 1000:
                 break
     if errors:
-        raise BadInput(f"{len(errors):,} of the jobs cannot be used; none was enqueued.", errors=errors)
+        raise BadInput(f"{len(errors):,} of the jobs are invalid. No job was enqueued.", errors=errors)
     return made

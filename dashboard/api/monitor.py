@@ -43,7 +43,7 @@ class Since(Strict):
 
 @bp.get("/stuck-jobs")
 @requires("viewer")
-@operation("List stuck jobs with the evidence and what the monitor will do", tag="monitor", answer="StuckJobs")
+@operation("List stuck jobs with their evidence and the next action of the monitor", tag="monitor", answer="StuckJobs")
 def stuck_jobs() -> ResponseReturnValue:
     """Answer what is stuck now."""
     found = stuck.look(conn(), yard().settings, clocks.read(conn()))[:200]
@@ -62,7 +62,7 @@ def stuck_jobs() -> ResponseReturnValue:
 
 @bp.post("/jobs/<id:job_id>/resets")
 @requires("operator")
-@operation("Put a stuck job back on its queue now", tag="monitor", answer="Job", status=202)
+@operation("Reset a stuck job now", tag="monitor", answer="Job", status=202)
 def reset(job_id: str) -> ResponseReturnValue:
     """Reset."""
     return jsonify(as_json(stuck.reset(yard(), job_id, actor()), declared())), 202
@@ -78,7 +78,7 @@ def fail(job_id: str) -> ResponseReturnValue:
 
 @bp.put("/jobs/<id:job_id>/leave")
 @requires("operator")
-@operation("Keep the monitor from a running job for a while", tag="monitor", body=Leave, answer="Leave")
+@operation("Exclude a running job from the monitor for some time", tag="monitor", body=Leave, answer="Leave")
 def leave(job_id: str) -> ResponseReturnValue:
     """Leave it alone."""
     stuck.leave(yard(), job_id, read_body(Leave).seconds, actor())
@@ -87,7 +87,7 @@ def leave(job_id: str) -> ResponseReturnValue:
 
 @bp.get("/sweeps")
 @requires("viewer")
-@operation("List the sweeps of the last hour and what they did", tag="monitor", answer="Sweeps")
+@operation("List the sweeps of the last hour with their results", tag="monitor", answer="Sweeps")
 def sweep_page() -> ResponseReturnValue:
     """Answer the newest sweeps."""
     since = utcnow() - timedelta(hours=1)
@@ -97,7 +97,7 @@ def sweep_page() -> ResponseReturnValue:
 
 @bp.post("/sweeps")
 @requires("operator")
-@operation("Sweep now, beside the monitor's own rhythm", tag="monitor", answer="Sweep", status=202)
+@operation("Run a sweep now", tag="monitor", answer="Sweep", status=202)
 def sweep() -> ResponseReturnValue:
     """Enqueue a sweep."""
     return jsonify(job_id=monitoring.sweep_soon(yard(), actor())), 202
@@ -105,7 +105,7 @@ def sweep() -> ResponseReturnValue:
 
 @bp.get("/metrics/health")
 @requires("viewer")
-@operation("How things stood, as the mean of each bucket", tag="metrics", query=Since, answer="Health")
+@operation("Get measurements as the mean of each bucket", tag="metrics", query=Since, answer="Health")
 def health() -> ResponseReturnValue:
     """Answer the health numbers of a time."""
     asked = read_query(Since)
@@ -116,7 +116,9 @@ def health() -> ResponseReturnValue:
 
 @bp.get("/metrics/tasks")
 @requires("viewer")
-@operation("What ended, with percentiles of run and wait in seconds", tag="metrics", query=Since, answer="TaskMetrics")
+@operation(
+    "Get ended jobs, with percentiles of run and wait in seconds", tag="metrics", query=Since, answer="TaskMetrics"
+)
 def tasks() -> ResponseReturnValue:
     """Answer throughput and durations of a time, and how each task did."""
     asked = read_query(Since)
@@ -147,10 +149,10 @@ def _span(asked: Since) -> Span:
     now = utcnow()
     since = asked.since or now - timedelta(hours=1)
     if not timedelta(0) < now - since <= LONGEST:
-        raise BadInput("since lies in the past, 90 days at most.", field="since")
+        raise BadInput("since must be in the past, at most 90 days ago.", field="since")
     minutes = max(int((now - since).total_seconds() // 60), 1)
     if minutes * 60 / asked.step > MOST_BUCKETS:
-        raise BadInput(f"That would be more than {MOST_BUCKETS} buckets: choose a larger step.", field="step")
+        raise BadInput(f"The range has more than {MOST_BUCKETS} buckets. Choose a larger step.", field="step")
     return Span.until(now, minutes, asked.step // 60)
 
 

@@ -17,23 +17,23 @@ _IF_MATCH = {
     "name": "If-Match",
     "in": "header",
     "required": False,
-    "description": "The ETag of the resource as it was read; 409 when somebody else has edited it since.",
+    "description": "The ETag of the resource as it was read; 409 if the resource has been edited since.",
     "schema": {"type": "string"},
     "example": "*",
 }
 _PROBLEMS = {
     "400": "The request cannot be read: its host, encoding, JSON syntax or CSRF token",
     "401": "Not signed in",
-    "403": "The role does not reach",
-    "404": "There is no such thing",
-    "405": "The address has no such method; `Allow` names those that it has",
+    "403": "The role does not permit this",
+    "404": "Not found",
+    "405": "The path does not support this method; `Allow` lists those that it supports",
     "406": "`Accept` does not allow JSON",
-    "409": "Its state forbids that",
+    "409": "The current status does not allow this",
     "413": "Too large",
     "415": "The body is not application/json in UTF-8, or it is compressed",
-    "422": "Something cannot be used; `errors` names each field",
-    "429": "Too many attempts with wrong credentials, or too much at once; `Retry-After` says how long to wait",
-    "503": "The database or Redis cannot be reached now",
+    "422": "The request has invalid values; `errors` names each field",
+    "429": "Too many attempts with wrong credentials, or too many requests at once; `Retry-After` gives the seconds to wait",
+    "503": "The database or Redis is not available",
 }
 
 
@@ -63,7 +63,7 @@ def _document(app: Flask) -> dict[str, Any]:
     add_links(paths, answers)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Taskyard", "version": "1", "description": "Background jobs, run and watched."},
+        "info": {"title": "Taskyard", "version": "1", "description": "Run and monitor background jobs."},
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": schemas,
@@ -148,7 +148,7 @@ def _problem() -> dict[str, Any]:
     error = {"type": "object", "properties": {"field": text, "index": {"type": "integer"}, "message": text}}
     return {
         "type": "object",
-        "description": "An error in the form of RFC 9457.",
+        "description": "An error as a problem document (RFC 9457).",
         "required": ["type", "title", "status", "detail"],
         "properties": {
             "type": text,

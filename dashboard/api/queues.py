@@ -26,7 +26,7 @@ bp = Blueprint("queues_api", __name__, url_prefix="/api/v1")
 
 @bp.get("/queues")
 @requires("viewer")
-@operation("List queues with what waits and runs on them", tag="queues", answer="Queues")
+@operation("List queues with their waiting and running jobs", tag="queues", answer="Queues")
 def page() -> ResponseReturnValue:
     """Answer every queue."""
     told = statistics.snapshot(conn(), utcnow(), yard().settings.heartbeat_seconds)["queues"]
@@ -35,7 +35,7 @@ def page() -> ResponseReturnValue:
 
 @bp.get("/queues/<queue:name>")
 @requires("viewer")
-@operation("One queue", tag="queues", answer="Queue")
+@operation("Get a queue", tag="queues", answer="Queue")
 def one(name: str) -> ResponseReturnValue:
     """Answer one queue."""
     return jsonify(_one(name))
@@ -61,7 +61,7 @@ def resume(name: str) -> ResponseReturnValue:
 
 @bp.post("/queues/<queue:name>/purges")
 @requires("operator")
-@operation("Cancel every job that waits on a queue, by a bulk action", tag="queues", answer="BulkAction", status=202)
+@operation("Cancel every waiting job of a queue with a bulk action", tag="queues", answer="BulkAction", status=202)
 def purge(name: str) -> ResponseReturnValue:
     """Purge."""
     return accepted_action(queues.purge(yard(), name, actor()))
@@ -69,7 +69,7 @@ def purge(name: str) -> ResponseReturnValue:
 
 @bp.get("/tasks")
 @requires("viewer")
-@operation("The catalogue of tasks with the schema of their payloads", tag="tasks", answer="Tasks")
+@operation("List tasks with their payload schemas", tag="tasks", answer="Tasks")
 def tasks() -> ResponseReturnValue:
     """Answer the catalogue."""
     reasons = catalogue.unavailable_tasks(conn())
@@ -79,7 +79,7 @@ def tasks() -> ResponseReturnValue:
 
 @bp.get("/workers")
 @requires("viewer")
-@operation("The workers and what they do", tag="workers", answer="Workers")
+@operation("List workers with their current jobs", tag="workers", answer="Workers")
 def workers() -> ResponseReturnValue:
     """Answer the workers that have not stopped."""
     moment, beat = clocks.read(conn()), yard().settings.heartbeat_seconds
@@ -92,7 +92,7 @@ def workers() -> ResponseReturnValue:
 
 @bp.post("/workers/<name:name>/stops")
 @requires("operator")
-@operation("Tell a worker to end after its present job", tag="workers", answer="Worker", status=202)
+@operation("Stop a worker after its current job", tag="workers", answer="Worker", status=202)
 def stop(name: str) -> ResponseReturnValue:
     """Stop a worker."""
     return jsonify(plain(worker_service.stop(yard(), name, actor()))), 202
@@ -106,7 +106,7 @@ class PoolRequest(Strict):
 
 @bp.put("/pool")
 @requires("operator")
-@operation("Choose how many workers each pool keeps", tag="workers", body=PoolRequest, answer="Pool")
+@operation("Set the number of workers of each pool", tag="workers", body=PoolRequest, answer="Pool")
 def resize_pool() -> ResponseReturnValue:
     """Grow or shrink the pool."""
     return jsonify(workers=pool.resize(yard(), read_body(PoolRequest).workers, actor()))

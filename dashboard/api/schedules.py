@@ -103,9 +103,9 @@ def page() -> ResponseReturnValue:
 
 @bp.post("/schedules")
 @requires("operator")
-@operation("Make a schedule", tag="schedules", body=NewSchedule, answer="Schedule", status=201)
+@operation("Create a schedule", tag="schedules", body=NewSchedule, answer="Schedule", status=201)
 def create() -> ResponseReturnValue:
-    """Make a schedule."""
+    """Create a schedule."""
     row = schedules.create(yard(), _given(read_body(NewSchedule)), actor())
     answer = answer_with_revision(_shown(row), row, 201)
     answer.headers["Location"] = f"/api/v1/schedules/{row['id']}"
@@ -115,7 +115,7 @@ def create() -> ResponseReturnValue:
 @bp.post("/schedules/preview")
 @requires("viewer")
 @operation(
-    "The next fires of a rhythm, before anything is kept", tag="schedules", body=PreviewRequest, answer="Preview"
+    "Preview the next runs of a recurrence; nothing is stored", tag="schedules", body=PreviewRequest, answer="Preview"
 )
 def preview() -> ResponseReturnValue:
     """Tell the next fires."""
@@ -130,7 +130,7 @@ def preview() -> ResponseReturnValue:
 
 @bp.get("/schedules/<id:schedule_id>")
 @requires("viewer")
-@operation("One schedule", tag="schedules", answer="Schedule")
+@operation("Get a schedule", tag="schedules", answer="Schedule")
 def one(schedule_id: str) -> ResponseReturnValue:
     """Answer a schedule."""
     row = schedules.get(conn(), schedule_id)
@@ -139,9 +139,9 @@ def one(schedule_id: str) -> ResponseReturnValue:
 
 @bp.patch("/schedules/<id:schedule_id>")
 @requires("operator")
-@operation("Change a schedule", tag="schedules", body=ScheduleChange, answer="Schedule", is_guarded=True)
+@operation("Update a schedule", tag="schedules", body=ScheduleChange, answer="Schedule", is_guarded=True)
 def change(schedule_id: str) -> ResponseReturnValue:
-    """Change a schedule."""
+    """Update a schedule."""
     given = _given(read_body(ScheduleChange))
     row = schedules.change(yard(), schedule_id, given, actor(), expected_by_call())
     return answer_with_revision(_shown(row), row)
@@ -149,7 +149,7 @@ def change(schedule_id: str) -> ResponseReturnValue:
 
 @bp.delete("/schedules/<id:schedule_id>")
 @requires("operator")
-@operation("Delete a schedule with its history; its jobs stay", tag="schedules", status=204, is_guarded=True)
+@operation("Delete a schedule with its history; its jobs are kept", tag="schedules", status=204, is_guarded=True)
 def delete(schedule_id: str) -> ResponseReturnValue:
     """Delete a schedule."""
     schedules.remove(yard(), schedule_id, actor(), expected_by_call())
@@ -158,7 +158,7 @@ def delete(schedule_id: str) -> ResponseReturnValue:
 
 @bp.post("/schedules/<id:schedule_id>/runs")
 @requires("operator")
-@operation("Run a schedule's task once now", tag="schedules", answer="Enqueued", status=202)
+@operation("Run the task of a schedule once now", tag="schedules", answer="Enqueued", status=202)
 def run(schedule_id: str) -> ResponseReturnValue:
     """Run now."""
     return accepted(firing.run_now(yard(), schedule_id, actor()))
@@ -166,7 +166,7 @@ def run(schedule_id: str) -> ResponseReturnValue:
 
 @bp.get("/schedules/<id:schedule_id>/fires")
 @requires("viewer")
-@operation("The fires of a schedule, the newest first", tag="schedules", query=FireQuery, answer="Fires")
+@operation("List the runs of a schedule, newest first", tag="schedules", query=FireQuery, answer="Fires")
 def fires(schedule_id: str) -> ResponseReturnValue:
     """Answer a page of fires with what became of their jobs."""
     asked = read_query(FireQuery)
@@ -174,7 +174,7 @@ def fires(schedule_id: str) -> ResponseReturnValue:
     try:
         before: datetime | None = parse_instant(asked.cursor) if asked.cursor else None
     except ValueError as error:
-        raise BadInput("This is no cursor of ours.", field="cursor") from error
+        raise BadInput("The cursor is invalid. Start from the first page.", field="cursor") from error
     found = rows.fires(conn(), schedule_id, before, asked.limit + 1)
     shown = found[: asked.limit]
     following = rfc3339(shown[-1]["fire_at"]) if len(found) > asked.limit else None

@@ -70,7 +70,7 @@ class Trial(NewEvent):
 
 @bp.post("/events")
 @requires("operator")
-@operation("Tell of an event that triggers may hear", tag="triggers", body=NewEvent, answer="Event", status=202)
+@operation("Send an event to triggers", tag="triggers", body=NewEvent, answer="Event", status=202)
 def emit() -> ResponseReturnValue:
     """Take an event."""
     given = read_body(NewEvent)
@@ -92,9 +92,9 @@ def page() -> ResponseReturnValue:
 
 @bp.post("/triggers")
 @requires("operator")
-@operation("Make a trigger", tag="triggers", body=NewTrigger, answer="Trigger", status=201)
+@operation("Create a trigger", tag="triggers", body=NewTrigger, answer="Trigger", status=201)
 def create() -> ResponseReturnValue:
-    """Make a trigger."""
+    """Create a trigger."""
     row = triggers.create(yard(), read_body(NewTrigger).model_dump(exclude_unset=True), actor())
     answer = answer_with_revision(_shown(row), row, 201)
     answer.headers["Location"] = f"/api/v1/triggers/{row['id']}"
@@ -103,7 +103,7 @@ def create() -> ResponseReturnValue:
 
 @bp.get("/triggers/<id:trigger_id>")
 @requires("viewer")
-@operation("One trigger", tag="triggers", answer="Trigger")
+@operation("Get a trigger", tag="triggers", answer="Trigger")
 def one(trigger_id: str) -> ResponseReturnValue:
     """Answer a trigger."""
     row = triggers.get(conn(), trigger_id)
@@ -112,9 +112,9 @@ def one(trigger_id: str) -> ResponseReturnValue:
 
 @bp.patch("/triggers/<id:trigger_id>")
 @requires("operator")
-@operation("Change a trigger", tag="triggers", body=TriggerChange, answer="Trigger", is_guarded=True)
+@operation("Update a trigger", tag="triggers", body=TriggerChange, answer="Trigger", is_guarded=True)
 def change(trigger_id: str) -> ResponseReturnValue:
-    """Change a trigger."""
+    """Update a trigger."""
     given = read_body(TriggerChange).model_dump(exclude_unset=True)
     row = triggers.change(yard(), trigger_id, given, actor(), expected_by_call())
     return answer_with_revision(_shown(row), row)
@@ -122,7 +122,7 @@ def change(trigger_id: str) -> ResponseReturnValue:
 
 @bp.delete("/triggers/<id:trigger_id>")
 @requires("operator")
-@operation("Delete a trigger with its firings; its jobs stay", tag="triggers", status=204, is_guarded=True)
+@operation("Delete a trigger with its trigger runs; its jobs are kept", tag="triggers", status=204, is_guarded=True)
 def delete(trigger_id: str) -> ResponseReturnValue:
     """Delete a trigger."""
     triggers.remove(yard(), trigger_id, actor(), expected_by_call())
@@ -131,7 +131,7 @@ def delete(trigger_id: str) -> ResponseReturnValue:
 
 @bp.post("/triggers/<id:trigger_id>/tests")
 @requires("operator")
-@operation("What a trigger would do with an event; nothing is run", tag="triggers", body=Trial, answer="Trial")
+@operation("Test a trigger with an event; nothing runs", tag="triggers", body=Trial, answer="Trial")
 def test(trigger_id: str) -> ResponseReturnValue:
     """Try a trigger."""
     given = read_body(Trial)
@@ -140,13 +140,13 @@ def test(trigger_id: str) -> ResponseReturnValue:
 
 @bp.get("/triggers/<id:trigger_id>/firings")
 @requires("viewer")
-@operation("The firings of a trigger, the newest first", tag="triggers", query=PageQuery, answer="Firings")
+@operation("List the runs of a trigger, newest first", tag="triggers", query=PageQuery, answer="Firings")
 def firings(trigger_id: str) -> ResponseReturnValue:
     """Answer a page of firings with the facts that caused them."""
     asked = read_query(PageQuery)
     triggers.get(conn(), trigger_id)
     if asked.cursor is not None and not is_id(asked.cursor):
-        raise BadInput("This is no cursor of ours.", field="cursor")
+        raise BadInput("The cursor is invalid. Start from the first page.", field="cursor")
     found = trigger_rows.firings(conn(), trigger_id, asked.cursor, asked.limit + 1)
     shown = found[: asked.limit]
     told = [{**plain(row), "facts": shown_facts(payloads.load(row["facts"]), declared())} for row in shown]

@@ -36,10 +36,10 @@ def page() -> Response:
     """List alerts, rules and, to admins, channels."""
     tab = request.args.get("tab", "open")
     if tab not in TABS:
-        raise NotFound("There is no such list of alerts.")
+        raise NotFound("Unknown list of alerts.")
     before = request.args.get("before")
     if before is not None and not is_id(before):
-        raise BadInput("This is no place in the list.", field="before")
+        raise BadInput("The cursor is invalid. Open the first page.", field="before")
     now, connection = utcnow(), conn()
     known = channels.every(connection, yard().settings)
     rule_rows = alerts.rules(connection)
@@ -94,7 +94,7 @@ def one(alert_id: str) -> str:
 def acknowledge(alert_id: str) -> ResponseReturnValue:
     """Say that I look after it."""
     alerting.acknowledge(yard(), alert_id, request.form.get("note", ""), actor())
-    return done("You look after it.", "/alerts", stay=True, undo=undo_of("alert", alert_id))
+    return done("Alert acknowledged.", "/alerts", stay=True, undo=undo_of("alert", alert_id))
 
 
 @bp.post("/alerts/<id:alert_id>/silences")
@@ -102,7 +102,7 @@ def acknowledge(alert_id: str) -> ResponseReturnValue:
 def silence(alert_id: str) -> ResponseReturnValue:
     """Send nothing about it for a while."""
     alerting.silence(yard(), alert_id, _number("seconds"), actor())
-    return done("Nothing is sent about it meanwhile.", "/alerts", stay=True)
+    return done("Alert silenced.", "/alerts", stay=True)
 
 
 @bp.post("/alerts/<id:alert_id>/unsilences")
@@ -110,7 +110,7 @@ def silence(alert_id: str) -> ResponseReturnValue:
 def unsilence(alert_id: str) -> ResponseReturnValue:
     """End a silence."""
     alerting.unsilence(yard(), alert_id, actor())
-    return done("The alert speaks again.", "/alerts", stay=True)
+    return done("Silence ended.", "/alerts", stay=True)
 
 
 @bp.route("/alert-rules/<rule:rule_id>", methods=["GET", "POST"])
@@ -131,7 +131,7 @@ def rule(rule_id: str) -> ResponseReturnValue:
         return _rule_form(rule_id, {**values, "revision": error.revision}, error), 409
     except BadInput as error:
         return _rule_form(rule_id, {**_rule_typed(), **values}, error), 422
-    return done("The rule is kept.", "/alerts")
+    return done("Rule saved.", "/alerts")
 
 
 @bp.post("/alert-rules/<rule:rule_id>/deletions")
@@ -139,9 +139,9 @@ def rule(rule_id: str) -> ResponseReturnValue:
 def remove_rule(rule_id: str) -> ResponseReturnValue:
     """Delete a rule, after a question."""
     row = rules.get(conn(), rule_id)
-    confirm(f"Delete the rule {row['name']}?", "It raises no more alerts. This cannot be undone.", "Delete rule")
+    confirm(f"Delete the rule {row['name']}?", "The rule raises no more alerts. This cannot be undone.", "Delete rule")
     rules.remove(yard(), rule_id, actor())
-    return done("The rule is deleted.", "/alerts")
+    return done("Rule deleted.", "/alerts")
 
 
 @bp.post("/alert-rules/<rule:rule_id>/tests")
@@ -158,7 +158,7 @@ def create_channel() -> ResponseReturnValue:
     form = request.form
     zone = form.get("timezone", "").strip()
     made = channels.create(yard(), form.get("name", ""), form.get("url", "").strip(), actor(), zone)
-    return done(f"Alerts go to {made.name} too.", "/alerts#channels")
+    return done(f"Channel {made.name} added.", "/alerts#channels")
 
 
 @bp.post("/alert-channels/<channel:channel_id>/tests")
@@ -174,22 +174,23 @@ def remove_channel(channel_id: str) -> ResponseReturnValue:
     """Delete a channel, after a question."""
     name = next((one.name for one in channels.every(conn(), yard().settings) if one.id == channel_id), None)
     if name is not None:
-        detail = "Alerts are not sent there any more. Its address is deleted, which cannot be undone."
+        detail = "Alerts are no longer sent to this channel. Its URL is deleted. This cannot be undone."
         confirm(f"Delete the channel {name}?", detail, "Delete channel")
     channels.remove(yard(), channel_id, actor())
-    return done("The channel is deleted.", "/alerts#channels")
+    return done("Channel deleted.", "/alerts#channels")
 
 
 def _told(answers: list[dict[str, Any]]) -> ResponseReturnValue:
     if not answers:
-        raise BadInput("There is no channel to try: make one, or set ALERT_URLS.", field="channels")
+        raise BadInput("No channel to test. Add a channel or set ALERT_URLS.", field="channels")
     words = "; ".join(
-        f"{one['channel']} {'took it' if one['taken'] else 'did not take it'}: {one['answer']}" for one in answers
+        f"{one['channel']} {'accepted the message' if one['taken'] else 'refused the message'}: {one['answer']}"
+        for one in answers
     )
     if all(one["taken"] for one in answers):
         return done(words, "/alerts", stay=True)
     if request.headers.get("X-Requested-With") == "fetch":
-        return {"title": "Not every channel took it", "detail": words}, 502
+        return {"title": "The test failed for some channels", "detail": words}, 502
     return done(words, "/alerts", kind="error")
 
 

@@ -64,7 +64,7 @@ def running_actions() -> list[dict[str, Any]]:
 
 def _preview() -> ResponseReturnValue:
     if not current_user.actor.may("operator"):
-        raise Forbidden("You may not do that. It needs the role operator.")
+        raise Forbidden("Your role does not permit this. It requires the role operator.")
     now, action = utcnow(), request.args.get("action", "")
     query = read_query(request.args, now, {"action"})
     wanted = bulk_selections.narrow(action, job_filters.resolve(conn(), yard().settings, query.check(), now), now)
@@ -96,7 +96,7 @@ def create() -> ResponseReturnValue:
     query = read_query(request.form, now, {"action", "rate_per_second", "csrf_token"})
     wanted = job_filters.resolve(conn(), yard().settings, query.check(), now)
     row = bulk_actions.create(yard(), request.form.get("action", ""), wanted, per_second, actor())
-    return done("It is under way.", f"/bulk-actions/{row['id']}")
+    return done("Bulk action started.", f"/bulk-actions/{row['id']}")
 
 
 @bp.get("/bulk-actions/<id:action_id>")
@@ -122,7 +122,7 @@ def one(action_id: str) -> Response:
 def abort(action_id: str) -> ResponseReturnValue:
     """Abort it."""
     bulk_actions.abort(yard(), action_id, actor())
-    return done("Aborted. What it has done stays done.", f"/bulk-actions/{action_id}", stay=True)
+    return done("Bulk action aborted. Completed changes are kept.", f"/bulk-actions/{action_id}", stay=True)
 
 
 @bp.post("/bulk-actions/<id:action_id>/resumptions")
@@ -130,7 +130,7 @@ def abort(action_id: str) -> ResponseReturnValue:
 def resume(action_id: str) -> ResponseReturnValue:
     """Resume one that failed."""
     bulk_actions.resume(yard(), action_id, actor())
-    return done("Resumed from the place it had reached.", f"/bulk-actions/{action_id}", stay=True)
+    return done("Bulk action resumed from where it stopped.", f"/bulk-actions/{action_id}", stay=True)
 
 
 def _shown(row: Row) -> dict[str, Any]:

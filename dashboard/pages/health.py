@@ -24,7 +24,7 @@ def page() -> Response:
     """Show the charts of a period, of all or one task or queue."""
     period = request.args.get("period", "24h")
     if period not in PERIODS:
-        raise BadInput(f"There is no period {period[:20]}; there are {', '.join(PERIODS)}.", field="period")
+        raise BadInput(f"Unknown period {period[:20]}. Use one of: {', '.join(PERIODS)}.", field="period")
     queue, task = request.args.get("queue", "")[:64], request.args.get("task", "")[:200]
     connection, now = conn(), utcnow()
     span = Span.until(now, *PERIODS[period])

@@ -42,7 +42,7 @@ def retry(job_id: str) -> ResponseReturnValue:
         always=False,
     )
     row = jobs.retry(yard(), job_id, actor())
-    return done(f"{row['task']} is back on {row['queue']}, try {row['attempt']}.", f"/jobs/{job_id}", stay=True)
+    return done(f"{row['task']} is waiting in {row['queue']}, attempt {row['attempt']}.", f"/jobs/{job_id}", stay=True)
 
 
 @bp.post("/jobs/<id:job_id>/runs")
@@ -50,12 +50,14 @@ def retry(job_id: str) -> ResponseReturnValue:
 def run(job_id: str) -> ResponseReturnValue:
     """Run now, or a completed one again as a new job."""
     row = jobs.get(conn(), job_id)
-    confirm(f"Run {row['task']} now?", f"It runs on {row['queue']}.", "Run job", is_danger=False, always=False)
+    confirm(
+        f"Run {row['task']} now?", f"The job moves to {row['queue']} now.", "Run job", is_danger=False, always=False
+    )
     if row["status"] == "completed":
         made = jobs.run_again(yard(), job_id, actor())
-        return done("A new job like it is enqueued.", f"/jobs/{made.job_id}")
+        return done("A new job with the same task and payload is enqueued.", f"/jobs/{made.job_id}")
     row = jobs.run_now(yard(), job_id, actor())
-    return done(f"{row['task']} goes to {row['queue']} now.", f"/jobs/{job_id}", stay=True)
+    return done(f"{row['task']} is waiting in {row['queue']}.", f"/jobs/{job_id}", stay=True)
 
 
 @bp.post("/jobs/<id:job_id>/cancellations")
@@ -65,10 +67,10 @@ def cancel(job_id: str) -> ResponseReturnValue:
     row = jobs.get(conn(), job_id)
     jobs.refuse_system_job(row)
     is_running = row["status"] == "processing"
-    detail = "It is running. It is stopped and does not run again." if is_running else "It has not started."
+    detail = "The job is running. It is stopped and not retried." if is_running else "The job has not started."
     confirm(f"Cancel {row['task']}?", detail, "Cancel job", always=is_running)
     row = jobs.cancel(yard(), job_id, actor())
-    words = f"{row['task']} is canceled." if row["status"] == "canceled" else f"{row['task']} is told to stop."
+    words = f"{row['task']} is canceled." if row["status"] == "canceled" else f"{row['task']} has been asked to stop."
     return done(words, f"/jobs/{job_id}", stay=True, undo=undo_of("job", job_id))
 
 
@@ -92,7 +94,7 @@ def edit(job_id: str) -> ResponseReturnValue:
     row = jobs.get(conn(), job_id)
     jobs.refuse_system_queue(row)
     if row["status"] not in {"failed", "canceled", "completed"}:
-        raise Conflict("Only a job that has ended can be edited and tried again.", state=row["status"])
+        raise Conflict("Only a job that has ended can be edited and retried.", state=row["status"])
     stored = mask(payloads.load(row["payload"]), declared()[row["task"]])
     subject = payload_forms.subject_of(row["task"], stored)
     if request.method != "POST":
@@ -110,7 +112,7 @@ def edit(job_id: str) -> ResponseReturnValue:
             location = jobs.retry(yard(), job_id, actor(), sent.payload)["id"]
     except (BadInput, Conflict) as error:
         return _refused(row, subject, sent, error)
-    return done("It is back on its queue with the new payload.", f"/jobs/{location}")
+    return done("The job is back in its queue with the new payload.", f"/jobs/{location}")
 
 
 @bp.post("/jobs/selection")
@@ -119,10 +121,10 @@ def selection() -> ResponseReturnValue:
     """Do one thing with every ticked job; those whose state forbids it are counted and left as they are."""
     action, ids = request.form.get("action", ""), request.form.getlist("id")
     if action not in WORDS:
-        raise BadInput("Choose what to do: retry, run_now, cancel or delete.", field="action")
+        raise BadInput("Choose an action: retry, run_now, cancel or delete.", field="action")
     ids = list(dict.fromkeys(ids))
     if not 1 <= len(ids) <= MOST_TICKED:
-        raise BadInput(f"Tick 1 to {MOST_TICKED} jobs.", field="id")
+        raise BadInput(f"Select 1 to {MOST_TICKED} jobs.", field="id")
     _confirm_selection(action, ids)
     calls: dict[str, Callable[..., Any]] = {
         "retry": jobs.retry,
@@ -140,18 +142,16 @@ def selection() -> ResponseReturnValue:
             reason = reason or str(error)
     words = f"{worked} job{'' if worked == 1 else 's'} {WORDS[action]}."
     if refused:
-        words += (
-            f" {refused} could not be. {reason}" if refused == 1 else f" {refused} could not be. The first: {reason}"
-        )
+        words += f" {refused} refused: {reason}" if refused == 1 else f" {refused} refused. First reason: {reason}"
     return done(words, came_from("/jobs"), kind="success" if worked else "error", stay=True)
 
 
 def _confirm_selection(action: str, ids: list[str]) -> None:
     counted_jobs = counted(len(ids), "job")
     details = {
-        "retry": "Each one runs again as its next attempt.",
-        "run_now": "Each one goes to its queue at once.",
-        "cancel": "Jobs that wait do not run. Jobs that run are stopped.",
+        "retry": "Each job runs again as its next attempt.",
+        "run_now": "Each job moves to its queue now.",
+        "cancel": "Waiting jobs do not run. Running jobs are stopped.",
         "delete": "Their payloads, results, attempts, events and logs are deleted too. This cannot be undone.",
     }
     verb = VERBS[action]

@@ -117,10 +117,10 @@ def _empty_words(job: Row, found: LogPage, wanted: LogRequest) -> str:
     if found.lines:
         return ""
     if wanted.filters:
-        return "No line matches this filter."
+        return "No lines match this filter."
     if Status(job["status"]) in FINAL:
-        return "This job has written no log lines."
-    return "This job has written no log lines yet."
+        return "This job has no log lines."
+    return "This job has no log lines yet."
 
 
 def _lines(database: Any, job_id: str) -> Iterator[str]:

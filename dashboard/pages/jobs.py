@@ -108,7 +108,7 @@ def export() -> ResponseReturnValue:
     """Stream every job that the filter matches, as CSV or NDJSON, a slice at a time. Raises TooManyAtOnce."""
     form = request.args.get("format", "csv")
     if form not in {"csv", "ndjson"}:
-        raise BadInput("An export is csv or ndjson.", field="format")
+        raise BadInput("The format must be csv or ndjson.", field="format")
     now = utcnow()
     wanted = job_filters.resolve(conn(), yard().settings, read_query(request.args, now, {"format"}).check(), now)
     secret = declared()

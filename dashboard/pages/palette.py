@@ -30,7 +30,7 @@ PAGES = (
     ("Tasks", "/tasks", "task"),
     ("Triggers", "/triggers", "zap"),
     ("Settings", "/settings", "settings"),
-    ("The API", "/api/docs", "terminal"),
+    ("API", "/api/docs", "terminal"),
 )
 MOST = 6
 
@@ -65,7 +65,7 @@ def find() -> ResponseReturnValue:
         if actor().may("operator")
         else []
     )
-    groups = [{"title": title, "items": items} for title, items in (("Go to", go), ("Do", do)) if items]
+    groups = [{"title": title, "items": items} for title, items in (("Go to", go), ("Actions", do)) if items]
     return jsonify(groups=groups)
 
 

@@ -17,9 +17,9 @@ from workers.services import users as user_service
 
 bp = Blueprint("people", __name__)
 _ROLES = (
-    ("viewer", "a", "can only read"),
-    ("operator", "an", "can run and change jobs"),
-    ("admin", "an", "can change settings, users and tokens"),
+    ("viewer", "can only read"),
+    ("operator", "can run and change jobs"),
+    ("admin", "can change settings, users and tokens"),
 )
 for _error in (BadInput, Conflict, Throttled, Unavailable):
     bp.register_error_handler(_error, refuse_settings)
@@ -57,24 +57,32 @@ def set_policy() -> ResponseReturnValue:
     least = request.form.get("least", "")
     second_factor.set_policy(yard(), None if least == "nobody" else least, actor())
     if least == "nobody":
-        return done("Nobody has to have a second factor.", "/settings")
-    return done("Users without a second factor add one before they go on.", "/settings")
+        return done("A second factor is optional for everybody.", "/settings")
+    return done("Users without a second factor must add one to continue.", "/settings")
 
 
 def _confirm_change(name: str, change: str) -> None:
     """Ask before what cannot be undone, and before a role, which decides what somebody may do."""
     questions = {
-        "password": (f"Create a new password for {name}?", "The present password is replaced.", "Create password"),
-        "second_factor": (f"Remove the second factor of {name}?", f"{name} signs in by password.", "Remove it"),
+        "password": (f"Create a new password for {name}?", "The current password is replaced.", "Create password"),
+        "second_factor": (
+            f"Remove the second factor of {name}?",
+            f"{name} signs in by password.",
+            "Remove second factor",
+        ),
         "sign_out": (f"Sign out {name}?", "All sessions of this user end.", "Sign out"),
         "delete": (
             f"Delete the user {name}?",
-            "The entries of this user in the audit stay. Tokens that the user created stay valid.",
+            "The audit entries of this user are kept. Tokens that the user created stay valid.",
             "Delete user",
         ),
         **{
-            role: (f"Make {name} {article} {role}?", f"{name} {may} and is signed out everywhere.", f"Make {role}")
-            for role, article, may in _ROLES
+            role: (
+                f"Change the role of {name} to {role}?",
+                f"{name} {may} and is signed out everywhere.",
+                "Change role",
+            )
+            for role, may in _ROLES
         },
     }
     if change in questions:
@@ -85,12 +93,12 @@ def _change(name: str, change: str) -> str:
     """Make a change and return the message that says so. Raises NotFound, BadInput, Conflict."""
     if change == "delete":
         user_service.remove(yard(), name, actor())
-        return f"{name} is deleted. Tokens that {name} made stay valid until they are revoked."
+        return f"{name} is deleted. Tokens that {name} created stay valid until they are revoked."
     if change == "second_factor":
         second_factor.turn_off(yard(), name, actor())
-        return f"{name} has no second factor any more and is signed out everywhere."
+        return f"{name} no longer has a second factor and is signed out everywhere."
     if change == "sign_out":
-        return f"{name} is signed out: {_end_sessions(name)} sessions have ended."
+        return f"{name} is signed out. Sessions ended: {_end_sessions(name)}."
     if change in {"lock", "unlock"}:
         user_service.change(yard(), name, actor(), disabled=change == "lock")
     else:

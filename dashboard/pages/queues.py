@@ -69,7 +69,7 @@ def pause(name: str) -> ResponseReturnValue:
     """Pause a queue."""
     queues.pause(yard(), name, actor())
     return done(
-        f"{name} is paused. It keeps accepting jobs; none is taken until it is resumed.",
+        f"{name} is paused. It accepts jobs, but no job starts until you resume it.",
         _back(name),
         stay=True,
         undo=undo_of("queue", name),
@@ -81,7 +81,7 @@ def pause(name: str) -> ResponseReturnValue:
 def resume(name: str) -> ResponseReturnValue:
     """Resume a queue."""
     queues.resume(yard(), name, actor())
-    return done(f"{name} goes on.", _back(name), stay=True, undo=undo_of("queue", name))
+    return done(f"{name} is resumed.", _back(name), stay=True, undo=undo_of("queue", name))
 
 
 @bp.route("/queues/<queue:name>/purges", methods=["GET", "POST"])

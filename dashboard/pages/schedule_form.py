@@ -98,7 +98,7 @@ def _kept(schedule_id: str | None) -> ResponseReturnValue:
         found = payload_forms.errors_of(error) if isinstance(error, BadInput) else {}
         view = payload_forms.refused_view(subject, sent, found)
         return _form(schedule_id, given, view, error), 422 if isinstance(error, BadInput) else 409
-    return done("The schedule is saved.", f"/schedules/{row['id']}")
+    return done("Schedule saved.", f"/schedules/{row['id']}")
 
 
 def _stored_payload(row: Row) -> dict[str, Any]:

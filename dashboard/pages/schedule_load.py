@@ -16,6 +16,7 @@ from workers.domain import cron
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, NotFound
 from workers.domain.numbers import parse_whole
+from workers.domain.plurals import counted
 from workers.services import schedule_load
 from workers.services.schedule_load import Week
 
@@ -59,10 +60,10 @@ def stagger(index: str) -> ResponseReturnValue:
         wanted = {one: form[f"cron.{one}"] for one in chosen if f"cron.{one}" in form}
         revisions = {one: _revision(form[f"revision.{one}"]) for one in chosen if f"revision.{one}" in form}
         moved = schedule_load.move(yard(), wanted, revisions, actor())
-        return done(f"{moved} schedule{' is' if moved == 1 else 's are'} moved.", "/schedules")
+        return done(f"{counted(moved, 'schedule')} moved.", "/schedules")
     week = schedule_load.planned(conn(), viewer_zone(), utcnow())
     if not (index.isascii() and index.isdecimal() and len(index) < 3 and int(index) < len(week.crowds)):
-        raise NotFound("These schedules do not start together any more.")
+        raise NotFound("These schedules no longer start in the same minute.")
     return render_template("schedules/stagger.html", active_page="schedules", crowd=_crowd(week, int(index)))
 
 

@@ -21,13 +21,13 @@ UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 MOMENTS = ("starts_at", "ends_at", "once_at")
 # Fields by the names of their labels, for messages.
 LABELS = {
-    "starts_at": "Starts",
-    "ends_at": "Ends",
+    "starts_at": "Start",
+    "ends_at": "End",
     "once_at": "At",
     "every": "Every",
     "jitter_seconds": "Jitter",
-    "catch_up_max": "Catch up at most",
-    "finish_within_minutes": "Finished within",
+    "catch_up_max": "Catch-up limit",
+    "finish_within_minutes": "Deadline",
     "max_retries": "Retries",
     "timeout_seconds": "Timeout",
     "timezone": "Time zone",
@@ -131,7 +131,7 @@ def _moment(text: str, name: str, zone: str, stored: Row | None) -> datetime:
     try:
         return from_form(text, zone)
     except ValueError as error:
-        raise BadInput(f"{LABELS[name]} cannot be used: {error}.", field=name) from error
+        raise BadInput(f"{LABELS[name]} is invalid: {error}.", field=name) from error
 
 
 def moment_shown(moment: datetime, zone: str) -> str:

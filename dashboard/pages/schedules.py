@@ -21,6 +21,7 @@ from dashboard.zones import show_schedule_zone, viewer_zone
 from workers.domain import cron
 from workers.domain.clock import parse_instant, utcnow
 from workers.domain.errors import BadInput, Edited
+from workers.domain.plurals import counted
 from workers.services import firing, schedule_samples, schedules
 from workers.store import schedules as rows
 
@@ -98,9 +99,11 @@ def one(schedule_id: str) -> Response:
 def run(schedule_id: str) -> ResponseReturnValue:
     """Run its task once now."""
     row = schedules.get(conn(), schedule_id)
-    confirm(f"Run {row['name']} now?", f"It runs {row['task']} once.", "Run schedule", is_danger=False, always=False)
+    confirm(
+        f"Run {row['name']} now?", f"The task {row['task']} runs once.", "Run schedule", is_danger=False, always=False
+    )
     made = firing.run_now(yard(), schedule_id, actor())
-    return done("It runs now.", f"/jobs/{made.job_id}", stay=True)
+    return done("Job enqueued.", f"/jobs/{made.job_id}", stay=True)
 
 
 @bp.post("/schedules/<id:schedule_id>/pauses")
@@ -109,7 +112,7 @@ def pause(schedule_id: str) -> ResponseReturnValue:
     """Let it fire no more."""
     schedules.change(yard(), schedule_id, {"enabled": False}, actor())
     return done(
-        "It is paused: it does not fire until you resume it.",
+        "Schedule paused.",
         f"/schedules/{schedule_id}",
         stay=True,
         undo=undo_of("schedule", schedule_id),
@@ -122,7 +125,7 @@ def resume(schedule_id: str) -> ResponseReturnValue:
     """Let it fire again."""
     schedules.change(yard(), schedule_id, {"enabled": True}, actor())
     return done(
-        "It fires again, from its next moment on.",
+        "Schedule resumed.",
         f"/schedules/{schedule_id}",
         stay=True,
         undo=undo_of("schedule", schedule_id),
@@ -139,7 +142,7 @@ def remove(schedule_id: str) -> ResponseReturnValue:
         schedules.remove(yard(), schedule_id, actor(), expected_by_form())
     except Edited:
         return _deletion_page(schedule_id, is_changed=True), 409
-    return done("The schedule is deleted. Its jobs stay.", "/schedules", undo=undo_of("schedule", schedule_id))
+    return done("Schedule deleted. Its jobs are kept.", "/schedules", undo=undo_of("schedule", schedule_id))
 
 
 def _deletion_page(schedule_id: str, *, is_changed: bool = False) -> str:
@@ -158,11 +161,11 @@ def _deletion_page(schedule_id: str, *, is_changed: bool = False) -> str:
 def install_samples() -> ResponseReturnValue:
     """Make the sample schedules that are not there yet."""
     made = schedule_samples.install(yard(), actor())
-    return done(f"{made} sample schedule{' is' if made == 1 else 's are'} there.", "/schedules")
+    return done(f"{counted(made, 'sample schedule')} installed.", "/schedules")
 
 
 def _before(text: str | None) -> datetime | None:
     try:
         return parse_instant(text) if text else None
     except ValueError as error:
-        raise BadInput("This is no place in the history.", field="before") from error
+        raise BadInput("The cursor is invalid. Open the first page.", field="before") from error

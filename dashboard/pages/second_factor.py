@@ -82,7 +82,7 @@ def _secret() -> str:
     setup = session.get(_SETUP)
     if setup is None or not 0 <= time.time() - setup["at"] <= SETUP_SECONDS:
         session.pop(_SETUP, None)
-        raise Conflict("The time to add this second factor is over. Begin again under Settings.")
+        raise Conflict("The time to add this second factor has expired. Start again under Settings.")
     return str(setup["secret"])
 
 

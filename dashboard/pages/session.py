@@ -79,8 +79,8 @@ def sign_in_code() -> ResponseReturnValue:
     name = pending.row["name"]
     attempt = attempts.count_code(name)
     if not second_factor.check(yard(), pending.row["id"], request.form.get("code", "")):
-        refusals.record_failed_sign_in(name, "The code is not right.")
-        return _code_form("This code is not right, or it has been used. Wait for the next one."), 403
+        refusals.record_failed_sign_in(name, "The code is wrong.")
+        return _code_form("The code is wrong or already used. Wait for the next code."), 403
     attempt.refund()
     return _signed_in(pending.row, pending.stay, pending.target)
 

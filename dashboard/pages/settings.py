@@ -46,7 +46,7 @@ def times() -> ResponseReturnValue:
     """Choose the time zone in which pages show times; this browser keeps it."""
     choice = request.form.get("times", "")
     if choice not in zones.CHOICES:
-        raise BadInput(f"There is no such choice of time zone. Use one of: {', '.join(zones.CHOICES)}.", field="times")
+        raise BadInput(f"Unknown time zone choice. Use one of: {', '.join(zones.CHOICES)}.", field="times")
     answer = make_response(redirect(_page_before(), code=303))
     secure = current_app.config["SESSION_COOKIE_SECURE"]
     answer.set_cookie(
@@ -73,7 +73,7 @@ def password() -> ResponseReturnValue:
     if me.kind != "user":
         raise Conflict("A token has no password. Sign in as the user whose password is to change.")
     if not request.form.get("password"):
-        raise BadInput("Give the new password.", field="password")
+        raise BadInput("Enter the new password.", field="password")
     check_current_password(me.name, request.form.get("present", ""))
     user_service.set_password(yard(), me.name, request.form["password"], me, hashing().run_for_known_device)
     row = restart_session(me.name)
@@ -100,11 +100,11 @@ def revoke_token(token_id: str) -> ResponseReturnValue:
     with yard().database.read() as connection:
         row = tokens.by_id(connection, token_id)
     if row is not None:
-        detail = "Programs that use it are refused at once. This cannot be undone."
+        detail = "Programs that use it are refused immediately. This cannot be undone."
         confirm(f"Revoke the token {row['name']}?", detail, "Revoke token")
     token_service.revoke(yard(), token_id, actor())
     current_app.extensions["live"].recheck_soon()
-    return done("The token is revoked.", "/settings")
+    return done("Token revoked.", "/settings")
 
 
 @bp.post("/settings/webhook-secret")
@@ -112,8 +112,8 @@ def revoke_token(token_id: str) -> ResponseReturnValue:
 def renew_webhook_secret() -> ResponseReturnValue:
     """Sign callbacks with a new secret from now on, after a question."""
     detail = (
-        "Every receiver of callbacks refuses them until it has the new secret. The present secret is deleted, which "
-        "cannot be undone."
+        "Receivers refuse callbacks until they have the new secret. The current secret is deleted. "
+        "This cannot be undone."
     )
     confirm("Create a new callback secret?", detail, "Create secret")
     callbacks.renew_secret(yard(), actor())

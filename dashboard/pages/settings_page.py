@@ -83,7 +83,7 @@ def check_current_password(name: str, password: str) -> None:
         attempt.refund()  # nothing was checked
         raise
     if not is_right:
-        raise BadInput("The current password is not right.", field="present")
+        raise BadInput("The current password is wrong.", field="present")
     attempt.refund()
 
 
@@ -93,5 +93,5 @@ def restart_session(name: str) -> Row:
         row = users.by_name(connection, name)
     stay = bool(session.permanent)
     if row is None or row["disabled_at"] is not None or not start_session(row, stay=stay):
-        raise Conflict("Your access has changed meanwhile. Sign in again.")
+        raise Conflict("Your access has changed. Sign in again.")
     return row

@@ -56,7 +56,7 @@ def page() -> Response:
 def sweep() -> ResponseReturnValue:
     """Sweep now."""
     monitoring.sweep_soon(yard(), actor())
-    return done("The monitor sweeps now.", "/stuck", stay=True)
+    return done("Sweep completed.", "/stuck", stay=True)
 
 
 @bp.post("/jobs/<id:job_id>/resets")
@@ -64,7 +64,7 @@ def sweep() -> ResponseReturnValue:
 def reset(job_id: str) -> ResponseReturnValue:
     """Put a stuck job back."""
     stuck.reset(yard(), job_id, actor())
-    return done("The job is back on its queue.", "/stuck", stay=True)
+    return done("Job reset.", "/stuck", stay=True)
 
 
 @bp.route("/jobs/<id:job_id>/failures", methods=["GET", "POST"])
@@ -74,7 +74,7 @@ def fail(job_id: str) -> ResponseReturnValue:
     if request.method != "POST":
         return render_template("stuck/fail.html", active_page="stuck", job=jobs.get(conn(), job_id))
     stuck.fail(yard(), job_id, actor())
-    return done("The job has failed. It can be retried.", f"/jobs/{job_id}")
+    return done("Job failed. You can retry it.", f"/jobs/{job_id}")
 
 
 @bp.post("/jobs/<id:job_id>/leave")
@@ -82,7 +82,7 @@ def fail(job_id: str) -> ResponseReturnValue:
 def leave(job_id: str) -> ResponseReturnValue:
     """Leave a running job alone for half an hour."""
     stuck.leave(yard(), job_id, LEAVE_SECONDS, actor())
-    return done("The monitor leaves it alone for 30 minutes.", "/stuck", stay=True)
+    return done("The monitor ignores this job for 30 min.", "/stuck", stay=True)
 
 
 @bp.post("/stuck/findings/<number:finding_id>/undo")
@@ -90,7 +90,7 @@ def leave(job_id: str) -> ResponseReturnValue:
 def undo(finding_id: str) -> ResponseReturnValue:
     """Undo what a sweep did."""
     row: Any = stuck.undo(yard(), int(finding_id), actor())
-    words = "The job is called off." if row["status"] == "canceled" else "The job is tried again."
+    words = "Job canceled." if row["status"] == "canceled" else "Job retried."
     return done(words, "/stuck", stay=True)
 
 

@@ -37,7 +37,7 @@ _NUMBERS: tuple[tuple[str, Callable[[str], float]], ...] = (
     ("max_retries", parse_whole),
 )
 _LABELS = {
-    "scheduled_for": "At a time",
+    "scheduled_for": "Start at",
     "max_retries": "Retries",
     "timeout_seconds": "Timeout",
     "delay_seconds": "Delay",
@@ -113,7 +113,9 @@ def run(name: str) -> ResponseReturnValue:
     if made.deduplicated:
         uploads.remove(yard().settings, saved)  # the earlier job has its own
     words = (
-        "An earlier request with this key had already made this job." if made.deduplicated else f"{name} is enqueued."
+        "An earlier request with this key had already created this job."
+        if made.deduplicated
+        else f"{name} is enqueued."
     )
     return done(words, f"/jobs/{made.job_id}")
 

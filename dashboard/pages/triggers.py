@@ -60,7 +60,7 @@ def one(trigger_id: str) -> Response:
     """Show a trigger with its firings and the facts that caused them."""
     connection, now, before = conn(), utcnow(), request.args.get("before")
     if before is not None and not is_id(before):
-        raise BadInput("This is no place in the list.", field="before")
+        raise BadInput("The cursor is invalid. Open the first page.", field="before")
     row = triggers.get(connection, trigger_id)
     found = trigger_rows.firings(connection, trigger_id, before, FIRINGS + 1)
     hour = trigger_rows.hour_counts(connection, now - timedelta(hours=1))
@@ -106,7 +106,7 @@ def edit(trigger_id: str) -> ResponseReturnValue:
 def pause(trigger_id: str) -> ResponseReturnValue:
     """Let it fire no more."""
     triggers.change(yard(), trigger_id, {"enabled": False}, actor())
-    return done("It is paused.", "/triggers", stay=True, undo=undo_of("trigger", trigger_id))
+    return done("Trigger paused.", "/triggers", stay=True, undo=undo_of("trigger", trigger_id))
 
 
 @bp.post("/triggers/<id:trigger_id>/resumes")
@@ -114,7 +114,7 @@ def pause(trigger_id: str) -> ResponseReturnValue:
 def resume(trigger_id: str) -> ResponseReturnValue:
     """Let it fire again."""
     triggers.change(yard(), trigger_id, {"enabled": True}, actor())
-    return done("It listens again.", "/triggers", stay=True, undo=undo_of("trigger", trigger_id))
+    return done("Trigger resumed.", "/triggers", stay=True, undo=undo_of("trigger", trigger_id))
 
 
 @bp.route("/triggers/<id:trigger_id>/deletions", methods=["GET", "POST"])
@@ -127,7 +127,7 @@ def remove(trigger_id: str) -> ResponseReturnValue:
         triggers.remove(yard(), trigger_id, actor(), expected_by_form())
     except Edited:
         return _deletion_page(trigger_id, is_changed=True), 409
-    return done("The trigger is deleted. Its jobs stay.", "/triggers")
+    return done("Trigger deleted. Its jobs are kept.", "/triggers")
 
 
 def _deletion_page(trigger_id: str, *, is_changed: bool = False) -> str:
@@ -142,7 +142,7 @@ def emit() -> ResponseReturnValue:
     """Send an event from the page."""
     payload = parse_object(request.form.get("payload", ""), "payload")
     n = events.emit(yard(), request.form.get("name", "").strip(), payload, actor())
-    words = "Nobody listens for it." if not n else f"{n} trigger{' hears' if n == 1 else 's hear'} it."
+    words = "Event sent. No trigger matches it." if not n else f"{n} trigger{' matches' if n == 1 else 's match'} it."
     return done(words, "/triggers")
 
 
@@ -173,7 +173,7 @@ def _kept(trigger_id: str | None) -> ResponseReturnValue:
         found = payload_forms.errors_of(error) if isinstance(error, BadInput) else {}
         view = payload_forms.refused_view(subject, sent, found)
         return _form(trigger_id, given, view, error), 422 if isinstance(error, BadInput) else 409
-    return done("The trigger is kept.", f"/triggers/{row['id']}")
+    return done("Trigger saved.", f"/triggers/{row['id']}")
 
 
 def _form(

@@ -69,7 +69,7 @@ def resize_pool() -> ResponseReturnValue:
     size = pool.resize(yard(), int(given), actor())
     message = f"Pool size set to {counted(size, 'worker')}."
     if not pool.is_running(conn(), utcnow()):
-        message = f"{message} No pool is running now; the next one starts with that size."
+        message = f"{message} No pool is running. The next pool starts with this size."
     return done(message, "/workers", stay=True)
 
 
@@ -78,12 +78,12 @@ def resize_pool() -> ResponseReturnValue:
 def stop(name: str) -> ResponseReturnValue:
     """Tell a worker to finish its job and end."""
     service.stop(yard(), name, actor())
-    return done(f"{name} ends after its present job.", "/workers", stay=True)
+    return done(f"{name} stops after its current job.", "/workers", stay=True)
 
 
 def _dress(row: dict[str, Any], running: dict[str, Any], moment: Clocks) -> None:
     row["lost"] = workers.is_lost(row, moment, yard().settings.heartbeat_seconds)
-    row["listens"] = ["every queue" if name == "*" else name for name in json.loads(row["queues"])]
+    row["listens"] = ["all queues" if name == "*" else name for name in json.loads(row["queues"])]
     row["is_system"] = any(name in SYSTEM_QUEUES for name in json.loads(row["queues"]))
     job = running.get(row["job_id"] or "")
     row["job"] = job if job is not None and job["status"] == "processing" else None

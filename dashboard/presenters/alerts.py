@@ -78,7 +78,7 @@ def _row(row: Row, rule: Row | None, sent: Sequence[Row], names: Mapping[str, st
         seconds=((row["resolved_at"] or now) - (row["opened_at"] or row["first_at"])).total_seconds(),
         sent=[
             Sent(
-                names.get(one["channel"], "a channel that is gone"),
+                names.get(one["channel"], "deleted channel"),
                 one["status"],
                 one["sent_at"] or one["due_at"],
                 one["answer"] or "",

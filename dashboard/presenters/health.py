@@ -59,7 +59,7 @@ class Chart:
     @property
     def emptiness(self) -> str:
         """Why there is nothing to draw."""
-        return "No job ended in this period." if self.form == "stack" else "Nothing was measured in this period."
+        return "No jobs ended in this period." if self.form == "stack" else "No measurements in this period."
 
 
 def in_words(value: Value, unit: str) -> str:
@@ -98,7 +98,7 @@ def jobs(
             span,
             "throughput",
             "Throughput",
-            f"jobs in {bucket_words(span)}; below the line went wrong",
+            f"jobs per {bucket_words(span)}; failures below the axis",
             "stack",
             [
                 Column("Completed", "completed", {"fill": "soft"}),
@@ -112,14 +112,14 @@ def jobs(
             span,
             "success",
             "Success",
-            "of all that ended",
+            "of all ended jobs",
             "lines",
             [Column("Success", "completed")],
             [[share] for share in shares],
             {"unit": "%", "min": "0", "max": "101", **_limits(success_limits)},
         ),
-        "wait": _durations(span.measured, "wait", "Wait", "from due to start", "pending", measured["wait"]),
-        "run": _durations(span.measured, "run", "Run time", "of one try", "processing", measured["run"]),
+        "wait": _durations(span.measured, "wait", "Wait", "from due time to start", "pending", measured["wait"]),
+        "run": _durations(span.measured, "run", "Duration", "of one attempt", "processing", measured["run"]),
     }
 
 

@@ -53,7 +53,7 @@ def says(row: Row, declared: Declared) -> str:
         return f"skipped: {row['skipped_reason']}"[:300]
     parts = [row["step"], row["message"]]
     if row["status"] == "retry_scheduled":
-        parts.append("will be tried again")
+        parts.append("will be retried")
     return " · ".join(str(part) for part in parts if part)[:300] or _payload(row, declared)
 
 

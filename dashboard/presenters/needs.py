@@ -109,7 +109,7 @@ def _rank(need: Need) -> tuple[int, bool, float]:
 def write_sentence(found: Sequence[Need], ended: Ended, counts: Mapping[str, int]) -> tuple[str, str]:
     """Write how things are: the sentence, and the numbers beside it; `counts` are the open alerts of each status."""
     known = [counted(counts[status], f"{status} alert") for status in (ACKNOWLEDGED, SILENCED) if counts.get(status)]
-    rest = "No job ended in the last hour."
+    rest = "No jobs ended in the last hour."
     if ended.total:
         rest = f"{counted(ended.total, 'job')} ended in the last hour, {percent(ended.failed_percent)} failed."
     if known:
@@ -130,13 +130,19 @@ def _of_monitor(signs: Signs, kinds: set[str]) -> Iterable[Need]:
     if signs.monitor_silent_since and "monitor_silent" not in kinds:
         why = "stuck jobs are not reset and alerts are not evaluated"
         yield Need(
-            "critical", "warning", "The monitor does not run", why, signs.monitor_silent_since, "/stuck", "Open monitor"
+            "critical",
+            "warning",
+            "The monitor is not running",
+            why,
+            signs.monitor_silent_since,
+            "/stuck",
+            "Open monitor",
         )
 
 
 def _of_redis(signs: Signs) -> Iterable[Need]:
     if signs.redis_trouble:
-        yield Need("critical", "unplug", "Redis does not work", signs.redis_trouble, None, "/health", "Open health")
+        yield Need("critical", "unplug", "Redis is not available", signs.redis_trouble, None, "/health", "Open health")
 
 
 def _of_failures(ended: Ended, kinds: set[str]) -> Iterable[Need]:

@@ -40,7 +40,7 @@ def count_jobs(queues: Mapping[str, Mapping[str, Any]]) -> int:
 def write_free_workers(workers: Mapping[str, int]) -> str:
     """Write what the workers do while no job is running."""
     if not workers["total"]:
-        return "No worker is running either: python app.py worker starts one."
+        return "No workers are running. Run: python app.py worker"
     return f"{counted(workers['idle'], 'worker')} idle."
 
 
@@ -63,7 +63,7 @@ def tiles(
 
 def _waiting(statuses: Mapping[str, int], rows: Sequence[QueueRow], chart: charts.Line) -> Tile:
     busiest = max(rows, key=lambda row: row.waiting, default=None)
-    note = f"most in {busiest.name}" if busiest and busiest.waiting else "no job is waiting"
+    note = f"most in {busiest.name}" if busiest and busiest.waiting else "no jobs waiting"
     return Tile("Waiting", "hourglass", "pending", statuses["pending"], "", note, chart, "pending")
 
 
@@ -74,7 +74,7 @@ def _processing(statuses: Mapping[str, int], workers: Mapping[str, int], chart: 
 
 def _failed(hour: Sequence[Minute]) -> Tile:
     failed, ended = sum(one.failed for one in hour), sum(one.completed + one.failed for one in hour)
-    note = f"{percent(100 * failed / ended)} of {ended:,}" if ended else "no job ended"
+    note = f"{percent(100 * failed / ended)} of {ended:,}" if ended else "no jobs ended"
     chart = charts.line([float(one.failed) for one in hour], top=3)
     return Tile("Failed, last hour", "cross", "failed" if failed else "none", failed, "", note, chart)
 
@@ -83,7 +83,7 @@ def _oldest(rows: Sequence[QueueRow], chart: charts.Line) -> Tile:
     waiting = [row for row in rows if row.oldest_seconds is not None]
     oldest = max(waiting, key=lambda row: row.oldest_seconds or 0, default=None)
     state = "stuck" if oldest and oldest.has_no_worker else "none"
-    note = f"in {oldest.name}" if oldest else "no job is waiting"
+    note = f"in {oldest.name}" if oldest else "no jobs waiting"
     since = oldest.oldest_at if oldest else None
     return Tile("Oldest wait", "clock", state, 0, "duration", note, chart, since=since)
 

@@ -131,30 +131,34 @@ def _said(fire: Row) -> tuple[str, str, float | None]:
         if fire["detail"]:
             return f"Missed: {mask_text(fire['detail'])}", "", None
         n = fire["missed_count"]
-        return f"Missed: no scheduler ran at its time{f', nor at {n - 1:,} before it' if n > 1 else ''}.", "", None
+        return (
+            f"Missed: no scheduler was running{f'; {n - 1:,} earlier runs were missed too' if n > 1 else ''}.",
+            "",
+            None,
+        )
     if fire["outcome"] == "overlapped":
-        return "The run before it had not ended.", "not run", None
+        return "The previous run had not ended.", "not run", None
     if fire["outcome"] == "held":
-        return "Waits for the run before it.", "not run yet", None
+        return "Waiting for the previous run.", "not run yet", None
     if fire["outcome"] == "refused":
-        return mask_text(fire["detail"] or "") or "It could not be enqueued.", "not run", late
+        return mask_text(fire["detail"] or "") or "The job could not be enqueued.", "not run", late
     return _of_job(fire), _tries(fire), None if fire["outcome"] == "manual" else late
 
 
 def _of_job(fire: Row) -> str:
     if fire["status"] is None:
-        return "The job is deleted."
+        return "The job has been deleted."
     if fire["skipped_reason"]:
         return mask_text(str(fire["skipped_reason"]))
     return mask_text(str(fire["error"] or "")).splitlines()[0] if fire["error"] else word(fire["status"])
 
 
 def _tries(fire: Row) -> str:
-    words = ["run by hand"] if fire["outcome"] == "manual" else []
+    words = ["manual run"] if fire["outcome"] == "manual" else []
     if fire["run_ms"] is not None:
         words.append(f"ran {duration(fire['run_ms'] / 1000)}")
     if (fire["attempt"] or 1) > 1:
-        words.append(f"{fire['attempt']} tries")
+        words.append(f"{fire['attempt']} attempts")
     return ", ".join(words)
 
 
@@ -264,4 +268,4 @@ def _clash(
     worst = max(at.items(), key=lambda item: item[1], default=None)
     if worst is None or worst[1] < 3:
         return None
-    return round(100 * ((worst[0] - now) / (end - now)), 3), f"{local(worst[0], zone):%H:%M}: {worst[1]} start at once"
+    return round(100 * ((worst[0] - now) / (end - now)), 3), f"{local(worst[0], zone):%H:%M}: {worst[1]} start together"

@@ -23,7 +23,7 @@ SLOW_TIMES = 2.0
 STILL_SECONDS = 60.0
 MOST_WATCHED = 20
 _COLUMNS = "id task message step started_at heartbeat_at progress_at timeout_seconds leave_until version".split()
-_STATES = {"silent": "silent", "stopped": "stopped", "unknown": "not registered", "elsewhere": "runs something else"}
+_STATES = {"silent": "silent", "stopped": "stopped", "unknown": "not registered", "elsewhere": "runs another job"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def card(one: Stuck, settings: Settings, now: datetime) -> Card:
     """Lay the evidence out."""
     told = one.evidence
     alive = told.worker_state == "alive" and told.process != "gone"
-    state = "its process is gone" if told.process == "gone" else _STATES.get(told.worker_state, "alive")
-    seen = f"heard of {duration(told.worker_silent)} ago" if told.worker_silent is not None else "never heard of"
+    state = "process not found" if told.process == "gone" else _STATES.get(told.worker_state, "alive")
+    seen = f"last heartbeat {duration(told.worker_silent)} ago" if told.worker_silent is not None else "no heartbeat"
     moved = (
         f"{counted(told.done, 'record')}, {told.progress:.0f} %" if told.done is not None else f"{told.progress:.0f} %"
     )
@@ -79,7 +79,7 @@ def card(one: Stuck, settings: Settings, now: datetime) -> Card:
             Proof("Worker", state, f"{told.worker} must be alive; {seen}", not alive),
             Proof("Last progress", moved, told.message or "no message", False),
             Proof(
-                "Time limit",
+                "Timeout",
                 duration(told.running),
                 f"of {duration(told.time_limit)}",
                 told.running > told.time_limit,
@@ -104,7 +104,7 @@ def watched(rows: Sequence[Row], usual: Mapping[str, Usual], now: datetime) -> l
         still = (now - row["progress_at"]).total_seconds() if row["progress_at"] else 0.0
         known = usual.get(row["task"])
         if row["leave_until"] is not None and row["leave_until"] > now:
-            why = f"Left alone for {duration((row['leave_until'] - now).total_seconds())} more"
+            why = f"Ignored for {duration((row['leave_until'] - now).total_seconds())} more"
         elif known and ran > max(SLOW_TIMES * known.p95, STILL_SECONDS):
             why = f"Running {duration(ran)}, {ran / max(known.p95, 0.001):.1f} × its p95 of {duration(known.p95)}"
         elif still > STILL_SECONDS:
@@ -160,5 +160,5 @@ def _can_undo(finding: Row, job: Row | None) -> bool:
 def _gauge(value: float, limit: float) -> Gauge:
     top = max(value, limit) * 1.12 or 1.0
     times = value / limit if limit else 0.0
-    words = f"{times:.1f} times its limit" if times > 1 else f"{100 * times:.0f} percent of its limit"
+    words = f"{times:.1f} times the limit" if times > 1 else f"{100 * times:.0f} percent of the limit"
     return Gauge(round(100 * value / top, 1), round(100 * limit / top, 1), value > limit, words)

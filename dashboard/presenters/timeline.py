@@ -25,12 +25,12 @@ _NOTES = {
     "retried": "retried",
     "restored": "cancel undone",
     "run_now": "run now",
-    "reset": "put back",
-    "timed_out": "time limit passed",
-    "interrupted": "interrupted by a stop of its worker",
-    "lost": "its process was lost",
+    "reset": "reset by the monitor",
+    "timed_out": "timeout exceeded",
+    "interrupted": "interrupted: its worker was stopped",
+    "lost": "its process or worker was lost",
     "skipped": "skipped",
-    "requeued": "Redis had lost it; put back on its queue",
+    "requeued": "missing in Redis; enqueued again",
 }
 
 
@@ -69,7 +69,7 @@ def _stop(move: Row, following: Row | None, job: Row, now: datetime) -> Stop:
         spent = "" if is_final else _PRESENT.get(state, "for")
     word = state.replace("_", " ").capitalize()
     if state == "processing":
-        word = f"Processing, try {move['attempt']}"
+        word = f"Attempt {move['attempt']}"
     return Stop(
         state,
         word,

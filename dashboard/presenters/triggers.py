@@ -82,14 +82,14 @@ def _wanted(value: Any) -> str:
 
 def _life(row: Row, this_hour: int, now: datetime) -> tuple[str, str]:
     if row["stopped_reason"]:
-        return "stuck", "Feeds itself"
+        return "stuck", "Loop detected"
     if not row["enabled"]:
         return "paused", "Paused"
     if this_hour >= row["cap_per_hour"]:
-        return "paused", "Held at its cap"
+        return "paused", "Hourly cap reached"
     left = (row["last_fired_at"] or now) + timedelta(seconds=row["cooldown_seconds"]) - now
     if row["last_fired_at"] and left.total_seconds() > 0:
-        return "", f"Cools, {duration(left.total_seconds())} left"
+        return "", f"Cool-down, {duration(left.total_seconds())} left"
     return "", "Ready"
 
 

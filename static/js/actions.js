@@ -67,7 +67,7 @@ export async function send(form, button, more = {}) {
     if (done) await finish(form, done, selected);
   } catch {
     // The answer was lost, not the request: the server may have done it.
-    say("No answer arrived, so the action may or may not have been done. Check the current state before you try again.", true);
+    say("The server did not answer. The action may or may not have been done. Check the current status before you try again.", true);
     refreshAll().catch(() => undefined);
   } finally {
     release(form, mine);
@@ -81,5 +81,5 @@ document.addEventListener("submit", (event) => {
   const button = event.submitter;
   const kind = press(button);
   if (kind === "same") send(form, button);
-  if (kind === "changed") say("The button changed while it was pressed, so nothing was sent. Check it and press it again.", true);
+  if (kind === "changed") say("The button changed while you pressed it, so nothing was sent. Check it and press it again.", true);
 });

@@ -163,12 +163,12 @@ function note(form, content) {
   made.focus();
 }
 
-const offline = () => document.createTextNode("Taskyard did not answer. Your input is still here. Check whether it was saved before you send it again.");
+const offline = () => document.createTextNode("The server did not answer. Your input is still here. Check whether it was saved before you submit it again.");
 
 function signIn() {
   const words = document.createDocumentFragment();
   const link = Object.assign(document.createElement("a"), { href: "/sign-in", target: "_blank", textContent: "Sign in in a new tab" });
-  words.append("Your session has expired. Your input is still here. ", link, ", then send the form again.");
+  words.append("Your session has expired. Your input is still here. ", link, ", then submit the form again.");
   return words;
 }
 

@@ -6,10 +6,10 @@ const KEY = "taskyard.paused";
 const pill = document.querySelector("[data-behavior=live]");
 const LOOKS = {
   connecting: ["pending", "Connecting", "The live connection is being opened. Pause updates (p)"],
-  live: ["processing", "Live", "Updates arrive as they happen. Pause updates (p)"],
-  behind: ["stuck", "Behind", "The last heartbeat is {age} old: the scheduler or Redis does not answer. What changes meanwhile may be missing here. Pause updates (p)"],
+  live: ["processing", "Live", "Updates arrive in real time. Pause updates (p)"],
+  behind: ["stuck", "Delayed", "The last heartbeat is {age} old: the scheduler or Redis does not answer. This page may be out of date. Pause updates (p)"],
   paused: ["paused", "Paused", "Updates are paused. Resume updates (p)"],
-  offline: ["stuck", "Offline", "The server does not answer. This page is updated when it answers again. Pause updates (p)"],
+  offline: ["stuck", "Offline", "The server does not answer. This page updates when it answers again. Pause updates (p)"],
 };
 let isPaused = recall();
 let isConnected = false;

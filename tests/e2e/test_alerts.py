@@ -52,7 +52,7 @@ def test_the_link_of_a_message_leads_to_the_button_that_acknowledges(taskyard: R
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="1,500 jobs waiting on emails")).to_be_visible()
     section = page.locator("#acknowledge")
-    section.get_by_label("Note for the others").fill("adding workers")
+    section.get_by_label("Note").fill("adding workers")
     section.get_by_role("button", name="Acknowledge").click()
     expect(page.locator("body")).to_contain_text("adding workers")
 
@@ -68,12 +68,12 @@ def test_a_rule_is_given_another_limit_and_repetition_and_the_chart_draws_it(
 ) -> None:
     signed_in.goto(taskyard.address + "/alerts")
     signed_in.get_by_role("link", name="Memory", exact=True).click()
-    signed_in.get_by_label(re.compile("Fires above")).fill("150")
-    signed_in.get_by_role("button", name="Keep the rule").click()
+    signed_in.get_by_label(re.compile("Threshold")).fill("150")
+    signed_in.get_by_role("button", name="Save rule").click()
     expect(signed_in.get_by_role("alert")).to_contain_text("never above 100 %")
-    signed_in.get_by_label(re.compile("Fires above")).fill("73")
+    signed_in.get_by_label(re.compile("Threshold")).fill("73")
     signed_in.get_by_label(re.compile("Repeat every")).fill("7200")
-    signed_in.get_by_role("button", name="Keep the rule").click()
+    signed_in.get_by_role("button", name="Save rule").click()
     expect(signed_in.get_by_role("row").filter(has_text="Memory")).to_contain_text("repeated every 2 h")
 
     def measured() -> None:

@@ -38,7 +38,7 @@ def test_an_action_is_found_from_every_page_and_aborted_in_the_list(taskyard: Ru
     action = page.url.rsplit("/", 1)[1]
 
     page.goto(taskyard.address + "/queues")
-    head = page.get_by_title("Bulk actions at work")
+    head = page.get_by_title("Bulk actions in progress")
     expect(head).to_contain_text("Cancel 40 jobs")
     head.click()
     page.wait_for_url(f"{taskyard.address}/bulk-actions/{action}")
@@ -51,7 +51,7 @@ def test_an_action_is_found_from_every_page_and_aborted_in_the_list(taskyard: Ru
     row.get_by_role("button", name="Abort").click()
     expect(row).to_contain_text("Aborted")
     expect(row.get_by_role("button", name="Abort")).to_have_count(0)
-    expect(page.get_by_title("Bulk actions at work")).to_have_count(0)
+    expect(page.get_by_title("Bulk actions in progress")).to_have_count(0)
     assert rows(taskyard, f"SELECT status FROM bulk_actions WHERE id = '{action}'") == [("aborted",)]
     canceled = rows(taskyard, "SELECT count(*) FROM jobs WHERE task = 'samples.noop' AND status = 'canceled'")[0][0]
     assert int(str(canceled)) < 40

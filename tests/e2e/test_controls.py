@@ -151,11 +151,11 @@ def switches(yard: Yard) -> list[tuple[str, str, Callable[[], bool]]]:
     of_schedule, of_trigger = partial(paused_schedule, yard, schedule), partial(paused_trigger, yard, trigger)
     return [
         ("/queues", " switched", queue),
-        ("/queues/switched", "", queue),
+        ("/queues/switched", " queue", queue),
         ("/schedules", " Switched", of_schedule),
-        (f"/schedules/{schedule}", "", of_schedule),
+        (f"/schedules/{schedule}", " schedule", of_schedule),
         ("/triggers", " Switched", of_trigger),
-        (f"/triggers/{trigger}", "", of_trigger),
+        (f"/triggers/{trigger}", " trigger", of_trigger),
     ]
 
 
@@ -193,11 +193,11 @@ def test_a_canceled_job_offers_to_be_retried_by_the_button_that_says_so(
     job_id = job_in(yard, "pending", "canceled-here")
     open_page(page, taskyard, f"/jobs/{job_id}")
     title = page.locator(".title--job")
-    title.get_by_role("button", name="Cancel", exact=True).click()
+    title.get_by_role("button", name="Cancel job", exact=True).click()
     expect(title.locator(".badge")).to_have_text("Canceled")
     assert status_of(yard, job_id) == "canceled"
-    expect(title.get_by_role("button", name="Cancel", exact=True)).to_have_count(0)
-    title.get_by_role("button", name="Retry", exact=True).click()
+    expect(title.get_by_role("button", name="Cancel job", exact=True)).to_have_count(0)
+    title.get_by_role("button", name="Retry job", exact=True).click()
     expect(title.locator(".badge")).to_have_text("Pending")
     assert status_of(yard, job_id) == "pending"
 
@@ -206,13 +206,13 @@ def test_a_button_that_changes_while_it_is_pressed_does_nothing(taskyard: Runnin
     job_id = job_in(yard, "pending", "canceled-elsewhere")
     open_page(page, taskyard, f"/jobs/{job_id}")
     title = page.locator(".title--job")
-    cancel = title.get_by_role("button", name="Cancel", exact=True)
+    cancel = title.get_by_role("button", name="Cancel job", exact=True)
     cancel.hover()
     page.mouse.down()
     jobs.cancel(yard, job_id, ADA)
     expect(title.locator(".badge")).to_have_text("Canceled")
     page.mouse.up()
-    expect(title.get_by_role("button", name="Retry", exact=True)).to_be_visible()
+    expect(title.get_by_role("button", name="Retry job", exact=True)).to_be_visible()
     assert status_of(yard, job_id) == "canceled"
     expect(page.locator("[data-toasts]")).not_to_contain_text("back on")
 
@@ -263,7 +263,7 @@ def test_rows_are_worked_with_keys_alone(taskyard: Running, yard: Yard, page: Pa
     keys.press("x")
     keys.press("c")
     expect(dialog).to_contain_text("Cancel 2 jobs?")
-    dialog.get_by_role("button", name="Do not change anything").press("Enter")
+    dialog.get_by_role("button", name="Go back").press("Enter")
     expect(page.locator("[data-selected]")).to_have_text("2 selected")
     keys.press("Escape")
 
@@ -377,7 +377,7 @@ def test_controls_are_there_and_large_enough_to_be_pressed(
     open_page(page, taskyard, "/jobs?queue=small")
     page.get_by_role("checkbox", name="Select samples.noop").first.click()
     expect(page.get_by_role("region", name="Selection").get_by_role("button", name="Cancel")).to_be_in_viewport()
-    expect(page.get_by_role("button", name="Light, dark, high contrast")).to_be_visible()
+    expect(page.get_by_role("button", name="Switch theme: light, dark, high contrast")).to_be_visible()
     small = page.evaluate(SMALL)
     for path, names in CONTROLS.items():
         page.goto(taskyard.address + path)
@@ -391,7 +391,7 @@ CONTROLS = {
     "/queues": ["Pause traffic"],
     "/schedules": ["Pause Switched", "Run Switched now"],
     "/triggers": ["Pause Switched"],
-    "/workers": ["Renew "],
+    "/workers": ["Stop "],
     "/alerts": [],
     "/settings": [],
     "/stuck": [],

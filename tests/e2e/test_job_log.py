@@ -156,8 +156,8 @@ def test_search_level_and_wrapping_by_mouse_while_lines_come(speaking: Running, 
     page.get_by_label("Level").select_option("Warning and above")
     expect(log.texts).to_have_text(["needle two"])
     page.get_by_label("Search log").fill("nothing like it")
-    expect(page.locator("[data-part=empty]")).to_contain_text("No line matches this filter.")
-    page.get_by_role("link", name="Clear the filter").click()
+    expect(page.locator("[data-part=empty]")).to_contain_text("No lines match this filter.")
+    page.get_by_role("link", name="Clear filter").click()
     expect(log.texts.last).to_have_text("needle three")
 
     wrap = page.get_by_role("button", name="Wrap lines")

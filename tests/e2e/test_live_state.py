@@ -73,7 +73,7 @@ def expect_pill(page: Page, text: str) -> None:
 
 SECONDS_BEHIND = """() => {
   const text = document.querySelector("[data-behavior=live]").innerText;
-  const [, minutes, seconds] = text.match(/Behind (?:([0-9]+) min)? ?(?:([0-9]+) s)?/);
+  const [, minutes, seconds] = text.match(/Delayed (?:([0-9]+) min)? ?(?:([0-9]+) s)?/);
   return 60 * (minutes ?? 0) + Number(seconds ?? 0);
 }"""
 
@@ -156,7 +156,7 @@ def test_the_pill_follows_scheduler_redis_and_web_process(taskyard: Running, pag
     for part in ("scheduler", "valkey-server"):
         process = scheduler(taskyard) if part == "scheduler" else taskyard.part(part)
         with stopped(process):
-            expect_pill(page, "Behind")
+            expect_pill(page, "Delayed")
             age = seconds_behind(page)
             assert age >= 6
             page.wait_for_function(f"() => ({SECONDS_BEHIND})() > {age}")
@@ -164,7 +164,7 @@ def test_the_pill_follows_scheduler_redis_and_web_process(taskyard: Running, pag
             if part == "scheduler":
                 # A page that is opened now knows at once.
                 page.reload()
-                expect_pill(page, "Behind")
+                expect_pill(page, "Delayed")
         expect_pill(page, "Live")
     web = taskyard.part("web")
     web.kill()

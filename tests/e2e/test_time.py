@@ -32,18 +32,18 @@ def test_a_schedule_is_previewed_while_it_is_typed_saved_and_seen_firing(
     # Nobody reloads: the fires arrive.
     expect(page.locator("tr.row .badge", has_text="Completed").first).to_be_visible()
     expect(page.locator(".runs path[data-state=completed]")).to_have_count(1)
-    page.get_by_role("button", name="Pause", exact=True).click()
+    page.get_by_role("button", name="Pause schedule", exact=True).click()
     expect(page.locator(".title .badge", has_text="Paused")).to_be_visible()
     page.get_by_role("button", name="Run now").click()
-    expect(page.locator("tr.row", has_text="run by hand").first).to_be_visible()
+    expect(page.locator("tr.row", has_text="manual run").first).to_be_visible()
     assert page.title().endswith("Taskyard")
 
 
 def test_samples_are_made_and_a_crowd_is_spread(taskyard: Running, signed_in: Page) -> None:
     page = signed_in
     page.goto(taskyard.address + "/schedules")
-    page.get_by_role("button", name="Make them").click()
-    expect(page.locator("[data-messages]")).to_contain_text("sample schedules are there")  # the page was loaded again
+    page.get_by_role("button", name="Install samples").click()
+    expect(page.locator("[data-messages]")).to_contain_text("sample schedules installed")  # the page was loaded again
     expect(page.locator("tr.row", has_text="Weekly clean-up")).to_be_visible()
     for name in ("one", "two", "three"):
         page.goto(taskyard.address + "/schedules/new")
@@ -55,8 +55,8 @@ def test_samples_are_made_and_a_crowd_is_spread(taskyard: Running, signed_in: Pa
     page.goto(taskyard.address + "/schedules")
     expect(page.locator(".advice")).to_contain_text("3 schedules start in the same minute")
     page.get_by_role("link", name="Preview the 2 moves").click()
-    page.get_by_role("button", name="Move them").click()
-    expect(page.locator("[data-messages]")).to_contain_text("2 schedules are moved")
+    page.get_by_role("button", name="Move schedules").click()
+    expect(page.locator("[data-messages]")).to_contain_text("2 schedules moved")
     expect(page.locator("[data-region=load]")).to_contain_text("No three schedules")
 
 
@@ -73,7 +73,7 @@ def test_an_event_from_the_page_runs_a_task_by_its_trigger(taskyard: Running, si
     page.get_by_text("Send an event").click()
     page.locator("#name").fill("orders.created")
     page.locator("#payload").fill('{"seconds": 0.1}')
-    page.get_by_role("button", name="Send it").click()
+    page.get_by_role("button", name="Send event").click()
     expect(page.locator(".trigger__fires li", has_text="orders.created")).to_be_visible()
     page.get_by_role("link", name="Thank the customer", exact=True).click()
     expect(page.locator("tr.row .badge", has_text="Completed")).to_be_visible()

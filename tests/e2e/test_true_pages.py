@@ -223,11 +223,11 @@ def test_times_follow_the_choice_of_the_viewer(taskyard: Running, browser: Brows
 def test_an_answer_that_is_lost_is_not_called_undone(taskyard: Running, signed_in: Page, yard: Yard) -> None:
     signed_in.goto(taskyard.address + "/queues/emails")
     signed_in.context.set_offline(True)
-    signed_in.get_by_role("button", name="Pause", exact=True).click()
+    signed_in.get_by_role("button", name="Pause queue", exact=True).click()
     expect(signed_in.locator("body")).to_contain_text("may or may not have been done")
     signed_in.context.set_offline(False)
     assert not is_paused(yard, "emails")
-    signed_in.get_by_role("button", name="Pause", exact=True).click()
+    signed_in.get_by_role("button", name="Pause queue", exact=True).click()
 
     def paused() -> None:
         assert is_paused(yard, "emails")
@@ -250,7 +250,7 @@ def test_waiting_times_tick_and_a_pool_is_resized(taskyard: Running, signed_in: 
     signed_in.goto(taskyard.address + "/workers")
     pool = signed_in.get_by_role("group", name="Workers in each pool")
     expect(pool).to_contain_text("2")
-    pool.get_by_role("button", name="One worker more").click()
+    pool.get_by_role("button", name="Add one worker").click()
     expect(signed_in.locator("body")).to_contain_text("Pool size set to 3 workers.")
     expect(pool).to_contain_text("3")
     expect(signed_in.locator(".title")).to_contain_text("of 6 workers")

@@ -77,7 +77,7 @@ def test_a_process_reaches_redis_again_after_hundreds_of_failed_calls(
             client.close()
             process.terminate()
     started, ended = [record.getMessage() for record in caplog.records]
-    assert started.startswith("Redis cannot be used: ")
+    assert started.startswith("Redis is not available: ")
     assert ended.startswith("Redis answers again after ")
     assert int(ended.split("; ")[1].split()[0]) >= 300
 

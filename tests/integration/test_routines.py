@@ -55,7 +55,7 @@ def done(yard: Yard, ending: str = "completed") -> str:
 
 def test_mails_leave_the_outbox_once_and_what_is_refused_is_kept(light_yard: Yard) -> None:
     with mail_server() as server, running_worker(light_yard, SMTP_URL=server.url, MAIL_TO="ops@example.org"):
-        assert run(light_yard, "email.flush_outbox")["skipped_reason"] == "no mail waits"
+        assert run(light_yard, "email.flush_outbox")["skipped_reason"] == "no mail waiting"
         run(light_yard, "email.send", to="ann@example.org", subject="Grüße", body="Your order <1> is on its way.")
         run(light_yard, "email.send", to="refused@example.org", subject="x", body="y")
         done(light_yard)
@@ -70,7 +70,7 @@ def test_mails_leave_the_outbox_once_and_what_is_refused_is_kept(light_yard: Yar
         assert len(server.mails) == 2
         kept = [path.name for path in (light_yard.settings.data_dir / "mail" / "failed").iterdir()]
         assert len(kept) == 1
-        assert run(light_yard, "email.flush_outbox")["skipped_reason"] == "no mail waits"
+        assert run(light_yard, "email.flush_outbox")["skipped_reason"] == "no mail waiting"
 
 
 def test_without_a_mail_server_mails_are_files_and_without_a_reader_no_digest_is_written(light_yard: Yard) -> None:
@@ -110,7 +110,7 @@ def test_reports_say_what_ran_and_reach_slack(light_yard: Yard, httpserver: HTTP
 
 def test_a_clean_up_deletes_what_is_old_and_skips_when_nothing_is(light_yard: Yard) -> None:
     with running_worker(light_yard):
-        assert run(light_yard, "maintenance.cleanup")["skipped_reason"] == "nothing to clean"
+        assert run(light_yard, "maintenance.cleanup")["skipped_reason"] == "nothing to delete"
         old = done(light_yard)
         long_ago = utcnow() - timedelta(days=60)
         with light_yard.database.write() as connection:

@@ -121,7 +121,7 @@ def test_a_setting_that_cannot_be_used_is_one_line(start: Start, name: str, valu
 
 def test_a_task_module_that_is_not_there_is_named_and_the_rest_runs(start: Start) -> None:
     running = start(TASK_MODULES="no_such_module").start().ready()
-    assert "the task module no_such_module is skipped: There is no module no_such_module." in running.log()
+    assert "the task module no_such_module is skipped: Module no_such_module not found." in running.log()
     assert "Traceback" not in running.log()
     job = running.enqueue("samples.noop")
     eventually(lambda: _is(running, job, "completed"), within=60)

@@ -143,7 +143,7 @@ def test_doctor_names_a_scheduler_on_a_copy_and_a_new_id_parts_them(light_yard: 
     renewed = copy.run("installation", "--renew").stdout.strip()
     assert renewed != light_yard.redis.names.installation
     assert copy.run("installation").stdout.strip() == renewed
-    assert "no scheduler runs" in copy.run("doctor").stdout
+    assert "no scheduler is running" in copy.run("doctor").stdout
 
 
 # Two Taskyards.
@@ -280,7 +280,7 @@ def test_a_second_worker_of_a_name_waits_until_the_first_has_ended(light_yard: Y
         eventually(lambda: _exists(light_yard.redis, key), within=40)
         registered = light_yard.redis.hget(key, "pid")
         second.start("worker", "--name", "reporter")
-        eventually(lambda: _says(second, "Another worker is named reporter"), within=40)
+        eventually(lambda: _says(second, "A worker named reporter is already running"), within=40)
         assert light_yard.redis.hget(key, "pid") == registered
         assert first.stop() == 0
 

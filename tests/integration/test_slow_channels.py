@@ -174,7 +174,7 @@ def test_a_message_is_not_sent_a_second_time_while_the_first_is_under_way(open_y
     while not http.bodies and first.is_alive():
         time.sleep(0.05)
     for _ in range(3):
-        assert deliveries.send(open_yard, message) == (True, "somebody else sends it, or has")
+        assert deliveries.send(open_yard, message) == (True, "another process sends or has sent it")
         deliveries.send_due(open_yard, 0)
     first.join()
     assert len(http.bodies) == 1

@@ -189,7 +189,7 @@ def test_a_module_that_ends_the_process_after_its_import_stops_no_other(start: R
     start.environment |= {"PYTHONPATH": str(tmp_path / "modules"), "TASK_MODULES": names}
     start.start().ready()
     for name, (_, end) in LATER.items():
-        assert f"the task module {name}.later is skipped: Soon after its import the process {end}." in start.log()
+        assert f"the task module {name}.later is skipped: The process {end} soon after the import." in start.log()
     job_id = start.enqueue("slow.later.send", "{}")
     eventually(lambda: _is(start, job_id, "completed"), within=60)
 

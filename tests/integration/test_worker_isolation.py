@@ -122,7 +122,7 @@ def test_a_large_result_is_a_file_of_the_job_and_the_job_shows_its_beginning(unr
     assert job["status"] == "completed"
     assert json.loads(job["result"]).startswith('"xxxx')
     (note,) = lines(unruly, job_id)
-    assert note.endswith("All of it is in the file result-1.json.")
+    assert note.endswith("The full result is in the file result-1.json.")
     whole = unruly.settings.files_dir / job_id / "result-1.json"
     assert json.loads(whole.read_text()) == "x" * 1_100_000
 

@@ -62,7 +62,7 @@ def test_a_password_of_any_characters_is_accepted(light_yard: Yard, password: st
 
 def test_the_password_before_is_refused(yard: Yard) -> None:
     users.add(yard, "otto", "viewer", PASSWORD, ADA)
-    with pytest.raises(BadInput, match="have now"):
+    with pytest.raises(BadInput, match="your current password"):
         users.set_password(yard, "otto", PASSWORD, ADA)
 
 

@@ -473,8 +473,8 @@ def test_the_settings_of_a_one_time_password_show_its_form_only(app: Flask, ligh
     client = app.test_client()
     sign_in(client, "otto", password)
     page = client.get("/settings").text
-    assert "Change my password" in page
-    assert "Choose your own" in page
+    assert "Change password" in page
+    assert "Set your own password" in page
     for other in ("vera", "API tokens", "whsec_", "My sessions", "My second factor"):
         assert other not in page
 

@@ -491,7 +491,7 @@ def test_one_token_has_a_number_of_connections_and_another_has_its_own(web: Web,
     assert all(client.is_joined for client in clients)
     extra = Client(web, token)
     assert not extra.is_joined
-    assert "as many live connections" in extra.answer
+    assert "limit of live connections" in extra.answer
     assert Client(web, make_token(light_yard)).is_joined
     clients.pop().ws.close()
 

@@ -87,14 +87,14 @@ def test_alerts_that_become_one_are_not_resolved_until_the_last_run_completes(ya
     watch_depth_only(yard, is_enabled=False)
     rows = unfinished(yard, clock)
     assert len(titles(yard)) == 6
-    assert titles(yard)[5] == "6 schedules have not finished in time"
+    assert titles(yard)[5] == "6 schedules are past their deadlines"
     for count, row in enumerate(rows):
         assert not [title for title in titles(yard) if title.startswith("Resolved")], count
         (job,) = made(yard, row)
         finish(yard, job)
         sweep(yard, clock, 1 if count < 5 else 4)
     assert [title for title in titles(yard) if title.startswith("Resolved")] == [
-        "Resolved: 1 schedule has not finished in time"
+        "Resolved: 1 schedule is past its deadline"
     ]
 
 
@@ -112,7 +112,7 @@ def test_a_cause_that_was_part_of_another_alert_is_sent_when_it_recurs(yard: Yar
         finish(yard, made(yard, row)[-1])
     clock.shift(5 * MINUTE)
     sweep(yard, clock, 1)
-    assert any("S0 should have finished" in title for title in titles(yard)[count:])
+    assert any("S0 is" in title and "past its deadline" in title for title in titles(yard)[count:])
 
 
 def pause(yard: Yard, row: Row) -> str:
@@ -132,13 +132,13 @@ def remove_deadline(yard: Yard, row: Row) -> str:
 
 def extend_deadline(yard: Yard, row: Row) -> str:
     schedules.change(yard, row["id"], {"finish_within_seconds": 86400}, ADA)
-    return "The schedule S0 was changed by ada: its deadline is counted anew."
+    return "The schedule S0 was changed by ada: its deadline is counted again from then."
 
 
 def pause_and_resume(yard: Yard, row: Row) -> str:
     pause(yard, row)
     schedules.change(yard, row["id"], {"enabled": True}, ADA)
-    return "The schedule S0 was changed by ada: its deadline is counted anew."
+    return "The schedule S0 was changed by ada: its deadline is counted again from then."
 
 
 @pytest.mark.parametrize("edit", [pause, delete, remove_deadline, extend_deadline, pause_and_resume])
@@ -152,7 +152,7 @@ def test_an_edit_of_a_schedule_is_not_a_run_that_has_completed(yard: Yard, clock
     why = edit(yard, row)
     sweep(yard, clock, 5)
     about = [one for one in messages(yard) if one["about"] in {"resolved", "unwatched"}]
-    assert [one["title"] for one in about] == ["No longer watched: S0 should have finished 4 m 1 s ago"]
+    assert [one["title"] for one in about] == ["No longer watched: S0 is 4 min 1 s past its deadline"]
     assert about[0]["body"].splitlines()[0] == why
 
 
@@ -206,22 +206,22 @@ def test_numbers_that_could_not_be_measured_are_no_recovery(
         for _ in range(5):
             assert "numbers" in str(monitoring.sweep(yard).error)
             clock.shift(MINUTE)
-    assert titles(yard) == ["1 job waiting on q"]
+    assert titles(yard) == ["1 job waiting in q"]
 
 
 def switch_off(yard: Yard) -> str:
     rules.change(yard, "rule-queue_depth", {"is_enabled": False}, ADA)
-    return "The rule 'Depth of a queue' was disabled by ada."
+    return "The rule 'Queue depth' was disabled by ada."
 
 
 def raise_limit(yard: Yard) -> str:
     rules.change(yard, "rule-queue_depth", {"threshold": 100}, ADA)
-    return "The limit of the rule 'Depth of a queue' was raised from 0 jobs to 100 jobs by ada."
+    return "The limit of the rule 'Queue depth' was raised from 0 jobs to 100 jobs by ada."
 
 
 def narrow(yard: Yard) -> str:
     rules.change(yard, "rule-queue_depth", {"scope": "emails*"}, ADA)
-    return "The scope of the rule 'Depth of a queue' was changed to 'emails*' by ada."
+    return "The scope of the rule 'Queue depth' was changed to 'emails*' by ada."
 
 
 def pause_queue(yard: Yard) -> str:
@@ -236,8 +236,8 @@ def test_what_is_no_longer_watched_is_not_resolved(yard: Yard, clock: Any, act: 
     sweep(yard, clock, 2)
     why = act(yard)
     sweep(yard, clock, 4)
-    assert titles(yard) == ["1 job waiting on q", "No longer watched: 1 job waiting on q"]
-    (message,) = [one for one in messages(yard) if one["title"] == "No longer watched: 1 job waiting on q"]
+    assert titles(yard) == ["1 job waiting in q", "No longer watched: 1 job waiting in q"]
+    (message,) = [one for one in messages(yard) if one["title"] == "No longer watched: 1 job waiting in q"]
     assert message["body"].splitlines()[0] == why
     with yard.database.read() as connection:
         row = alerts.get(connection, message["alert_id"])
@@ -269,7 +269,7 @@ def test_what_is_gone_before_its_limit_is_raised_is_resolved(yard: Yard, clock: 
     raise_limit(yard)
     jobs.cancel(yard, job, ADA)
     sweep(yard, clock, 4)
-    assert titles(yard) == ["1 job waiting on q", "Resolved: 1 job waiting on q"]
+    assert titles(yard) == ["1 job waiting in q", "Resolved: 1 job waiting in q"]
 
 
 def test_since_counts_from_the_recurrence(yard: Yard, clock: Any) -> None:
@@ -281,9 +281,9 @@ def test_since_counts_from_the_recurrence(yard: Yard, clock: Any) -> None:
     clock.shift(HOUR)
     put(yard, "q")
     sweep(yard, clock, 3)
-    assert titles(yard)[-2:] == ["1 job waiting on q", "Still open after 2 m: 1 job waiting on q"]
+    assert titles(yard)[-2:] == ["1 job waiting in q", "Still open after 2 min: 1 job waiting in q"]
     (repeated,) = [row["body"] for row in messages(yard) if row["title"] == titles(yard)[-1]]
-    assert "Since: 2026-03-01 13:05:00 UTC (2 m)" in repeated
+    assert "Since: 2026-03-01 13:05:00 UTC (2 min)" in repeated
 
 
 def put_module(yard: Yard, name: str, at: datetime) -> None:
@@ -326,4 +326,4 @@ def test_a_rule_whose_channels_are_gone_uses_every_channel(yard: Yard, clock: An
     with yard.database.read() as connection:
         rule = rules.get(connection, "rule-queue_depth")
         _, absent = channels.of_rule(rule, channels.every(connection, after.settings))
-    assert "ALERT_URLS 2 is not set any more" in channels.why_absent(rule, absent)
+    assert "ALERT_URLS 2 is no longer set" in channels.why_absent(rule, absent)

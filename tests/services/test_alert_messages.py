@@ -54,7 +54,7 @@ def test_it_names_everything_that_a_person_needs() -> None:
     assert lines(message) == {
         "Value": "1,500 jobs (limit: more than 1,000 jobs)",
         "Severity": "warning",
-        "Since": "2026-07-01 03:00:00 CEST (12 m)",
+        "Since": "2026-07-01 03:00:00 CEST (12 min)",
         "Host": "web-1",
         "Queue": "https://jobs.example.org/yard/queues/emails",
         "First step": KINDS["queue_depth"].remedy,

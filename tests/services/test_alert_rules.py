@@ -90,11 +90,11 @@ def test_an_unknown_kind_is_bad_input(yard: Yard, admin: Actor, kind: Any) -> No
         ("cpu", {"scope": "x"}, "scope", "whole installation"),
         ("queue_age", {"scope": "two words"}, "scope", "no queue can have such a name"),
         ("long_running", {"scope": "a-task; drop"}, "scope", "no task can have such a name"),
-        ("schedule_refused", {"threshold": 1e12}, "threshold", "whose value is 1 schedule"),
-        ("schedule_refused", {"threshold": 1}, "threshold", "whose value is 1 schedule"),
-        ("task_module", {"threshold": 1e12}, "threshold", "whose value is 1 task module"),
+        ("schedule_refused", {"threshold": 1e12}, "threshold", "with the value 1 schedule"),
+        ("schedule_refused", {"threshold": 1}, "threshold", "with the value 1 schedule"),
+        ("task_module", {"threshold": 1e12}, "threshold", "with the value 1 task module"),
         ("schedule_missed", {"window_seconds": 60, "threshold": 1e6}, "threshold", "at most once a second"),
-        ("failed", {"window_seconds": 60, "threshold": 1e8}, "threshold", "do not end within 1 m"),
+        ("failed", {"window_seconds": 60, "threshold": 1e8}, "threshold", "do not end within 1 min"),
         ("queue_depth", {"scope": "[!a"}, "scope", "Close the bracket"),
         ("queue_age", {"scope": "[!a*"}, "scope", "Close the bracket"),
         ("no_worker", {"scope": "[z-a]*"}, "scope", "has a character that"),
@@ -106,7 +106,7 @@ def test_an_unknown_kind_is_bad_input(yard: Yard, admin: Actor, kind: Any) -> No
         ("schedule_late", {"scope": "x" * 101 + "*"}, "scope", "has at most 100 characters"),
         ("schedule_missed", {"scope": "[z-a]"}, "scope", "has a character that"),
         ("monitor_silent", {"threshold": 1e8}, "threshold", "longer than a year"),
-        ("failed", {"repeat_seconds": 30}, "repeat_seconds", "no sooner than every"),
+        ("failed", {"repeat_seconds": 30}, "repeat_seconds", "at most every"),
         ("failed", {"repeat_seconds": -1}, "repeat_seconds", "must be a number"),
         ("failed", {"repeat_seconds": float("inf")}, "repeat_seconds", "must be a number"),
     ],
@@ -130,11 +130,11 @@ def test_a_rule_that_could_never_raise_an_alert_is_refused_with_the_reason(
 @pytest.mark.parametrize(
     ("settings", "kind", "values", "reason"),
     [
-        ({"retention_days": 1}, "failed", {"window_seconds": 2 * 86400}, "kept for 24 h"),
+        ({"retention_days": 1}, "failed", {"window_seconds": 2 * 86400}, "kept for 1 d"),
         ({"monitor_interval_seconds": 7200.0}, "failed", {}, "every 2 h"),
-        ({"monitor_interval_seconds": 600.0}, "schedule_missed", {"window_seconds": 300}, "every 10 m"),
-        ({"monitor_interval_seconds": 600.0}, "queue_age", {"repeat_seconds": 300}, "every 10 m"),
-        ({"probe_url": "http://127.0.0.1:1/"}, "probe", {"threshold": 10_000}, "given up after 10,000 ms"),
+        ({"monitor_interval_seconds": 600.0}, "schedule_missed", {"window_seconds": 300}, "every 10 min"),
+        ({"monitor_interval_seconds": 600.0}, "queue_age", {"repeat_seconds": 300}, "every 10 min"),
+        ({"probe_url": "http://127.0.0.1:1/"}, "probe", {"threshold": 10_000}, "times out after 10,000 ms"),
     ],
     ids=["kept history", "interval", "look-back", "repetition", "probe"],
 )
@@ -223,7 +223,7 @@ def test_the_title_names_the_window(yard: Yard, admin: Actor) -> None:
     failures(yard, 1, now)
     monitoring.sweep(yard, now)
     told = open_kinds(yard)
-    assert told[mine["id"]] == "1 task failed in the last 30 m"
+    assert told[mine["id"]] == "1 task failed in the last 30 min"
     assert told[hour["id"]] == "1 task failed in last hour"
 
 

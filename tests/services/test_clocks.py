@@ -310,6 +310,6 @@ def test_hosts_that_are_off_are_named_and_others_are_not(yard: Yard) -> None:
     with yard.database.read() as connection:
         told = clocks.notes(connection, utcnow())
     assert [note.partition(". ")[0] for note in told] == [
-        "The clock of ahead is 1 h 1 m ahead of the database's",
-        "The clock of behind is 1 m 30 s behind the database's",
+        "The clock of ahead is 1 h 1 min ahead of the database's",
+        "The clock of behind is 1 min 30 s behind the database's",
     ]

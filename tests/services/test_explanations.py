@@ -83,7 +83,7 @@ def test_the_rate_is_that_of_the_last_sixty_seconds(ended: list[int], second: in
 def test_a_worker_that_was_lost_does_not_listen(yard: Yard) -> None:
     work(yard, "w", ["reports"], utcnow() - timedelta(minutes=5))
     told = explain(yard, enqueue(yard, "reports"))
-    assert told["sentence"].startswith("No worker listens to reports. 1 worker that did is lost.")
+    assert told["sentence"].startswith("No worker listens to reports. 1 worker of this queue is lost.")
 
 
 def test_a_paused_queue_without_workers_names_both(yard: Yard, operator: Actor) -> None:
@@ -104,9 +104,9 @@ def test_a_task_that_no_worker_has_published_is_named(yard: Yard) -> None:
 def test_a_job_that_is_delayed_says_until_when(yard: Yard) -> None:
     due = utcnow() + timedelta(hours=1)
     told = explain(yard, enqueue(yard, "reports", scheduled_for=due))
-    assert f"It is scheduled for {due:%Y-%m-%d %H:%M:%S} UTC" in told["sentence"]
+    assert f"The job is scheduled for {due:%Y-%m-%d %H:%M:%S} UTC" in told["sentence"]
     late = explain(yard, told_id(yard), due + timedelta(minutes=2))
-    assert "2 m ago, and no scheduler has moved it to reports" in late["sentence"]
+    assert "2 min ago, but no scheduler has moved it to reports" in late["sentence"]
 
 
 def told_id(yard: Yard) -> str:

@@ -156,7 +156,7 @@ def test_a_dry_run_tells_what_a_sweep_would_do_and_does_nothing(yard: Yard) -> N
 
 def test_people_reset_and_fail_only_what_is_stuck(yard: Yard, operator: Actor) -> None:
     made = running(yard)
-    with pytest.raises(Conflict, match="has just given a sign of life"):
+    with pytest.raises(Conflict, match="has just sent a heartbeat"):
         stuck.reset(yard, made, operator)
     with yard.database.write() as connection:
         rows.touch(connection, made, 1, {"heartbeat_at": utcnow() - HOUR})

@@ -351,7 +351,7 @@ def test_a_schedule_that_code_declares_is_made_kept_and_let_go(yard: Yard, clock
     assert first is not None
     assert (first["cron"], first["timezone"], first["declared_by"]) == ("0 6 * * *", "Europe/Berlin", "declared.tick")
     schedules.change(yard, first["id"], {"enabled": False, "overlap": "skip"}, ADA)
-    with pytest.raises(Conflict, match="change it there"):
+    with pytest.raises(Conflict, match="Change it in the code"):
         schedules.change(yard, first["id"], {"cron": "0 7 * * *"}, ADA)
     with pytest.raises(Conflict, match="Pause it"):
         schedules.remove(yard, first["id"], ADA)
@@ -382,9 +382,9 @@ def test_missed_and_late_fires_raise_alerts(yard: Yard, clock: Any) -> None:
     make(yard, name="other", cron="55 * * * *")
     assert raised(yard) == set()
     clock.shift(timedelta(hours=2, minutes=57))
-    assert raised(yard) == {"tick is 1 h 57 m late", "other is 2 h 2 m late"}
+    assert raised(yard) == {"tick is 1 h 57 min late", "other is 2 h 2 min late"}
     firing.fire_overdue(yard, datetime.now(UTC))
-    assert {"tick missed 1 fire", "other missed 2 fires"} <= raised(yard)
+    assert {"tick missed 1 run", "other missed 2 runs"} <= raised(yard)
 
 
 def test_an_outage_is_one_alert_however_many_schedules_it_hit(yard: Yard, clock: Any) -> None:
@@ -393,7 +393,7 @@ def test_an_outage_is_one_alert_however_many_schedules_it_hit(yard: Yard, clock:
     clock.shift(timedelta(hours=3, minutes=10))
     assert raised(yard) == {"7 schedules are late"}
     firing.fire_overdue(yard, datetime.now(UTC))
-    assert raised(yard) == {"7 schedules are late", "7 schedules missed fires"}
+    assert raised(yard) == {"7 schedules are late", "7 schedules missed runs"}
 
 
 def test_what_should_have_finished_and_has_not_raises_an_alert_until_it_has(yard: Yard, clock: Any) -> None:
@@ -403,7 +403,7 @@ def test_what_should_have_finished_and_has_not_raises_an_alert_until_it_has(yard
     clock.shift(timedelta(minutes=29))
     assert raised(yard) == set()
     clock.shift(timedelta(minutes=3))
-    assert raised(yard) == {"tick should have finished 2 m ago"}
+    assert raised(yard) == {"tick is 2 min past its deadline"}
     finish(yard, made(yard, schedule)[0])
     for _ in range(3):
         clock.shift(timedelta(minutes=10))
@@ -423,11 +423,11 @@ def test_a_deadline_counts_from_the_first_run_after_the_last_completed_one(yard:
         clock.shift(timedelta(minutes=10))
         firing.fire(yard, schedule["id"])
         _end_run(yard, made(yard, schedule)[-1], what)
-        assert "should have finished" not in " ".join(raised(yard)), "the first of these runs has 30 minutes"
+        assert "past its deadline" not in " ".join(raised(yard)), "the first of these runs has 30 minutes"
     clock.shift(timedelta(minutes=10))
     firing.fire(yard, schedule["id"])
     clock.shift(timedelta(minutes=1))
-    assert "tick should have finished 1 m ago" in raised(yard)
+    assert "tick is 1 min past its deadline" in raised(yard)
 
 
 def _end_run(yard: Yard, job: Row, what: str) -> None:

@@ -145,7 +145,7 @@ def test_a_trigger_that_feeds_itself_is_stopped(yard: Yard) -> None:
     assert [one["outcome"] for one in fired(yard, trigger)] == ["fired"] * 8 + ["looped"]
     assert (row["enabled"], row["stopped_reason"]) == (
         False,
-        "It fed itself: a chain of 8 firings led to this event.",
+        "The trigger ran in a loop: a chain of 8 trigger runs led to this event.",
     )
     again = triggers.change(yard, trigger["id"], {"enabled": True}, ADA)
     assert again["stopped_reason"] is None
@@ -401,6 +401,6 @@ def test_a_name_is_one_triggers(yard: Yard) -> None:
 def test_it_can_be_tried_without_running(yard: Yard) -> None:
     trigger = make(yard)
     told = triggers.attempt(yard, trigger, {"name": "orders.created", "payload": {"id": "7"}})
-    assert told == {"fires": True, "why": "It would run samples.fail.", "payload": {"message": "7"}}
+    assert told == {"fires": True, "why": "The trigger would run samples.fail.", "payload": {"message": "7"}}
     assert not triggers.attempt(yard, trigger, {"name": "orders.created", "payload": {}})["fires"]
     assert fired(yard, trigger) == []

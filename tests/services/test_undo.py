@@ -111,7 +111,7 @@ def test_a_switch_is_taken_back_in_both_directions_and_once(
     off = latest(yard, actor, kind, target)
     undo.undo(yard, off, actor)
     assert is_on(yard, kind, target)
-    with pytest.raises(Conflict, match="undone already"):
+    with pytest.raises(Conflict, match="already been undone"):
         undo.undo(yard, off, actor)
     switch(yard, target, False)
     switch(yard, target, True)

@@ -99,12 +99,12 @@ def test_a_day_on_which_clocks_change_fires_as_the_rule_says(
         (
             "30 2 * * *",
             "2026-03-29T01:00Z",
-            "02:30 does not exist on this day: clocks go forward, it runs once at 03:00",
+            "02:30 does not exist on this day (clocks go forward), runs once at 03:00",
         ),
         (
             "30 2 * * *",
             "2026-10-25T00:30Z",
-            "02:30 happens twice on this day: clocks go back, it runs the first time only",
+            "02:30 occurs twice on this day (clocks go back), runs the first time only",
         ),
         ("0 * * * *", "2026-10-25T00:00Z", "clocks go back on this day"),
         ("0 12 * * *", "2026-03-29T10:00Z", "clocks go forward on this day"),
@@ -314,7 +314,7 @@ def test_the_zones_are_those_of_the_pinned_data() -> None:
     "options", [{"schedule": "nonsense"}, {"schedule": 0}, {"schedule": "@daily", "timezone": "Mars/Olympus"}]
 )
 def test_a_schedule_in_code_that_cannot_be_used_stops_the_start(options: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="schedule cannot be used"):
+    with pytest.raises(SettingsError, match="schedule of a task is invalid"):
         registry.define(lambda: None, name="tests.declared", **options)
     assert "tests.declared" not in registry.REGISTRY
 

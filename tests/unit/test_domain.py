@@ -150,16 +150,16 @@ def test_filters_that_cannot_be_used_name_their_field(args: dict[str, str]) -> N
     [
         ({"paused_at": NOW, "paused_by": "ada", "workers": 1}, "was paused by ada at 2026-01-31 08:00:00 UTC"),
         ({"workers": 0}, "No worker listens to reports. Start one"),
-        ({"workers": 0, "lost_workers": 1}, "No worker listens to reports. 1 worker that did is lost."),
-        ({"workers": 0, "lost_workers": 2}, "2 workers that did are lost."),
-        ({"workers": 2, "busy": 1}, "It is next; a worker is about to take it."),
-        ({"workers": 2, "busy": 2}, "It is next: every worker of reports is busy (2 of 2)."),
+        ({"workers": 0, "lost_workers": 1}, "No worker listens to reports. 1 worker of this queue is lost."),
+        ({"workers": 0, "lost_workers": 2}, "2 workers of this queue are lost."),
+        ({"workers": 2, "busy": 1}, "The job is next; a worker is about to start it."),
+        ({"workers": 2, "busy": 2}, "The job is next: every worker of reports is busy (2 of 2)."),
         ({"workers": 2, "ahead": 412, "rate_per_minute": 45.0}, "412 jobs are ahead of it on reports, about 9 min"),
         ({"workers": 2, "ahead": 1}, "1 job is ahead of it on reports; none ended there in the last minute."),
         (
             {"workers": 4, "busy": 4, "busy_elsewhere": 4, "ahead": 28, "longest_run_seconds": 360.0},
             "28 jobs are ahead of it on reports; none ended there in the last minute. "
-            "Every worker of reports is busy (4 of 4), 4 with jobs of other queues, the longest for 6 m.",
+            "Every worker of reports is busy (4 of 4), 4 with jobs of other queues, the longest for 6 min.",
         ),
         ({"workers": 1, "ahead": 30, "rate_per_minute": 1435.0}, ", less than a minute at the rate of the last minute"),
         ({"workers": 1, "ahead": 10_000, "rate_per_minute": 0.2}, ", more than a day at the rate"),
@@ -199,10 +199,10 @@ def test_every_cause_that_holds_a_job_is_named() -> None:
 @pytest.mark.parametrize(
     ("status", "late", "said"),
     [
-        (Status.SCHEDULED, -60, "It is scheduled for 2026-01-31 08:01:00 UTC; it goes onto reports then."),
-        (Status.SCHEDULED, 60, "It was due at 2026-01-31 07:59:00 UTC, 1 m ago, and no scheduler has moved it"),
+        (Status.SCHEDULED, -60, "The job is scheduled for 2026-01-31 08:01:00 UTC. It moves to reports then."),
+        (Status.SCHEDULED, 60, "The job was due at 2026-01-31 07:59:00 UTC, 1 min ago, but no scheduler has moved it"),
         (Status.RETRY_SCHEDULED, -60, "Attempt 1 failed; the next attempt is due at 2026-01-31 08:01:00 UTC."),
-        (Status.RETRY_SCHEDULED, 3600, "1 h ago, and no scheduler has moved it"),
+        (Status.RETRY_SCHEDULED, 3600, "1 h ago, but no scheduler has moved it"),
     ],
     ids=["scheduled", "overdue", "retry", "overdue retry"],
 )

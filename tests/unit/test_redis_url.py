@@ -61,7 +61,7 @@ def test_an_address_that_cannot_be_used_is_refused_with_what_to_write(url: str) 
 
 @pytest.mark.parametrize("option", ["colour=blue", "socket_timeout=soon", "ssl_cert_reqs=none"])
 def test_an_option_that_does_not_exist_is_refused(option: str) -> None:
-    with pytest.raises(SettingsError, match="REDIS_URL has an option"):
+    with pytest.raises(SettingsError, match="REDIS_URL has an invalid option"):
         connect(Settings.from_env({"REDIS_URL": f"redis://localhost?{option}"}), NAMES)
 
 

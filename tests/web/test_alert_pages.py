@@ -91,9 +91,9 @@ def test_the_form_of_a_rule_sets_how_often_it_is_repeated(auth: Any, light_yard:
     [
         ("rule-cpu", {"threshold": "101", "window_seconds": "60"}, "never above 100 %"),
         ("rule-failed", {"window_seconds": "30"}, "between two sweeps"),
-        ("rule-queue_depth", {"repeat_seconds": "5"}, "no sooner than every"),
+        ("rule-queue_depth", {"repeat_seconds": "5"}, "at most every"),
         ("rule-queue_depth", {"repeat_seconds": "soon"}, "must be a number"),
-        ("rule-schedule_refused", {"threshold": "1000000000000"}, "whose value is 1 schedule"),
+        ("rule-schedule_refused", {"threshold": "1000000000000"}, "with the value 1 schedule"),
         ("rule-queue_depth", {"scope": "[!a"}, "Close the bracket"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_rule_says_that_its_channel_is_gone_and_where_its_alerts_go(auth: Any,
     channels.create(light_yard, "ops", "json://example.com/", ADA)
     with light_yard.database.write() as connection:
         alerts.change_rule(connection, "rule-queue_depth", {"channels": '["env-2"]'})
-    words = "ALERT_URLS 2 is not set any more. Its alerts go to every channel."
+    words = "ALERT_URLS 2 is no longer set. Its alerts go to all channels."
     for path in ("/alerts", "/alert-rules/rule-queue_depth"):
         assert words in auth.client("ada").get(path).text
 

@@ -25,7 +25,7 @@ def test_a_clock_that_was_set_and_a_host_that_is_off_are_shown(auth: Auth, light
         values.put(connection, "clock.disturbance", as_json(Disturbance(now, "clock", 3600.0)), now)
     text = auth.client("vera").get(page).text
     assert "The clock went forward by 1 h." in text
-    assert "The clock of &lt;b&gt;web-2&lt;/b&gt; is 1 m 30 s behind the database&#39;s." in text
+    assert "The clock of &lt;b&gt;web-2&lt;/b&gt; is 1 min 30 s behind the database&#39;s." in text
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -78,8 +78,8 @@ ASKED = {
     "delete selected jobs": delete_selected,
     "revoke a token": revoke_token,
     "renew the callback secret": renew_secret,
-    "make an admin": change_user("admin", "Make admin"),
-    "make an operator": change_user("operator", "Make operator"),
+    "make an admin": change_user("admin", "Change role"),
+    "make an operator": change_user("operator", "Change role"),
     "delete a user": change_user("delete", "Delete user"),
     "sign a user out": change_user("sign_out", "Sign out"),
     "replace a password": change_user("password", "Create password"),
@@ -161,7 +161,7 @@ def test_undo_is_offered_and_works_without_javascript(auth: Any, light_yard: Yar
         assert queues.get(connection, "emails")["paused_at"] is None
     assert "is resumed" in client.get("/queues").text
     again = post(auth, client, address[1], FETCH)
-    assert (again.status_code, again.json["title"]) == (409, "Its state forbids that")
+    assert (again.status_code, again.json["title"]) == (409, "Not allowed in the current status")
 
 
 def test_the_audit_offers_undo_only_for_what_can_be_taken_back(auth: Any, light_yard: Yard) -> None:

@@ -195,13 +195,13 @@ def test_pages_of_a_schedule_open_while_a_run_now_job_runs_and_after_it_is_delet
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"finish_within_minutes": "99999"}, "Finished within must be a number above 0, up to 10,080 minutes."),
-        ({"finish_within_minutes": "x"}, "Finished within must be a number"),
+        ({"finish_within_minutes": "99999"}, "Deadline must be a number above 0, up to 10,080 minutes."),
+        ({"finish_within_minutes": "x"}, "Deadline must be a number"),
         ({"kind": "interval", "every": "999999", "every_unit": "hours"}, "whole number from 1 to 8,784 (hours)"),
         ({"jitter_seconds": "9999"}, "Jitter must be a whole number from 0 to 3,600."),
         ({"max_retries": "101"}, "Retries must be a whole number"),
         ({"timeout_seconds": "-1"}, "Timeout must be a number"),
-        ({"kind": "once", "once_at": "nonsense"}, "At cannot be used"),
+        ({"kind": "once", "once_at": "nonsense"}, "At is invalid"),
         ({"kind": "once", "once_at": ""}, "Enter the date and time"),
         ({"ends_at": "2020-01-01T00:00"}, "The end is in the past"),
     ],

@@ -27,7 +27,7 @@ UNKNOWN = {
     "stauts:failed": "Use one of: status, task",
     "since:someday": "yesterday",
     "since:1h since:2h": "twice",
-    "created:2026-02-30": "not a date of the calendar",
+    "created:2026-02-30": "not a valid date",
     "-since:2h": "cannot be excluded",
     "schedule:nightly": "UUID",
     "include:everything": "Use one of: system",

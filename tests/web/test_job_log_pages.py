@@ -107,6 +107,6 @@ def test_what_cannot_be_read_is_refused_with_a_reason(auth: Any, light_yard: Yar
 def test_three_kinds_of_nothing(auth: Any, light_yard: Yard) -> None:
     client = auth.client("vera")
     ended, waiting = written(light_yard), jobs.enqueue(light_yard, NewJob("samples.noop")).job_id
-    assert "This job has written no log lines." in client.get(f"/jobs/{ended}?tab=logs").text
-    assert "This job has written no log lines yet." in client.get(f"/jobs/{waiting}?tab=logs").text
-    assert "No line matches this filter." in client.get(f"/jobs/{ended}?tab=logs&q=x").text
+    assert "This job has no log lines." in client.get(f"/jobs/{ended}?tab=logs").text
+    assert "This job has no log lines yet." in client.get(f"/jobs/{waiting}?tab=logs").text
+    assert "No lines match this filter." in client.get(f"/jobs/{ended}?tab=logs&q=x").text

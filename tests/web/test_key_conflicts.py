@@ -65,7 +65,7 @@ def test_ticked_jobs_are_retried_one_by_one_and_the_reason_is_shown(app: Flask, 
     client = auth.client("olga")
     form = {"csrf_token": auth.csrf(client), "action": "retry", "id": both}
     page = client.post("/jobs/selection", data=form, follow_redirects=True)
-    assert "1 job retried. 1 could not be." in page.text
+    assert "1 job retried. 1 refused:" in page.text
     assert both[0] in page.text
 
 

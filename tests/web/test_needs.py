@@ -104,8 +104,8 @@ def test_the_monitors_own_jobs_neither_dilute_failures_nor_end_the_empty_state(a
     end_jobs(light_yard, 100_000, 0, "system")
     monitoring.sweep_soon(light_yard, ADA)
     page = auth.client("olga").get("/").text
-    assert "No job yet" in page
-    assert "No job ended in the last hour." in page
+    assert "No jobs yet" in page
+    assert "No jobs ended in the last hour." in page
     end_jobs(light_yard, 9, 1)
     assert "10 % of jobs failed in the last hour" in auth.client("olga").get("/").text
 
@@ -126,7 +126,7 @@ def test_a_silent_monitor_and_a_broken_redis_are_problems(auth: Any, app: Flask)
     app.extensions["redis_watch"].trouble = "Redis is full."
     page = auth.client("olga").get("/").text
     assert "2 problems need attention." in page
-    assert titles(page) == ["The monitor does not run", "Redis does not work"]
+    assert titles(page) == ["The monitor is not running", "Redis is not available"]
 
 
 def test_every_kind_of_problem_is_ranked_and_has_a_row_of_its_own() -> None:

@@ -213,7 +213,7 @@ def test_names_with_markup_are_inert(auth: Any) -> None:
     [
         ("/settings/tokens", {"name": "robot", "days": "soon"}, "must be a whole number"),
         ("/settings/users", {"name": "a b", "role": "admin"}, "A name has 1 to 64"),
-        ("/settings/password", {"present": "wrong", "password": "hunter2hunter2"}, "current password is not right"),
+        ("/settings/password", {"present": "wrong", "password": "hunter2hunter2"}, "current password is wrong"),
     ],
 )
 def test_settings_show_the_error_in_the_form_that_was_sent(

@@ -79,7 +79,7 @@ def test_a_schedule_is_made_changed_duplicated_and_deleted_in_forms(auth: Any, l
     ("values", "field", "words"),
     [
         ({"cron": "nonsense"}, "cron", "five fields"),
-        ({"timezone": "Mars/Olympus"}, "timezone", "no time zone"),
+        ({"timezone": "Mars/Olympus"}, "timezone", "Unknown time zone"),
         ({"payload": "{"}, "payload", "not valid JSON"),
         ({"payload": '{"n": 1}'}, "payload", "not a field"),
         ({"kind": "once", "once_at": "2020-01-01T00:00"}, "once_at", "is in the past"),
@@ -125,7 +125,7 @@ def test_the_list_shows_outcomes_and_what_needs_somebody(auth: Any, light_yard: 
     client = auth.client("vera")
     page = client.get("/schedules").text
     assert "Last 2 runs: 1 completed, 1 skipped" in page
-    assert "Failed last time" in page
+    assert "Last run failed" in page
     assert HOSTILE not in page
     assert "nothing to clean" in client.get(f"/schedules/{good['id']}").text
     assert HOSTILE not in client.get(f"/schedules/{bad['id']}").text

@@ -32,7 +32,7 @@ def post(auth: Any, client: Any, path: str, **form: Any) -> Any:
 
 def test_a_trigger_is_made_fires_and_shows_what_it_saw(auth: Any, light_yard: Yard) -> None:
     client = auth.client("olga")
-    assert "No trigger yet" in client.get("/triggers").text
+    assert "No triggers yet" in client.get("/triggers").text
     made = post(auth, client, "/triggers/new", **FORM)
     assert made.status_code == 303, made.text
     assert post(auth, client, "/events", name="orders.created", payload=f'{{"id": "{HOSTILE}"}}').status_code == 303
@@ -78,8 +78,8 @@ def test_a_stopped_trigger_says_why(auth: Any, light_yard: Yard) -> None:
     with light_yard.database.write() as connection:
         trigger_rows.change(connection, row["id"], {"enabled": False, "stopped_reason": "It fed itself."})
     page = auth.client("vera").get("/triggers").text
-    assert "1 stopped" in page
-    assert "Feeds itself" in page
+    assert "1 disabled" in page
+    assert "Loop detected" in page
 
 
 def test_the_api_makes_tries_hears_and_deletes(app: Flask, auth: Any, light_yard: Yard) -> None:

@@ -51,7 +51,7 @@ def test_a_job_that_never_ran_has_no_attempt(auth: Any, light_yard: Yard) -> Non
     assert "<dt>Attempts</dt><dd>0 of " in page
     assert "<span>Attempts</span><b>0</b>" in page
     assert "never ran" in client.get("/jobs").text
-    assert "It has no result: it was canceled." in client.get(f"/jobs/{job_id}?tab=result").text
+    assert "No result: the job was canceled." in client.get(f"/jobs/{job_id}?tab=result").text
 
 
 def test_a_pool_is_resized_only_where_one_runs(yard: Yard) -> None:
@@ -71,13 +71,13 @@ def test_the_page_offers_the_size_of_a_pool_while_one_runs(auth: Any, light_yard
     assert 'action="/pool"' not in page
     form = {"csrf_token": auth.csrf(client), "workers": "3"}
     client.post("/pool", data=form)
-    assert "Pool size set to 3 workers. No pool is running now" in client.get("/workers").text
+    assert "Pool size set to 3 workers. No pool is running" in client.get("/workers").text
     pool.note_running(light_yard, utcnow())
     assert 'action="/pool"' in client.get("/workers").text
     client.post("/pool", data={**form, "workers": "1"})
     page = client.get("/workers").text
     assert "Pool size set to 1 worker." in page
-    assert "next one starts" not in page
+    assert "next pool starts" not in page
     with light_yard.database.read() as connection:
         assert kept.get(connection, "pool.workers") == 1
 
@@ -106,8 +106,8 @@ def test_one_is_one_and_none_is_not_the_newest(auth: Any, light_yard: Yard) -> N
 def test_nothing_runs_and_no_worker_runs_are_told_apart(auth: Any, light_yard: Yard) -> None:
     jobs.enqueue(light_yard, NewJob("samples.noop"))
     page = auth.client("vera").get("/").text
-    assert "No job is running" in page
-    assert "No worker is running either" in page
+    assert "No jobs running" in page
+    assert "No workers are running" in page
 
 
 def test_a_share_is_never_rounded_to_all_or_nothing() -> None:

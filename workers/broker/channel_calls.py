@@ -13,7 +13,7 @@ from workers.domain.errors import Unavailable
 from workers.settings import environment, is_setting
 
 SECONDS = 45.0
-UNANSWERED = "It has received the message, so it is not sent again."
+UNANSWERED = "The channel has received the message, so it is not sent again."
 _AT_ONCE = 3
 _WAIT_SECONDS = 20.0
 LONGEST_SECONDS = _WAIT_SECONDS + SECONDS  # that a call may take
@@ -41,7 +41,7 @@ def send(url: str, title: str, body: str, kind: str, *, is_confined: bool) -> di
 
 def _ask(question: dict[str, Any], is_confined: bool) -> dict[str, Any]:
     if not _slots.acquire(timeout=_WAIT_SECONDS):
-        raise Unavailable("Too many channels are called at this moment. Try again in a moment.")
+        raise Unavailable("Too many messages are being sent. Try again in a moment.")
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "workers.broker.channel_process"],
@@ -58,7 +58,7 @@ def _ask(question: dict[str, Any], is_confined: bool) -> dict[str, Any]:
         _slots.release()
     if done.returncode != 0:
         return _without_answer(
-            done.stdout, "The process that calls the channel ended early: it took too long or too much memory."
+            done.stdout, "The process that calls the channel was stopped: it exceeded its time or memory limit."
         )
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     if answer.get("is_unanswered") and not answer.get("is_taken"):

@@ -119,7 +119,7 @@ def _send(question: dict[str, Any], refused: list[str]) -> dict[str, Any]:
     asset = apprise.AppriseAsset(app_id="Taskyard", app_desc="Taskyard", async_mode=False)
     recipient = apprise.Apprise(asset=asset)
     if not recipient.add(question["url"]):
-        return {"is_taken": False, "answer": "Apprise does not understand this address.", "refused": refused}
+        return {"is_taken": False, "answer": "Apprise does not support this URL.", "refused": refused}
     message = {"body": question["body"], "title": question["title"], "notify_type": question["type"]}
     message["body_format"] = apprise.NotifyFormat.TEXT  # line ends stay, and nothing in it is markup
     with apprise.LogCapture(level=logging.INFO, fmt="%(message)s") as captured:  # type: ignore[no-untyped-call]

@@ -93,7 +93,7 @@ def trouble_of(error: BaseException) -> Trouble:
         return Trouble(f"The user of REDIS_URL lacks a right in Redis: {text}.", _RIGHTS, is_setting=True)
     if isinstance(error, OutOfMemoryError):
         return Trouble(
-            "Redis is full and refuses new entries; jobs that are not on their queue yet wait in the database.",
+            "Redis is full and refuses new entries. Jobs that are not in a queue yet wait in the database.",
             "Raise maxmemory or free memory in Redis.",
         )
     if isinstance(error, ReadOnlyError):
@@ -102,7 +102,7 @@ def trouble_of(error: BaseException) -> Trouble:
             "REDIS_URL must name the primary, not a replica.",
         )
     if isinstance(error, BusyLoadingError):
-        return Trouble("Redis is loading its data.", "It answers when that is done.")
+        return Trouble("Redis is loading its data.", "Wait until loading has finished.")
     if isinstance(error, ResponseError):
         return _refusal(text)
     if any(word in text for word in _TLS):
@@ -132,7 +132,7 @@ def _authentication(text: str) -> Trouble:
 def _refusal(text: str) -> Trouble:
     if text.startswith("MISCONF"):
         return Trouble(
-            "Redis refuses writes because it cannot save its data to disk.", "Free disk space there; its log says more."
+            "Redis refuses writes because it cannot save its data to disk.", "Free disk space there and read its log."
         )
     if text.startswith(("MASTERDOWN", "NOREPLICAS")):
         return Trouble(f"Redis refuses commands: {text}.", "Check its replication.")
@@ -146,7 +146,7 @@ def _refusal(text: str) -> Trouble:
             "REDIS_URL must name a Redis >= 6.2 or Valkey >= 7.2 with scripts; it may be a Sentinel or have them disabled.",
             is_setting=True,
         )
-    return Trouble(f"Redis refuses a command: {text}.", "Its documentation says why.")
+    return Trouble(f"Redis refuses a command: {text}.", "See its documentation for the error.")
 
 
 def _commands(names: RedisNames) -> Iterator[tuple[Any, ...]]:

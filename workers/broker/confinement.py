@@ -92,7 +92,7 @@ def stay_on_host(refused: list[str], original: Callable[..., str | None], is_sam
         location = original(session, response)
         if location is None or is_same(response.url, location):
             return location
-        refused.append("The channel redirects to another host, which is not followed.")
+        refused.append("The channel redirects to another host. Redirects to other hosts are not followed.")
         return None
 
     return target

@@ -65,11 +65,11 @@ class CheckedBackend(httpcore.NetworkBackend):
         try:
             addresses = list(dict.fromkeys(self._resolver(host, port)))
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"There is no host {host}.") from error
+            raise httpcore.ConnectError(f"Unknown host {host}.") from error
         if not self._allows_private:
             for address in addresses:
                 check_address(address)
-        failure: Exception = httpcore.ConnectError(f"There is no host {host}.")
+        failure: Exception = httpcore.ConnectError(f"Unknown host {host}.")
         for address in addresses:
             left = self._deadline.left(timeout, httpcore.ConnectTimeout)
             try:
@@ -84,7 +84,7 @@ class CheckedBackend(httpcore.NetworkBackend):
         self, path: str, timeout: float | None = None, socket_options: _Options = None
     ) -> httpcore.NetworkStream:
         """Refuse: no call goes to a socket of this machine."""
-        raise httpcore.ConnectError("Unix sockets cannot be called.")
+        raise httpcore.ConnectError("Unix sockets are not supported.")
 
 
 class _TimedStream(httpcore.NetworkStream):

@@ -135,7 +135,7 @@ def connect(settings: Settings, names: RedisNames) -> QuickRedis:
         client = _client(url)
         client.make_connection()
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"REDIS_URL has an option that cannot be used: {error}.") from error
+        raise SettingsError(f"REDIS_URL has an invalid option: {error}.") from error
     client.names = names
     return client
 
@@ -180,6 +180,6 @@ def translated() -> Iterator[None]:
         yield
     except (RedisError, OSError) as error:
         outages.record_failure(error)
-        raise Unavailable(f"Redis cannot be used now: {error}") from error
+        raise Unavailable(f"Redis is not available: {error}") from error
     else:
         outages.record_success()

@@ -65,7 +65,9 @@ class EmbeddedValkey:
         until = time.monotonic() + _LEAVES_WITHIN_SECONDS
         while self._ask(b"SHUTDOWN") is not _NOBODY:
             if time.monotonic() > until:
-                raise Unavailable(f"A Valkey server of an earlier start holds {self.socket} and does not end. Stop it.")
+                raise Unavailable(
+                    f"A Valkey server of an earlier start still uses {self.socket} and does not stop. Stop it."
+                )
             time.sleep(0.05)
 
     def _ask(self, command: bytes) -> bytes:
@@ -96,5 +98,5 @@ def _program() -> Path:
         if os.access(program, os.X_OK):
             return program
     raise SettingsError(
-        f"There is no embedded Valkey server for {system} on {machine}. Run a Redis or Valkey and set REDIS_URL."
+        f"No embedded Valkey server is available for {system} on {machine}. Run a Redis or Valkey server and set REDIS_URL."
     )

@@ -43,7 +43,7 @@ class OutageLog:
                 return
             self._started_at = time.monotonic()
         reason = str(error).rstrip(".")
-        log.warning("Redis cannot be used: %s. Calls are retried.", reason)
+        log.warning("Redis is not available: %s. Calls are retried.", reason)
 
     def record_success(self) -> None:
         """Note a call that was answered; the first one after failures ends the outage."""

@@ -141,7 +141,7 @@ def _following(call: _Call, status: int, location: str, allow_private: bool) -> 
     try:
         joined = str(call.url.join(location))
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise Refused(f"The address redirects to what is not a valid address: {error}.", field="url") from error
+        raise Refused(f"The address redirects to an invalid address: {error}.", field="url") from error
     following = replace(call, url=_checked(joined, allow_private, LONGEST_REDIRECT))
     is_get = status == 303 or (status in {301, 302} and call.method == "POST")
     if is_get and call.method != "HEAD":
@@ -150,7 +150,7 @@ def _following(call: _Call, status: int, location: str, allow_private: bool) -> 
         return following
     if following.method not in {"GET", "HEAD"} or following.content is not None:
         raise Refused(
-            f"The address redirects the {following.method} to another host, {following.url.host}. Call that address itself.",
+            f"The address redirects the {following.method} to another host, {following.url.host}. Use that address directly.",
             field="url",
         )
     return replace(following, headers={name: following.headers[name] for name in following.headers if name in _NEUTRAL})

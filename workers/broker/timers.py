@@ -136,7 +136,7 @@ class Timers:
         try:
             fire(name, datetime.fromtimestamp(score, UTC))
         except Exception:
-            log.exception("the timer %s failed; tried again in %s s", name, _SET_BACK_SECONDS)
+            log.exception("the timer %s failed; retrying in %s s", name, _SET_BACK_SECONDS)
             self._redis.zadd(self._key, {self._entry(name): int(time.time()) + _SET_BACK_SECONDS}, xx=True)
             return False
         if self._redis.zscore(self._key, self._entry(name)) == score:

@@ -77,7 +77,9 @@ def sweep(arguments: argparse.Namespace, settings: Settings) -> int:
                 _print(f"{one.row['id']}  {one.row['task']}  {word}: {_one_line(one.verdict.sentence)}")
             return 0
         done = monitoring.sweep(yard)
-    _print(f"{done.reset} stuck jobs reset, {done.failed} failed, {done.requeued} were missing in Redis")
+    _print(
+        f"{counted(done.reset, 'stuck job')} reset, {done.failed} failed, {done.requeued} requeued (missing in Redis)"
+    )
     if done.error:
         _print(f"some steps failed: {done.error}")
     return 1 if done.error else 0
@@ -115,7 +117,7 @@ def _instant(text: str | None) -> Any:
     try:
         return parse_instant(text) if text else None
     except ValueError as error:
-        raise BadInput(f"--at cannot be used: {error}.", field="at") from error
+        raise BadInput(f"--at is invalid: {error}.", field="at") from error
 
 
 def _as_json(row: Row) -> str:

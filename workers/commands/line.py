@@ -37,10 +37,10 @@ def parser() -> tuple[argparse.ArgumentParser, Commands]:
     """Make the parser with the engine's commands, and the place where more can be added."""
     top = argparse.ArgumentParser(
         prog="python app.py",
-        description="Taskyard: background jobs that are never lost and never a mystery. Without a command it runs "
+        description="Taskyard: background jobs for Python. Without a command it runs "
         "everything on this machine. Settings come from the environment; see docs/operations.md.",
     )
-    top.add_argument("--version", action=_Version, nargs=0, help="tell the versions of Taskyard, RQ and Python")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the versions of Taskyard, RQ and Python")
     top.set_defaults(handler=f"{_PROCESSES}:everything", label="taskyard")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     _add_processes(commands)
@@ -83,36 +83,38 @@ def run(top: argparse.ArgumentParser, words: Sequence[str]) -> int:
 
 def _add_processes(commands: Commands) -> None:
     worker = commands.add_parser("worker", help="run workers", description="Run workers that serve queues.")
-    worker.add_argument("--queues", type=_names, metavar="A,B", help="only these; default: all but the system queues")
-    worker.add_argument("--count", type=_count, default=1, metavar="N", help="how many (default 1)")
-    worker.add_argument("--name", help="its name in the lists of workers; default: host and process id")
-    worker.set_defaults(handler=f"{_PROCESSES}:worker", label="worker")
-    scheduler = commands.add_parser(
-        "scheduler", help="bring due jobs to their queues; serves the system queues too (--alone: not)"
+    worker.add_argument(
+        "--queues", type=_names, metavar="A,B", help="queues to serve; default: all except the system queues"
     )
-    scheduler.add_argument("--alone", action="store_true", help="without workers for the system queues")
+    worker.add_argument("--count", type=_count, default=1, metavar="N", help="number of workers (default 1)")
+    worker.add_argument("--name", help="name of the worker; default: host and process ID")
+    worker.set_defaults(handler=f"{_PROCESSES}:worker", label="worker")
+    scheduler = commands.add_parser("scheduler", help="enqueue due jobs and run the workers of the system queues")
+    scheduler.add_argument("--alone", action="store_true", help="do not run workers for the system queues")
     scheduler.set_defaults(handler=f"{_PROCESSES}:scheduler", label="scheduler")
-    pool = commands.add_parser("pool", help="scheduler, system workers and WORKERS workers, sharing memory")
+    pool = commands.add_parser(
+        "pool", help="run the scheduler, the system workers and WORKERS workers in one process group"
+    )
     pool.add_argument("--supervised", action="store_true", help=SUPERVISED_HELP)
     pool.set_defaults(handler=f"{_PROCESSES}:pool", label="pool")
-    migrate = commands.add_parser("migrate", help="bring the tables up to date, make the first admin")
+    migrate = commands.add_parser("migrate", help="update the database tables and create the first admin")
     migrate.set_defaults(handler=f"{_PROCESSES}:migrate", label="migrate")
-    installation = commands.add_parser("installation", help="print the id that is part of each name in Redis")
+    installation = commands.add_parser("installation", help="print the ID that is part of each name in Redis")
     installation.add_argument(
-        "--renew", action="store_true", help="make a new one, on a copy of a database; stop it first"
+        "--renew", action="store_true", help="create a new ID for a copied database; stop Taskyard first"
     )
     installation.set_defaults(handler="workers.commands.installation:show", label="installation")
 
 
 def _add_jobs(commands: Commands) -> None:
-    enqueue = commands.add_parser("enqueue", help="make a job; prints its id")
+    enqueue = commands.add_parser("enqueue", help="enqueue a job and print its ID")
     enqueue.add_argument("task", metavar="TASK", help="such as samples.sleep")
     enqueue.add_argument("payload", nargs="?", default="{}", metavar="JSON", help="such as '{\"seconds\": 5}'")
     enqueue.add_argument("--queue")
     enqueue.add_argument("--priority", choices=PRIORITIES)
     enqueue.add_argument("--delay", type=_number, metavar="SECONDS")
     enqueue.add_argument("--at", metavar="TIME", help="such as 2026-01-31T08:00:00Z")
-    enqueue.add_argument("--key", help="idempotency key: the same key again gives the same job")
+    enqueue.add_argument("--key", help="idempotency key: a repeated key returns the same job")
     enqueue.add_argument("--max-retries", type=_whole, metavar="N")
     enqueue.add_argument("--timeout", type=_number, metavar="SECONDS")
     enqueue.set_defaults(handler=f"{_JOBS}:enqueue", label="enqueue")
@@ -121,55 +123,61 @@ def _add_jobs(commands: Commands) -> None:
     jobs.add_argument("--task")
     jobs.add_argument("--queue")
     jobs.add_argument("--limit", type=_count, default=20, metavar="N", help="at most 1000 (default 20)")
-    jobs.add_argument("--json", action="store_true", help="one JSON object a line")
+    jobs.add_argument("--json", action="store_true", help="one JSON object per line")
     jobs.set_defaults(handler=f"{_JOBS}:show", label="jobs")
-    retry = commands.add_parser("retry", help="try a failed or canceled job again")
+    retry = commands.add_parser("retry", help="retry a failed or canceled job")
     retry.add_argument("job_id", metavar="ID")
     retry.set_defaults(handler=f"{_JOBS}:retry", label="retry")
-    schedules = commands.add_parser("schedules", help="list the schedules, or do something with one")
-    schedules.add_argument("--run", metavar="NAME", help="run its task once now; prints the job's id")
-    schedules.add_argument("--pause", metavar="NAME", help="let it fire no more")
-    schedules.add_argument("--resume", metavar="NAME", help="let it fire again")
-    schedules.add_argument("--json", action="store_true", help="one JSON object a line")
+    schedules = commands.add_parser("schedules", help="list, run, pause or resume schedules")
+    schedules.add_argument("--run", metavar="NAME", help="run its task once now and print the job ID")
+    schedules.add_argument("--pause", metavar="NAME", help="pause a schedule")
+    schedules.add_argument("--resume", metavar="NAME", help="resume a schedule")
+    schedules.add_argument("--json", action="store_true", help="one JSON object per line")
     schedules.set_defaults(handler="workers.commands.schedules:show", label="schedules")
-    sweep = commands.add_parser("sweep", help="run one pass of the monitor here and now")
-    sweep.add_argument("--dry-run", action="store_true", help="only tell what would be done with stuck jobs")
+    sweep = commands.add_parser("sweep", help="run one sweep of the monitor now")
+    sweep.add_argument(
+        "--dry-run", action="store_true", help="print what would be done with stuck jobs; change nothing"
+    )
     sweep.set_defaults(handler=f"{_JOBS}:sweep", label="sweep")
     purge = commands.add_parser("purge", help="delete jobs that ended more than RETENTION_DAYS ago")
-    purge.add_argument("--queue", help="instead: cancel every job that waits on this queue")
-    purge.add_argument("--dry-run", action="store_true", help="only tell how many")
+    purge.add_argument("--queue", help="cancel every waiting job of this queue instead")
+    purge.add_argument("--dry-run", action="store_true", help="print the number of jobs; change nothing")
     purge.set_defaults(handler=f"{_JOBS}:purge", label="purge")
 
 
 _USER_ACTIONS = {
     "sign-out": "end every session of a user",
-    "remove-second-factor": "for who has lost the app and the recovery codes",
-    "delete": "delete a user; what they did stays in the audit",
+    "remove-second-factor": "remove the second factor of a user who lost the app and the recovery codes",
+    "delete": "delete a user; audit entries are kept",
 }
 
 
 def _add_people(commands: Commands) -> None:
-    tokens = commands.add_parser("tokens", help="tokens of the API").add_subparsers(required=True, metavar="ACTION")
-    create = tokens.add_parser("create", help="prints the token and nothing else")
+    tokens = commands.add_parser("tokens", help="manage API tokens").add_subparsers(required=True, metavar="ACTION")
+    create = tokens.add_parser("create", help="create a token and print only the token")
     create.add_argument("name", metavar="NAME")
     create.add_argument("--role", choices=ROLES, default="viewer", help="default viewer")
-    create.add_argument("--days", type=_count, metavar="N", help="expires after so many days; default: never")
+    create.add_argument("--days", type=_count, metavar="N", help="days until it expires; default: never")
     create.set_defaults(handler=f"{_PEOPLE}:create_token", label="tokens")
-    users = commands.add_parser("users", help="who may sign in").add_subparsers(required=True, metavar="ACTION")
-    add = users.add_parser("add", help="prints a one-time password, unless one is given on the standard input")
+    users = commands.add_parser("users", help="manage users").add_subparsers(required=True, metavar="ACTION")
+    add = users.add_parser(
+        "add", help="add a user and print a one-time password, or read a password from standard input"
+    )
     add.add_argument("name", metavar="NAME")
     add.add_argument("--role", choices=ROLES, default="viewer", help="default viewer")
-    add.add_argument("--password-stdin", action="store_true", help="read the password from the standard input")
+    add.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     add.set_defaults(handler=f"{_PEOPLE}:add_user", label="users")
-    passwd = users.add_parser("passwd", help="a new password: a printed one-time password, or the standard input's")
+    passwd = users.add_parser(
+        "passwd", help="set a new password: print a one-time password, or read one from standard input"
+    )
     passwd.add_argument("name", metavar="NAME")
-    passwd.add_argument("--password-stdin", action="store_true", help="read the password from the standard input")
+    passwd.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     passwd.set_defaults(handler=f"{_PEOPLE}:set_password", label="users")
     for action, help_text in _USER_ACTIONS.items():
         parser = users.add_parser(action, help=help_text)
         parser.add_argument("name", metavar="NAME")
         parser.set_defaults(handler=f"{_PEOPLE}:{action.replace('-', '_')}", label="users")
-    users.add_parser("list", help="list them").set_defaults(handler=f"{_PEOPLE}:list_users", label="users")
+    users.add_parser("list", help="list users").set_defaults(handler=f"{_PEOPLE}:list_users", label="users")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -193,7 +201,7 @@ def _number(text: str) -> float:
 def _count(text: str) -> int:
     number = _whole(text)
     if not 1 <= number <= 1000:
-        raise argparse.ArgumentTypeError("from 1 to 1000")
+        raise argparse.ArgumentTypeError("must be from 1 to 1000")
     return number
 
 

@@ -28,8 +28,8 @@ def opened(settings: Settings) -> Yard:
     file = sqlite_file(settings.database_url)
     if file is not None and not file.exists():
         raise SettingsError(
-            f"There is no Taskyard in {settings.data_dir}: start it first (`make run`), "
-            "or set DATA_DIR or DATABASE_URL to where it is."
+            f"There is no Taskyard in {settings.data_dir}. Start it first (`make run`), "
+            "or set DATA_DIR or DATABASE_URL to its place."
         )
     yard = Yard.open(settings)
     own_changes.watch(yard.database)

@@ -29,7 +29,7 @@ def show(arguments: argparse.Namespace, settings: Settings) -> int:
                     _print(firing.run_now(yard, row["id"], ACTOR).job_id)
                 else:
                     schedules.change(yard, row["id"], {"enabled": wish == "resume"}, ACTOR)
-                    _print(f"{visible_line(row['name'])} is {'paused' if wish == 'pause' else 'on'}")
+                    _print(f"{visible_line(row['name'])} is {'paused' if wish == 'pause' else 'enabled'}")
                 return 0
         after: str | None = None
         while True:

@@ -90,7 +90,7 @@ def check_url(url: str, *, allow_private: bool, field: str = "url", longest: int
     if parts.scheme not in {"http", "https"} or not host:
         raise Refused("The address must begin with http:// or https:// and name a host.", field=field)
     if "@" in parts.netloc:
-        raise Refused("Put name and password into headers, not into the address.", field=field)
+        raise Refused("Send the name and password in headers, not in the address.", field=field)
     if ":" not in host and not _NAME.fullmatch(_canonical(host)):
         raise Refused(f"{host[:100]} is not the name of a host.", field=field)
     if not allow_private:

@@ -98,8 +98,8 @@ def parse_instant(text: str) -> datetime:
     text = text.strip()
     if not _INSTANT.fullmatch(text):
         if _LOCAL_TIME.fullmatch(text):
-            raise ValueError("the time needs its offset, such as Z or +02:00")
-        raise ValueError("a time looks like 2026-01-31T08:00:00Z, with seconds from 00 to 59")
+            raise ValueError("the time needs an offset, such as Z or +02:00")
+        raise ValueError("the time must look like 2026-01-31T08:00:00Z, with seconds from 00 to 59")
     return check_instant(datetime.fromisoformat(text.upper()))
 
 
@@ -119,7 +119,7 @@ def within_range(moment: datetime) -> datetime:
 def check_instant(moment: datetime) -> datetime:
     """Return an aware instant in UTC. Raises ValueError when it has no offset or lies outside the permitted range."""
     if moment.tzinfo is None:
-        raise ValueError("the time needs its offset, such as Z or +02:00")
+        raise ValueError("the time needs an offset, such as Z or +02:00")
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:

@@ -126,7 +126,7 @@ def check_zone(name: str) -> str:
     """Return the name of an IANA time zone, or refuse it with BadInput."""
     if not isinstance(name, str) or len(name) > 64 or name not in zone_names():
         shown = str(name)[:64]
-        raise BadInput(f"There is no time zone {shown!r}; they look like Europe/Berlin or UTC.", field="timezone")
+        raise BadInput(f"Unknown time zone {shown!r}. Use a name such as Europe/Berlin or UTC.", field="timezone")
     return name
 
 
@@ -141,7 +141,7 @@ def zone(name: str) -> tzinfo:
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise BadInput(f"There is no time zone {name!r}.", field="timezone") from error
+        raise BadInput(f"Unknown time zone {name!r}.", field="timezone") from error
 
 
 @lru_cache(maxsize=4096)
@@ -202,7 +202,7 @@ def shift_note(rhythm: Rhythm, moment: datetime) -> str:
     if after > before:
         return "clocks go forward on this day"
     if local.fold == 0 and local.utcoffset() != local.replace(fold=1).utcoffset() and not is_elapsed:
-        return f"{local:%H:%M} happens twice on this day: clocks go back, it runs the first time only"
+        return f"{local:%H:%M} occurs twice on this day (clocks go back), runs the first time only"
     return "clocks go back on this day"
 
 
@@ -218,7 +218,7 @@ def _moved_note(rhythm: Rhythm, moment: datetime, local: datetime, place: tzinfo
         return ""
     day = "this day" if lost.date() == end.date() else f"{lost:%Y-%m-%d}"
     there = f"{end:%H:%M}" if lost.date() == end.date() else f"{end:%H:%M} on the next day"
-    return f"{lost:%H:%M} does not exist on {day}: clocks go forward, it runs once at {there}"
+    return f"{lost:%H:%M} does not exist on {day} (clocks go forward), runs once at {there}"
 
 
 def local_instant(local: datetime, name: str) -> datetime:

@@ -49,7 +49,7 @@ def check_cron(expression: str) -> str:
     try:
         next(CronSim(plain(kept), START))
     except (CronSimError, StopIteration):
-        raise BadInput(f"{kept!r} names a day that never comes, so it would never run.", field="cron") from None
+        raise BadInput(f"{kept!r} names a date that does not exist, so it would never run.", field="cron") from None
     return kept.lower() if kept.startswith("@") else kept
 
 
@@ -70,12 +70,12 @@ def _check_macro(kept: str) -> None:
         span = 3600 * hours + 60 * minutes + seconds
         example = f" of {span:,} seconds" if span else ""
         raise BadInput(f"@every is not a cron expression. Use an interval{example} instead.", field="cron")
-    raise BadInput(f"There is no {kept[:40]}. Use one of {', '.join(MACROS)}.", field="cron")
+    raise BadInput(f"Unknown macro {kept[:40]}. Use one of {', '.join(MACROS)}.", field="cron")
 
 
 def _check_count(fields: list[str]) -> None:
     if any(re.search(r"\d{5}", part) for part in fields):
-        raise BadInput("A cron expression holds no number of five digits or more.", field="cron")
+        raise BadInput("Numbers in a cron expression have at most four digits.", field="cron")
     if len(fields) == 5:
         return
     advice = ""
@@ -105,19 +105,21 @@ def _example_without(fields: list[str]) -> str:
 def _check_field(name: str, allowed: str, part: str, place: int) -> None:
     upper = part.upper()
     if "?" in upper:
-        raise BadInput(f"Bad {name} {part!r}: ? is not supported. Write * instead.", field="cron")
+        raise BadInput(f"Invalid {name} {part!r}: ? is not supported. Write * instead.", field="cron")
     if place == 2 and re.search(r"\dW|W\d", upper):
         why = "the weekday nearest to a day (W) is not supported. Write LW for the last weekday, or the days themselves"
-        raise BadInput(f"Bad {name} {part!r}: {why}, such as 14-16.", field="cron")
+        raise BadInput(f"Invalid {name} {part!r}: {why}, such as 14-16.", field="cron")
     if place == 2 and re.search(r"L-|L\d|\dL", upper):
         why = "days before the last one are not supported. Write L for the last day, or a day such as 28"
-        raise BadInput(f"Bad {name} {part!r}: {why}.", field="cron")
+        raise BadInput(f"Invalid {name} {part!r}: {why}.", field="cron")
     alone = ["0", "0", "*", "*", "*"]
     alone[place] = _unwrapped(part, place)
     try:
         CronSim(" ".join(alone), START)
     except (CronSimError, ValueError, AssertionError) as error:
-        raise BadInput(f"Bad {name} {part!r}. Use {allowed}; lists (1,3), ranges and steps.", field="cron") from error
+        raise BadInput(
+            f"Invalid {name} {part!r}. Use {allowed}; lists (1,3), ranges and steps.", field="cron"
+        ) from error
 
 
 def _unwrapped(part: str, place: int) -> str:

@@ -48,9 +48,9 @@ class WaitFacts:
 def sentence(facts: WaitFacts) -> str:
     """Say why a job is where it is."""
     if facts.status == Status.PROCESSING:
-        return "It is running."
+        return "The job is running."
     if facts.status not in {Status.SCHEDULED, Status.RETRY_SCHEDULED, Status.PENDING}:
-        return f"It has ended: {facts.status.value}."
+        return f"The job has ended: {facts.status.value}."
     return " ".join(causes(facts) or [_place(facts)])
 
 
@@ -67,13 +67,13 @@ def _time(facts: WaitFacts) -> str | None:
     late = (facts.now - facts.due_at).total_seconds() if facts.due_at else 0.0
     if late > OVERDUE_SECONDS:
         return (
-            f"It was due at {due}, {spoken(late)} ago, and no scheduler has moved it to {facts.queue}. "
+            f"The job was due at {due}, {spoken(late)} ago, but no scheduler has moved it to {facts.queue}. "
             "Check that a scheduler is running: python app.py doctor."
         )
     if facts.status == Status.RETRY_SCHEDULED:
         return f"Attempt {facts.attempt} failed; the next attempt is due at {due}."
-    of_schedule = "It is a run of a schedule, due at" if facts.schedule else "It is scheduled for"
-    return f"{of_schedule} {due}; it goes onto {facts.queue} then."
+    of_schedule = "The job is a run of a schedule, due at" if facts.schedule else "The job is scheduled for"
+    return f"{of_schedule} {due}. It moves to {facts.queue} then."
 
 
 def _redis(facts: WaitFacts) -> str | None:
@@ -85,14 +85,14 @@ def _redis(facts: WaitFacts) -> str | None:
 def _unknown_task(facts: WaitFacts) -> str | None:
     if facts.task_is_known:
         return None
-    return f"No worker has published the task {facts.task}. Start a worker whose TASK_MODULES has it."
+    return f"No worker has published the task {facts.task}. Start a worker whose TASK_MODULES includes it."
 
 
 def _pause(facts: WaitFacts) -> str | None:
     if facts.paused_at is None:
         return None
     by = f" by {facts.paused_by}" if facts.paused_by else ""
-    return f"The queue {facts.queue} was paused{by} at {_clock(facts.paused_at)}; resume it to go on."
+    return f"The queue {facts.queue} was paused{by} at {_clock(facts.paused_at)}. Resume the queue to run its jobs."
 
 
 def _no_worker(facts: WaitFacts) -> str | None:
@@ -100,7 +100,7 @@ def _no_worker(facts: WaitFacts) -> str | None:
         return None
     lost = ""
     if facts.lost_workers:
-        lost = f" {counted(facts.lost_workers, 'worker')} that did {plural(facts.lost_workers, 'is', 'are')} lost."
+        lost = f" {counted(facts.lost_workers, 'worker')} of this queue {plural(facts.lost_workers, 'is', 'are')} lost."
     return f"No worker listens to {facts.queue}.{lost} Start one: python app.py worker --queues {facts.queue}."
 
 
@@ -111,8 +111,8 @@ def _place(facts: WaitFacts) -> str:
     """Say where a job is in its queue, and what its workers do."""
     if facts.ahead == 0:
         if facts.busy < facts.workers:
-            return "It is next; a worker is about to take it."
-        return f"It is next: {_work(facts)}"
+            return "The job is next; a worker is about to start it."
+        return f"The job is next: {_work(facts)}"
     number = f"{facts.ahead:,}{'+' if facts.ahead_is_capped else ''}"
     ahead = f"{number} {plural(facts.ahead, 'job is', 'jobs are')} ahead of it on {facts.queue}{_estimate(facts)}."
     work = _work(facts)

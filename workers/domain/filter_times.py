@@ -41,7 +41,7 @@ def read_period(text: str, now: datetime, zone: tzinfo) -> Period:
     try:
         return _calendar(words, now.astimezone(zone), zone) or _moment(text, zone)
     except OverflowError:
-        raise ValueError("the time lies outside the calendar") from None
+        raise ValueError("the time is out of range") from None
 
 
 def read_range(text: str, now: datetime, zone: tzinfo) -> tuple[datetime | None, datetime | None]:
@@ -66,7 +66,7 @@ def until_of(period: Period, now: datetime) -> datetime:
 
 def _ago(seconds: int, now: datetime) -> datetime:
     if seconds > _LONGEST_AGE.total_seconds():
-        raise ValueError("it reaches back more than a hundred years")
+        raise ValueError("it is more than 100 years ago")
     return max(now - timedelta(seconds=seconds), EARLIEST)
 
 
@@ -120,7 +120,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text} is not a date of the calendar") from None
+        raise ValueError(f"{text} is not a valid date") from None
 
 
 def _next_month(first: date) -> date:

@@ -30,7 +30,7 @@ _FRAMING = {
 def check_headers(headers: Mapping[str, str], field: str = "headers") -> dict[str, str]:
     """Return headers under their names in lower case. Raises BadInput for what is no header."""
     if len(headers) > MOST_HEADERS:
-        raise BadInput(f"At most {MOST_HEADERS} headers can be sent; these are {len(headers):,}.", field=field)
+        raise BadInput(f"At most {MOST_HEADERS} headers can be sent; there are {len(headers):,}.", field=field)
     for name, value in headers.items():
         if not _NAME.fullmatch(name):
             raise BadInput(f"{name[:100]!r} is not the name of a header.", field=field)

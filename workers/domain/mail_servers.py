@@ -36,15 +36,15 @@ def read_mail_server(url: str) -> MailServer | None:
         parts = urlsplit(url)
         host, port, options = parts.hostname, parts.port, dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     except ValueError:
-        raise SettingsError(f"SMTP_URL is not a valid address. It looks like {FORMS}.") from None
+        raise SettingsError(f"SMTP_URL is not a valid address. Use {FORMS}.") from None
     if parts.scheme not in {"smtp", "smtps"} or not host or parts.path not in {"", "/"} or parts.fragment:
-        raise SettingsError(f"SMTP_URL cannot be what it is: it looks like {FORMS}.")
+        raise SettingsError(f"SMTP_URL is invalid. Use {FORMS}.")
     wanted = options.pop("tls", "")
     if options or wanted not in {"", "on", "off"} or (wanted == "off" and parts.scheme == "smtps"):
-        raise SettingsError("SMTP_URL has a parameter that is not known: only ?tls=on or ?tls=off, with smtp://.")
+        raise SettingsError("SMTP_URL has an unknown parameter. Use only ?tls=on or ?tls=off, with smtp://.")
     if wanted == "off" and (parts.username or parts.password):
         raise SettingsError(
-            "SMTP_URL holds a password and ?tls=off, which would send it in clear. Leave out one of the two."
+            "SMTP_URL holds a password and ?tls=off, which would send it in clear. Remove one of the two."
         )
     tls = "implicit" if parts.scheme == "smtps" else "starttls"
     if wanted == "off" or (not wanted and tls == "starttls" and not parts.username and _is_here(host)):

@@ -75,7 +75,7 @@ def check_recipients(text: str, field: str = "to") -> tuple[str, ...]:
     """Return the addresses of a list that commas separate. Raises BadInput."""
     found = tuple(dict.fromkeys(check_recipient(part.strip(" "), field) for part in text.split(",")))
     if len(found) > MOST_RECIPIENTS:
-        raise BadInput(f"A mail goes to at most {MOST_RECIPIENTS} recipients; these are {len(found)}.", field=field)
+        raise BadInput(f"A mail has at most {MOST_RECIPIENTS} recipients; this one has {len(found)}.", field=field)
     return found
 
 
@@ -117,10 +117,10 @@ def read(raw: bytes, sender: str) -> Mail:
     head, _, body = raw.partition(b"\r\n\r\n")
     values = _fields(head)
     if [name.lower() for name in _HEADERS] != list(values):
-        raise BadInput("The mail has other headers than the ones that Taskyard writes.")
+        raise BadInput("The mail has headers that Taskyard did not write.")
     for name, form in _CONTENT.items():
         if not form.fullmatch(values[name]):
-            raise BadInput(f"The mail's header {name} is not as Taskyard writes it.")
+            raise BadInput(f"The header {name} of the mail is not one that Taskyard wrote.")
     recipients = check_recipients(re.sub(r"\s+", " ", values["to"]), "to")
     check_subject(_decoded(values["subject"].strip(), "subject") or " ")
     after_from = head.partition(b"\r\nTo:")[2]
@@ -143,7 +143,7 @@ def _fields(head: bytes) -> dict[str, str]:
         if line[:1] == b" " and values:
             values[list(values)[-1]] += line.decode("ascii")
         elif not colon or name.lower() in values:
-            raise BadInput("The mail has a header twice, or a line in its head that is no header.")
+            raise BadInput("The mail has a header twice, or a line in its head that is not a header.")
         else:
             values[name.lower()] = value.removeprefix(" ")
     return values

@@ -69,13 +69,13 @@ def holds(conditions: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
 def check_conditions(conditions: Any) -> dict[str, Any]:
     """Return conditions that can be used; BadInput says what is wrong with them."""
     if not isinstance(conditions, Mapping) or len(conditions) > 20:
-        raise BadInput("Conditions are a JSON object of at most 20 paths.", field="conditions")
+        raise BadInput("Conditions must be a JSON object with at most 20 paths.", field="conditions")
     for path, wanted in conditions.items():
         check_text(path, "conditions", LONGEST_PATH)
         numbers = isinstance(wanted, Mapping) and set(wanted) <= {"above", "below"} and wanted
         if isinstance(wanted, list) or (isinstance(wanted, Mapping) and not numbers):
             raise BadInput(
-                f'The condition on {path} is a plain value, {{"above": n}} or {{"below": n}}.', field="conditions"
+                f'The condition on {path} must be a plain value, {{"above": n}} or {{"below": n}}.', field="conditions"
             )
         if numbers and not all(is_number(one) for one in wanted.values()):
             raise BadInput(f"The condition on {path} needs a number.", field="conditions")

@@ -42,7 +42,7 @@ def check_open_queue(name: str) -> str:
     """Return the name of a queue that people may use, or refuse it with BadInput."""
     if is_reserved_queue(check_queue(name)):
         raise BadInput(
-            f"The queue {name} is reserved for Taskyard's own work, such as the monitor. Choose another queue.", "queue"
+            f"The queue {name} is reserved for system jobs such as the monitor. Choose another queue.", "queue"
         )
     return name
 
@@ -50,21 +50,21 @@ def check_open_queue(name: str) -> str:
 def check_open_task(name: str) -> str:
     """Return the name of a task that people may run, or refuse it with BadInput."""
     if name in SYSTEM_TASKS:
-        raise BadInput(f"Only Taskyard itself runs {name}. Choose another task.", field="task")
+        raise BadInput(f"{name} is a system task. Choose another task.", field="task")
     return name
 
 
 def check_task(name: str) -> str:
     """Return the task's name, or refuse it with BadInput."""
     if not isinstance(name, str) or len(name) > 200 or not _TASK.fullmatch(name):
-        raise BadInput("A task's name looks like reports.daily: words with dots between.", field="task")
+        raise BadInput("A task's name must look like reports.daily: words separated by dots.", field="task")
     return name
 
 
 def check_priority(name: str) -> str:
     """Return the priority, or refuse it with BadInput."""
     if name not in PRIORITIES:
-        raise BadInput("A priority is high, normal or low.", field="priority")
+        raise BadInput("The priority must be high, normal or low.", field="priority")
     return name
 
 

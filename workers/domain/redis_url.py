@@ -30,7 +30,7 @@ def check_redis_url(url: str) -> None:
         port = -1
     if port is not None and not 0 < port < 65536:
         raise SettingsError(
-            "REDIS_URL has a port that is no number from 1 to 65535. Write / : and @ in the password as %2F, %3A and %40."
+            "REDIS_URL has a port that is not a number from 1 to 65535. Write / : and @ in the password as %2F, %3A and %40."
         )
     if scheme == "unix":
         _check_socket(parts.netloc, unquote(parts.path))
@@ -40,7 +40,7 @@ def check_redis_url(url: str) -> None:
         )
     database = parse_qs(parts.query, keep_blank_values=True).get("db")
     if database and not re.fullmatch(r"[0-9]{1,9}", database[0]):
-        raise SettingsError("REDIS_URL has a db that is no number.")
+        raise SettingsError("REDIS_URL has a db that is not a number.")
 
 
 def _check_socket(place: str, path: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workers.domain.durations import write_duration
+
 MISSED_BEATS = 4
 SHORTEST_SILENCE_SECONDS = 10.0
 # The worker itself ends an attempt at its limit; the monitor steps in only when that has clearly not happened.
@@ -63,8 +65,8 @@ def judge(evidence: Evidence, stuck_after_seconds: float) -> Verdict | None:
         limit = spoken(evidence.time_limit)
         return Verdict(
             OVER_LIMIT,
-            "It is over its time limit.",
-            f"It has run for {spoken(evidence.running)}, its limit is {limit}, and {evidence.worker} has not ended it.",
+            "Timeout exceeded",
+            f"The job has run for {spoken(evidence.running)}. Its timeout is {limit}, but {evidence.worker} has not stopped it.",
             f"Task timeout - exceeded {limit_words(evidence.time_limit)} limit",
         )
     if evidence.heartbeat_age <= evidence.heartbeat_limit:
@@ -73,15 +75,15 @@ def judge(evidence: Evidence, stuck_after_seconds: float) -> Verdict | None:
     if evidence.worker_state != "alive" or evidence.process == "gone":
         return Verdict(
             WORKER_LOST,
-            "Its worker is gone.",
-            f"{_of_worker(evidence)}. The job has given no sign for {silent}.",
-            f"Worker lost: {evidence.worker} has not told of this job for {silent}",
+            "Worker lost",
+            f"{_of_worker(evidence)}. The job has sent no heartbeat for {silent}.",
+            f"Worker lost: no heartbeat from {evidence.worker} for {silent}",
         )
     if evidence.heartbeat_age > stuck_after_seconds:
         return Verdict(
             SILENT,
-            "It gives no sign of life.",
-            f"{evidence.worker} lives, but has not told of this job for {silent}.",
+            "No heartbeat",
+            f"{evidence.worker} is alive but has sent no heartbeat for this job for {silent}.",
             f"Task timeout - exceeded {limit_words(stuck_after_seconds)} limit",
         )
     return None
@@ -90,24 +92,20 @@ def judge(evidence: Evidence, stuck_after_seconds: float) -> Verdict | None:
 def _of_worker(evidence: Evidence) -> str:
     name, silent = evidence.worker or "Its worker", evidence.worker_silent
     if evidence.worker_state == "unknown":
-        return f"{name} is not registered any more"
+        return f"{name} is no longer registered"
     if evidence.worker_state == "stopped":
         return f"{name} has stopped"
     if evidence.worker_state == "elsewhere":
-        return f"{name} does not run this job any more"
+        return f"{name} no longer runs this job"
     if evidence.process == "gone":
-        return f"{name}'s process is gone"
-    return f"{name} has been silent for {spoken(silent or 0.0)}"
+        return f"The process of {name} no longer exists"
+    return f"{name} has sent no heartbeat for {spoken(silent or 0.0)}"
 
 
 def spoken(seconds: float) -> str:
-    """Say a duration: 14 m 22 s."""
+    """Write a duration in whole seconds: `14 min 22 s`."""
     whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60} s" if whole % 60 else f"{whole // 60} m"
-    return f"{whole // 3600} h {whole % 3600 // 60} m" if whole % 3600 // 60 else f"{whole // 3600} h"
+    return write_duration(whole) if whole else "0 s"
 
 
 def limit_words(seconds: float) -> str:

@@ -61,7 +61,7 @@ def check_label(text: str, longest: int, field: str = "name", words: str = "A na
     hidden = _IN_LINE.search(label)
     if hidden:
         raise BadInput(
-            f"{words} cannot hold the character {_escape(hidden)}: it would not be seen. Remove it.", field=field
+            f"{words} cannot hold the character {_escape(hidden)}, which is invisible. Remove it.", field=field
         )
     return label
 

@@ -268,7 +268,7 @@ class Child:
                 try:
                     wait = job.flush(force=False)
                 except Exception:
-                    log.exception("what the job told could not be passed on")
+                    log.exception("a report of the job could not be published")
             if wait is not None:
                 time.sleep(wait)
                 self._wake.set()

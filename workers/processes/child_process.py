@@ -25,7 +25,7 @@ from workers.settings import Settings
 
 _LONGEST_FAULT = 64_000
 _LAST_SECONDS = 1.0
-_BEREFT = "could not go on: the task had closed file descriptors that were not its own"
+_BEREFT = "could not continue: the task had closed file descriptors of the worker"
 
 
 @dataclass(frozen=True, slots=True)

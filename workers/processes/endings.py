@@ -36,9 +36,9 @@ def ending_of_result(job: RunningJob, value: object) -> Ending:
 def ending_of_error(error: BaseException) -> Ending:
     """Return the ending of an attempt whose task raised. Nothing that the exception's own code does can prevent it."""
     if is_of(error, (Canceled, Fenced)):
-        return Ending("canceled", error="Canceled while it ran")
+        return Ending("canceled", error="Canceled while running")
     if is_of(error, Interrupted):
-        return Ending("interrupted", error="Its worker was stopped while it ran")
+        return Ending("interrupted", error="The worker was stopped while the job was running")
     if is_of(error, Skipped):
         return Ending("skipped", error=safe_text(read_safely(error, "reason")))
     trace = _traceback(error)
@@ -60,12 +60,12 @@ def _write_whole(job: RunningJob, stored: StoredResult) -> str:
     if len(data) > MAX_RESULT_FILE_BYTES:
         return "The rest was not stored: a result file has at most 100 MB."
     if _holds_secrets(job, stored.whole):
-        return "The rest was not stored: it holds values that are masked."
+        return "The rest was not stored: it contains masked values."
     try:
         files.write_file(job.files, name, data)
     except OSError as error:
         return f"The rest was not stored: {error.strerror}."
-    return f"All of it is in the file {name}."
+    return f"The full result is in the file {name}."
 
 
 def _holds_secrets(job: RunningJob, text: str) -> bool:

@@ -26,8 +26,8 @@ def settle(settings: Settings) -> Settings:
         key = settings.secret_key or _kept_key(settings.data_dir / "secret_key")
     except OSError as error:
         raise SettingsError(
-            f"DATA_DIR {settings.data_dir} cannot be used ({error.strerror}: {error.filename}). "
-            "Give this user the right to write there, or choose another folder."
+            f"DATA_DIR {settings.data_dir} is not usable ({error.strerror}: {error.filename}). "
+            "Give this user write permission, or set DATA_DIR to another folder."
         ) from error
     return replace(settings, secret_key=key)
 
@@ -46,7 +46,7 @@ class Lock:
         except BlockingIOError:
             raise Conflict(
                 f"Taskyard already runs on {self._settings.data_dir} ({self._holder()}). "
-                "Use that one, stop it, or set DATA_DIR to another folder."
+                "Stop that instance or set DATA_DIR to another folder."
             ) from None
 
     def tell(self, address: str) -> None:
@@ -64,7 +64,7 @@ class Lock:
             told = json.loads(os.pread(self._file, 1000, 0))
             return f"pid {told['pid']}, {told['address']}"
         except (ValueError, KeyError):
-            return "it is just starting"
+            return "it is starting"
 
 
 def _make_private(folder: Path) -> None:
@@ -74,7 +74,7 @@ def _make_private(folder: Path) -> None:
         # It lies in a folder where anybody may make things.
         status = os.lstat(folder)
         if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
-            raise PermissionError(1, "it belongs to somebody else", str(folder))
+            raise PermissionError(1, "owned by another user", str(folder))
         folder.chmod(0o700)
 
 
@@ -94,5 +94,7 @@ def _kept_key(path: Path) -> str:
             aside.unlink()
     key = path.read_text(encoding="ascii").strip()
     if len(key) < 32:
-        raise SettingsError(f"{path} holds no usable key. Delete it to have a new one made; everybody signs in again.")
+        raise SettingsError(
+            f"{path} does not contain a valid key. Delete the file to create a new key; all users must sign in again."
+        )
     return key

@@ -22,8 +22,8 @@ def listen(settings: Settings) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         raise Conflict(
-            f"Port {settings.port} on {settings.host} cannot be had ({error.strerror}). "
-            f"Stop what uses it, or choose another: PORT={settings.port % 65535 + 1}."
+            f"Port {settings.port} on {settings.host} is not available ({error.strerror}). "
+            f"Stop the program that uses it, or set another port: PORT={settings.port % 65535 + 1}."
         ) from error
     return listener
 

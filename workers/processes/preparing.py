@@ -52,7 +52,7 @@ def prepare(settings: Settings) -> str | None:
         told = pipe.read()
     _, status = os.waitpid(pid, 0)
     if not told or status:
-        log.error("the database could not be prepared: that process %s; what went wrong is above", words(status))
+        log.error("the database could not be prepared: the process %s; see the error above", words(status))
         raise SystemExit(CANNOT_WORK)
     answer: dict[str, str | None] = json.loads(told)
     if answer.get("refused"):
@@ -101,4 +101,4 @@ def _check_redis(yard: Yard) -> None:
         return
     if trouble.is_setting:
         raise SettingsError(trouble.sentence)
-    log.warning("%s Jobs wait meanwhile.", trouble.sentence)
+    log.warning("%s Jobs wait until then.", trouble.sentence)

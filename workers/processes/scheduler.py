@@ -72,7 +72,7 @@ class Step:
             self._put_off(clock, str(error))
         except Exception:
             log.exception("%s failed", self.name)
-            self._put_off(clock, "the fault is above")
+            self._put_off(clock, "see the error above")
         else:
             if self.failed_at is not None:
                 log.info("%s: works again", self.name)
@@ -106,7 +106,7 @@ class Scheduler:
             Step("due jobs", delivery.promote_due, 1.0),
             Step("overdue schedules", firing.fire_overdue, 1.0),
             Step("schedules from the future", clock_repair.bring_back, 15.0),
-            Step("held fires", firing.release_held, 1.0),
+            Step("held runs", firing.release_held, 1.0),
             Step("events", hearing.hear, 0.5),
             Step("queues that triggers watch", hearing.look_at_queues, 5.0),
             Step("live heartbeat", _publish_heartbeat, HEARTBEAT_SECONDS),
@@ -135,7 +135,7 @@ class Scheduler:
         try:
             self._timers.tell_ended()
         except Unavailable:
-            log.info("Redis is away; the sign of this scheduler there ends by itself")
+            log.info("Redis is not available; the entry of this scheduler expires automatically")
 
     def _fire_timers(self, _yard: Yard, now: datetime) -> int:
         if self._database is None:
@@ -151,7 +151,7 @@ class Scheduler:
             firing.fire(self._yard, name.removeprefix(carrying.PREFIX))
             return
         if name != SWEEP_TIMER:
-            log.error("nobody knows the timer %s; it is dropped", name)
+            log.error("the timer %s is unknown and was removed", name)
             return
         self._timers.carry(SWEEP_TIMER, self._next_sweep(utcnow()))
         try:
@@ -159,7 +159,7 @@ class Scheduler:
             key = f"{monitoring.TASK}:{int(at.timestamp())}{clocks.era(self._yard)}"
             enqueue_system(self._yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
         except BadInput as error:
-            log.warning("the sweep waits for a worker that knows it: %s", error)
+            log.warning("the sweep waits for a worker that has the task: %s", error)
 
     def _next_sweep(self, now: datetime) -> datetime:
         interval = self._yard.settings.monitor_interval_seconds
@@ -184,20 +184,20 @@ class Scheduler:
         try:
             enqueue_system(yard, NewJob(monitoring.TASK, idempotency_key=key, created_by="system:scheduler"))
         except BadInput as error:
-            log.warning("the sweep waits for a worker that knows it: %s", error)
+            log.warning("the sweep waits for a worker that has the task: %s", error)
         return 0
 
     def _steps_of_pool(self) -> list[Step]:
         return [
-            Step("size of the pool", self._size_pool, 1.0),
-            Step("sign of the pool", pool.note_running, pool.SEEN_EVERY_SECONDS),
+            Step("pool size", self._size_pool, 1.0),
+            Step("pool heartbeat", pool.note_running, pool.SEEN_EVERY_SECONDS),
         ]
 
     def _size_pool(self, yard: Yard, _now: datetime) -> int:
         with yard.database.read() as connection:
             wished = pool.size(connection, yard.settings)
         if wished != self._told_size and self._tell_size is not None:
-            log.info("the pool shall have %s workers", wished)
+            log.info("pool size set to %s workers", wished)
             self._tell_size(wished)
             self._told_size = wished
         return 0
@@ -224,9 +224,9 @@ class Scheduler:
             )
         carried = carrying.reconcile(yard)
         if carried:
-            log.info("%s fires of schedules were not carried as SQL has them, and now are", carried)
+            log.info("%s runs of schedules differed between Redis and SQL and were corrected", carried)
         if missing:
-            log.warning("%s waiting jobs had no entry in Redis and were put back on their queues", missing)
+            log.warning("%s waiting jobs were missing in Redis and were enqueued again", missing)
         return 0
 
 

@@ -129,7 +129,7 @@ class Supervisor:
             try:
                 os.write(self._lines["web"].to_child, b"go\n")
             except BrokenPipeError:
-                log.debug("web is gone already; the next one is told")
+                log.debug("the web process has already stopped; the next one is notified")
 
     def _hang_up(self, label: str) -> None:
         line = self._lines.pop(label, None)
@@ -143,8 +143,8 @@ class Supervisor:
         if self._password:
             log.info("sign in as admin with the one-time password %s (shown only now)", self._password)
         else:
-            log.info("sign in with your name and password (`python app.py users` lists who may)")
-        log.info("Ctrl-C stops everything")
+            log.info("sign in with your name and password (`python app.py users list` lists the users)")
+        log.info("press Ctrl-C to stop")
 
 
 def _raise_open_files() -> None:

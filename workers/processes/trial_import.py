@@ -44,7 +44,7 @@ def publish_tasks(settings: Settings) -> Settings:
         except _EndedLater as death:
             broken = _find_cause(settings, names)
             if broken is None:
-                log.error("the tasks could not be published: that process %s; what went wrong is above", death)
+                log.error("the tasks could not be published: the process %s; see the error above", death)
                 raise SystemExit(1) from None
         if broken is None:
             for one in (*trial.imported, *unusable):
@@ -70,7 +70,7 @@ def _find_cause(settings: Settings, names: Sequence[str]) -> ImportedModule | No
     for name in names:
         end = _end_after_import(settings, name)
         if end is not None:
-            return ImportedModule(name, error=f"Soon after its import the process {end}.")
+            return ImportedModule(name, error=f"The process {end} soon after the import.")
     return None
 
 

@@ -126,7 +126,7 @@ class Watcher:
         except Unavailable:
             raise
         except Exception:  # whatever the task has left there, its job must end and the worker go on
-            log.exception("what job %s left behind cannot be kept", self._job_id)
+            log.exception("the output of job %s could not be stored", self._job_id)
             return execution.end(self._yard, self._job_id, self._attempt, ending)
 
     def _look(self, now: float) -> bool:
@@ -165,7 +165,7 @@ class Watcher:
         pause = now - max(ticked_at, self._begun_at)
         self._deadline += pause
         if pause > PAUSE_SECONDS:
-            log.warning("The worker stood still for %.0f s; the time limit of job %s is extended.", pause, self._job_id)
+            log.warning("The worker was suspended for %.0f s; the timeout of job %s is extended.", pause, self._job_id)
 
     def _obey(self, row: Row) -> None:
         if row["cancel_requested_at"] is not None:
@@ -199,7 +199,7 @@ class Watcher:
 
     def _ending(self) -> Ending:
         if self._verdict == "canceled":
-            return Ending("canceled", error="Canceled while it ran; it did not stop by itself and was killed")
+            return Ending("canceled", error="Canceled while running; the job did not stop when asked and was killed")
         if self._verdict == "timed_out":
             return Ending(
                 "timed_out",
@@ -217,7 +217,7 @@ def until_done(call: Callable[[], Any]) -> None:
             call()
             return
         except (Unavailable, RedisError) as error:
-            log.log(level, "%s; trying again until it is there", str(error).rstrip("."))
+            log.log(level, "%s; retrying until it is available", str(error).rstrip("."))
             level = logging.DEBUG
             time.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)

@@ -152,7 +152,7 @@ class TaskyardWorker(Worker):
             and (datetime.now(self._shutdown_requested_date.tzinfo) - self._shutdown_requested_date).total_seconds() < 1
         ):
             return
-        log.warning("%s stops at once", self._label)
+        log.warning("%s stops immediately", self._label)
         if not self._presence.entry:
             raise SystemExit(1)
         self._child.notify(INTERRUPT)
@@ -222,7 +222,7 @@ class TaskyardWorker(Worker):
                 taken = self._intake.take(block=timeout is not None)
             except RedisError as error:
                 wait = away.after(0)
-                log.log(level, "Redis cannot be used (%s); trying again until it is there", error)
+                log.log(level, "Redis is not available (%s); retrying until it is available", error)
                 level = logging.DEBUG
                 self._wait_unless_stopped(wait)
                 continue
@@ -256,11 +256,11 @@ class TaskyardWorker(Worker):
         try:
             self._settle(ref, self._run(ref, self._watcher))
         except SystemExit:
-            self._watcher.give_up("Its worker was stopped while it ran")
+            self._watcher.give_up("The worker was stopped while the job was running")
             raise
         except OSError as error:
             # No process can be made now; the entry waits for better times, and so does the worker.
-            self._put_back(ref, f"no process could be started for it: {error}")
+            self._put_back(ref, f"no process could be started for the job: {error}")
         finally:
             self._watcher = self._presence.entry = None
 
@@ -345,7 +345,9 @@ class TaskyardWorker(Worker):
             self.register_birth()
         except ValueError as error:
             # Killed on another host it is forgotten by Redis within minutes.
-            raise Unavailable(f"Another worker is named {self._label}; end it, or choose another --name") from error
+            raise Unavailable(
+                f"A worker named {self._label} is already running. Stop it, or set another --name."
+            ) from error
 
     @staticmethod
     def _is_dead(host: str, pid: int) -> bool:

@@ -114,7 +114,7 @@ def _module(connection: Connection, _rule: Row, alert: Row, _facts: Facts) -> Cl
     errors = task_modules.errors(connection, [host])
     own = [error for (_, name), error in errors.items() if conditions.module_key(host, name) == about]
     if not own:
-        return unwatched(f"The host {host} does not import this module any more, or has had no worker for an hour.")
+        return unwatched(f"The host {host} no longer imports this module, or has had no worker for an hour.")
     return UNKNOWN if own[0] is not None else RECOVERED
 
 

@@ -86,7 +86,7 @@ def compose_test(settings: Settings, sender: str, zone: str, now: datetime) -> M
         f"Alerts: {address(settings, '/alerts')}",
         f"Installation: {installation(settings)}",
     ]
-    return Message(f"{_site(settings)}Taskyard: a test", "\n".join(lines))
+    return Message(f"{_site(settings)}Taskyard: test message", "\n".join(lines))
 
 
 def acknowledge_path(alert_id: str) -> str:
@@ -127,7 +127,7 @@ def _bare(title: str, about: str) -> str:
 def _value(alert: Row, unit: str) -> str:
     limit = f"limit: more than {said(alert['threshold'], unit)}"
     # A probe that fails has no time that would be above the limit.
-    shown = said(alert["value"], unit) if alert["value"] > alert["threshold"] else "none measured"
+    shown = said(alert["value"], unit) if alert["value"] > alert["threshold"] else "no measurement"
     return f"{shown} ({limit})"
 
 

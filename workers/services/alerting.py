@@ -133,7 +133,7 @@ def get(connection: Connection, alert_id: str) -> Row:
     """Fetch an alert; NotFound."""
     row = alerts.get(connection, alert_id)
     if row is None:
-        raise NotFound(f"There is no alert {alert_id}. It may be older than the retention keeps.")
+        raise NotFound(f"There is no alert {alert_id}. It may have been deleted by retention.")
     return row
 
 
@@ -186,7 +186,7 @@ def _reopen(connection: Connection, yard: Yard, rule: Row, before: Row, one: Fou
     silence = _silence_of(connection, before["cause"], now)
     after = alerts.change(connection, before["id"], [RESOLVED], values | silence)
     if after is not None:
-        alerts.withdraw_deliveries(connection, after["id"], CLOSING, "It recurred before this was sent.")
+        alerts.withdraw_deliveries(connection, after["id"], CLOSING, "The alert recurred before this message was sent.")
         if not silence:
             notified = alerts.channels_notified(connection, after["id"])
             if deliveries.prepare(connection, yard.settings, after, rule, FIRED, now, except_for=notified):
@@ -219,7 +219,7 @@ def _renew(connection: Connection, yard: Yard, rule: Row, known: Row, one: Found
 def _notify(connection: Connection, yard: Yard, alert: Row, rule: Row, about: str, now: datetime) -> None:
     """Write a message to every channel of the rule, unless another monitor has; an older one that waits is replaced."""
     if alerts.claim_notice(connection, alert, now):
-        alerts.withdraw_deliveries(connection, alert["id"], OPENING, "A newer message has replaced it.")
+        alerts.withdraw_deliveries(connection, alert["id"], OPENING, "Replaced by a newer message.")
         deliveries.prepare(connection, yard.settings, alert, rule, about, now)
 
 
@@ -253,7 +253,7 @@ def close(
     after = alerts.change(connection, row["id"], OPEN, values)
     if after is None:
         return None
-    reason = why or "It was resolved before this was sent."
+    reason = why or "The alert was resolved before this message was sent."
     alerts.withdraw_deliveries(connection, after["id"], OPENING, reason)
     is_silenced = row["status"] == SILENCED and row["silenced_until"] > now
     if not is_silenced and closing.how != GROUPED:
@@ -279,9 +279,13 @@ def _by_person(
             raise Conflict(f"The alert is {row['status']}.", state=row["status"])
         shown = {"status": row["status"]}
         if after["status"] == ACKNOWLEDGED:
-            alerts.withdraw_deliveries(connection, alert_id, AGAIN, "It was acknowledged before this was sent.")
+            alerts.withdraw_deliveries(
+                connection, alert_id, AGAIN, "The alert was acknowledged before this message was sent."
+            )
         if after["status"] == SILENCED:
-            alerts.withdraw_deliveries(connection, alert_id, OPENING, "It was silenced before this was sent.")
+            alerts.withdraw_deliveries(
+                connection, alert_id, OPENING, "The alert was silenced before this message was sent."
+            )
         audit.record(connection, actor, action, "alert", alert_id, now, shown, {name: after[name] for name in values})
     tell(yard, [after])
     return after

@@ -62,5 +62,5 @@ def as_json(row: Row) -> dict[str, Any]:
 
 def _id_of(text: str, field: str) -> str | None:
     if text and not is_id(text):
-        raise BadInput(f"{field} must be an id of a page that was listed before.", field=field)
+        raise BadInput(f"{field} must be an ID from a previous page.", field=field)
     return text or None

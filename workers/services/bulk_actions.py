@@ -111,7 +111,7 @@ def abort(yard: Yard, action_id: str, actor: Actor) -> Row:
         row = get(connection, action_id)
         values = {"status": "aborted", "abort_requested_at": now, "ended_at": now}
         if not bulk_actions.change(connection, action_id, values, before=bulk_actions.UNFINISHED):
-            raise Conflict("It has already ended.", state=row["status"])
+            raise Conflict("The bulk action has already ended.", state=row["status"])
         audit.record(connection, actor, "bulk_action.aborted", "bulk_action", action_id, now)
         row = get(connection, action_id)
     tell_kind(yard, "bulk_action", action_id, "aborted")
@@ -217,7 +217,7 @@ def _apply(yard: Yard, connection: Connection, action: Row, rows: Sequence[Row],
     moved = {row["id"] for row in outcome.done}
     for row in rows:
         if row["id"] not in moved:
-            why = reasons.get(row["id"]) or _refusal(kind, row) or f"it is {row['status']}"
+            why = reasons.get(row["id"]) or _refusal(kind, row) or f"the job is {row['status']}"
             outcome.refused.append((row["id"], why))
     return outcome
 
@@ -225,10 +225,10 @@ def _apply(yard: Yard, connection: Connection, action: Row, rows: Sequence[Row],
 def _refusal(kind: str, row: Row) -> str | None:
     """Return why an action leaves a job as it is, or None."""
     if Status(row["status"]) not in ALLOWED[kind]:
-        return f"it is {row['status']}"
+        return f"the job is {row['status']}"
     if kind in {"retry", "run_now"} and is_reserved_queue(row["queue"]):
-        return f"its queue {row['queue']} is reserved for Taskyard's own work"
-    return "it is a job of Taskyard's own" if row["task"] in SYSTEM_TASKS else None
+        return f"its queue {row['queue']} is reserved for system jobs"
+    return "the job is a system job" if row["task"] in SYSTEM_TASKS else None
 
 
 def _move(

@@ -31,7 +31,7 @@ def permits(action: str, wanted: JobFilter) -> bool:
 def narrow(action: str, wanted: JobFilter, now: datetime) -> JobFilter:
     """Return the filter of the jobs that exist now and whose state permits an action. Raises BadInput."""
     if action not in ALLOWED:
-        raise BadInput("An action is retry, run_now, cancel or delete.", field="action")
+        raise BadInput("The action must be retry, run_now, cancel or delete.", field="action")
     _refuse_reserved(wanted)
     names_states = bool(wanted.status or wanted.is_stuck)
     chosen = tuple(sorted(set(wanted.status) & ALLOWED[action] if names_states else ALLOWED[action]))
@@ -46,9 +46,7 @@ def narrow(action: str, wanted: JobFilter, now: datetime) -> JobFilter:
 def _refuse_reserved(wanted: JobFilter) -> None:
     reserved = next((queue for queue in wanted.queue if is_reserved_queue(queue)), None)
     if reserved:
-        raise BadInput(
-            f"The queue {reserved} is reserved for Taskyard's own work: its jobs cannot be changed.", field="queue"
-        )
+        raise BadInput(f"The queue {reserved} is reserved for system jobs, which cannot be changed.", field="queue")
     own = [task for task in wanted.task if task in SYSTEM_TASKS or task.startswith("system.")]
     if own:
-        raise BadInput(f"{own[0]} is Taskyard's own work: its jobs cannot be changed.", field="task")
+        raise BadInput(f"{own[0]} is a system task. Its jobs cannot be changed.", field="task")

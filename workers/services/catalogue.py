@@ -149,8 +149,8 @@ def _reason(task: Row, errors: Mapping[str, Row]) -> str:
             f"({failed['error']}). Correct the module and restart the workers."
         )
     return (
-        f"The task {task['name']} is unavailable: no worker has its module {module} any more. "
-        "Add the module to TASK_MODULES, or remove what still names the task."
+        f"The task {task['name']} is unavailable: no worker has its module {module} any longer. "
+        "Add the module to TASK_MODULES, or remove the schedules and triggers of the task."
     )
 
 

@@ -86,9 +86,9 @@ def why_absent(rule: Row, absent: Sequence[str]) -> str:
         return ""
     names = ", ".join(f"ALERT_URLS {one.removeprefix('env-')}" if one.startswith("env-") else one for one in absent)
     subject = (
-        f"Its {plural(len(absent), 'channel', 'channels')} {names} {plural(len(absent), 'is', 'are')} not set any more"
+        f"Its {plural(len(absent), 'channel', 'channels')} {names} {plural(len(absent), 'is', 'are')} no longer set"
     )
-    rest = "the others of this rule" if len(absent) < len(json.loads(rule["channels"])) else "every channel"
+    rest = "the others of this rule" if len(absent) < len(json.loads(rule["channels"])) else "all channels"
     return f"{subject}. Its alerts go to {rest}. Choose channels for this rule, or set ALERT_URLS."
 
 
@@ -122,7 +122,7 @@ def create(yard: Yard, name: str, url: str, actor: Actor, timezone: str = "") ->
     }
     with yard.database.write() as connection:
         if not alerts.add_channel(connection, row):
-            raise Conflict(f"There already is a channel {name}.")
+            raise Conflict(f"A channel named {name} already exists.")
         told = {"name": name, "scheme": url.partition(":")[0]}
         audit.record(connection, actor, "alert_channel.created", "alert_channel", channel.id, now, None, told)
     return channel
@@ -133,7 +133,7 @@ def remove(yard: Yard, channel_id: str, actor: Actor) -> None:
     with yard.database.write() as connection:
         found = get(connection, yard.settings, channel_id)
         if not found.is_ours:
-            raise BadInput("This channel is in the setting ALERT_URLS; take it out there.", field="channel")
+            raise BadInput("This channel comes from the setting ALERT_URLS. Remove it there.", field="channel")
         used_by = [rule["name"] for rule in alerts.rules(connection) if channel_id in json.loads(rule["channels"])]
         if used_by:
             raise Conflict(
@@ -168,12 +168,12 @@ def call(settings: Settings, channel: Channel, title: str, body: str, severity: 
     """Send a message now; takes up to 65 seconds. Raises Unavailable."""
     is_confined = channel.is_ours and not settings.allow_private_http
     if is_confined and scheme_of(channel.url) not in SCHEMES:
-        return Reply(False, "This kind of channel can only be set in ALERT_URLS, by whoever runs Taskyard.")
+        return Reply(False, "This kind of channel can only be set in ALERT_URLS, by the operator of Taskyard.")
     kind = _SEVERITIES.get(severity, "info")
     told = channel_calls.send(channel.url, header_text(title), body, kind, is_confined=is_confined)
     is_taken = bool(told["is_taken"])
     answer = " ".join([*told["refused"], told["answer"]]).strip() or (
-        "taken" if is_taken else "not taken, without a word"
+        "taken" if is_taken else "refused without a reason"
     )
     shown = visible_line(mask_text(answer.replace(channel.url, "…")))
     return Reply(is_taken, shown[-LONGEST_ANSWER:], not is_taken and bool(told.get("is_unanswered")))
@@ -184,7 +184,7 @@ def _check_target(settings: Settings, url: str) -> None:
     scheme = scheme_of(url)
     if scheme not in SCHEMES:
         raise BadInput(
-            f"Channels of the kind {scheme[:30]!r} cannot be added here. Whoever runs Taskyard can set one in ALERT_URLS.",
+            f"Channels of the kind {scheme[:30]!r} cannot be added here. The operator of Taskyard can set one in ALERT_URLS.",
             field="url",
         )
     if len(url) > LONGEST_URL or any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in url):
@@ -196,12 +196,12 @@ def _check_target(settings: Settings, url: str) -> None:
     found = channel_calls.check(url, is_confined=is_confined)
     if not found["is_understood"]:
         raise BadInput(
-            "Apprise does not understand this address. It looks like slack://… or mailto://…: see appriseit.com/services",
+            "Apprise does not support this URL. Use a URL such as slack://… or mailto://…: see appriseit.com/services",
             field="url",
         )
     if found["private"]:
         raise Refused(
-            f"{found['private'][0]} stands for a private or loopback address. ALLOW_PRIVATE_HTTP=1 allows it.",
+            f"{found['private'][0]} resolves to a private or loopback address. ALLOW_PRIVATE_HTTP=1 allows it.",
             field="url",
         )
 

@@ -33,6 +33,6 @@ def _bring_back(yard: Yard, row: Row, now: datetime) -> int:
     with yard.database.write() as connection:
         if not schedules.change(connection, row["id"], row["version"], values):
             return 0
-    log.warning("the clock was set back: %s runs next at %s", row["name"], values["next_fire_at"])
+    log.warning("the clock was set back: next run of %s at %s", row["name"], values["next_fire_at"])
     carrying.carry(yard, row["id"], values["next_due_at"])
     return 1

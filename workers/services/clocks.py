@@ -139,11 +139,11 @@ def sentence(found: Disturbance) -> str:
     if found.kind == "pause":
         how_long = spoken(found.seconds) if found.seconds else "a while"
         return (
-            f"The monitor's worker could write nothing for {how_long}: the machine was paused or the database was away. "
-            "Silence of jobs and workers is counted from then on."
+            f"The monitor could not write for {how_long}: the machine was suspended or the database was down. "
+            "Missing heartbeats are counted from that time on."
         )
     way = "forward" if found.seconds > 0 else "back"
-    return f"The clock went {way} by {spoken(abs(found.seconds))}. Silence of jobs and workers is counted from then on."
+    return f"The clock went {way} by {spoken(abs(found.seconds))}. Missing heartbeats are counted from that time on."
 
 
 def notes(connection: Connection, now: datetime) -> list[str]:
@@ -156,7 +156,7 @@ def notes(connection: Connection, now: datetime) -> list[str]:
         way = "behind" if seconds > 0 else "ahead of"
         told.append(
             f"The clock of {host} is {spoken(abs(seconds))} {way} the database's. "
-            "Taskyard corrects its own times; what tasks read is wrong. Synchronize the host's clock."
+            "Taskyard corrects its own times; the clock that tasks read is wrong. Synchronize the host's clock."
         )
     return told
 

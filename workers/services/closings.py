@@ -29,4 +29,4 @@ def unwatched(why: str) -> Closing:
 
 def grouped(title: str) -> Closing:
     """Return the end of an alert that is part of another one, which has this title."""
-    return Closing(GROUPED, f"It is part of another alert: {title}.")
+    return Closing(GROUPED, f"Grouped into another alert: {title}.")

@@ -31,7 +31,7 @@ def _stuck_reset(rule: Row, facts: Facts) -> Iterator[Found]:
     stuck = counted(n, "stuck job")
     if not facts.failed:
         title = f"⚠️ Alert: {counted(n, 'stuck task')} {plural(n, 'was', 'were')} reset"
-        detail = f"{plural(n, 'It is', 'They are')} waiting again on {plural(n, 'its queue', 'their queues')}."
+        detail = f"{plural(n, 'It is', 'They are')} waiting again in {plural(n, 'its queue', 'their queues')}."
     elif not facts.reset:
         title, detail = f"{stuck} failed", f"{plural(n, 'It had', 'They had')} no attempts left."
     else:
@@ -81,7 +81,7 @@ def _queue_depth(rule: Row, facts: Facts) -> Iterator[Found]:
     for name, told in _queues(rule, facts):
         if told["waiting"] > rule["threshold"]:
             n = told["waiting"]
-            title, detail = f"{counted(n, 'job')} waiting on {name}", f"{counted(told['workers'], 'worker')} listening"
+            title, detail = f"{counted(n, 'job')} waiting in {name}", f"{counted(told['workers'], 'worker')} listening"
             yield Found(name, n, title, detail, f"/queues/{name}")
 
 
@@ -90,7 +90,7 @@ def _queue_age(rule: Row, facts: Facts) -> Iterator[Found]:
         age = told["oldest_seconds"] or 0.0
         if age > rule["threshold"]:
             detail = f"{counted(told['waiting'], 'job')} waiting"
-            yield Found(name, age, f"A job on {name} has waited {said(age, 'seconds')}", detail, f"/queues/{name}")
+            yield Found(name, age, f"A job in {name} has waited {said(age, 'seconds')}", detail, f"/queues/{name}")
 
 
 def _no_worker(rule: Row, facts: Facts) -> Iterator[Found]:
@@ -126,7 +126,7 @@ def _stalled(rule: Row, facts: Facts) -> Iterator[Found]:
             continue
         still = (facts.now - row["progress_at"]).total_seconds()
         if still > rule["threshold"]:
-            title = f"{row['task']} has not moved for {said(still, 'seconds')}"
+            title = f"{row['task']} has made no progress for {said(still, 'seconds')}"
             host = facts.host_of(row["worker"])
             yield Found(row["id"], still, title, row["message"] or "", f"/jobs/{row['id']}", host)
 
@@ -134,7 +134,7 @@ def _stalled(rule: Row, facts: Facts) -> Iterator[Found]:
 def _probe(rule: Row, facts: Facts) -> Iterator[Found]:
     took, error = facts.numbers.get("probe_ms"), facts.numbers.get("probe_error")
     if error:
-        yield Found("", took or 0.0, "The health probe fails", error, "/health")
+        yield Found("", took or 0.0, "The health probe failed", error, "/health")
     elif took is not None and took > rule["threshold"]:
         yield Found("", took, f"API slow response: {took:.0f}ms", facts.settings.probe_url, "/health")
 
@@ -177,7 +177,7 @@ def _together(rule: Row, facts: Facts, found: list[Found], one: str, many: str) 
 
 
 def _schedule_missed(rule: Row, facts: Facts) -> list[Found]:
-    return _together(rule, facts, list(_missed(rule, facts)), "missed fires", "missed fires")
+    return _together(rule, facts, list(_missed(rule, facts)), "missed runs", "missed runs")
 
 
 def _schedule_late(rule: Row, facts: Facts) -> list[Found]:
@@ -185,7 +185,7 @@ def _schedule_late(rule: Row, facts: Facts) -> list[Found]:
 
 
 def _schedule_unfinished(rule: Row, facts: Facts) -> list[Found]:
-    words = ("has not finished in time", "have not finished in time")
+    words = ("is past its deadline", "are past their deadlines")
     return _together(rule, facts, list(_unfinished(rule, facts)), *words)
 
 
@@ -215,8 +215,8 @@ def _missed(rule: Row, facts: Facts) -> Iterator[Found]:
     for row in facts.missed.get(rule["window_seconds"], ()):
         n = row["missed"]
         if n > rule["threshold"] and in_scope(rule["scope"], row["name"]):
-            title = f"{row['name']} missed {counted(n, 'fire')}"
-            yield Found(row["id"], n, title, "no scheduler ran at their time", f"/schedules/{row['id']}")
+            title = f"{row['name']} missed {counted(n, 'run')}"
+            yield Found(row["id"], n, title, "no scheduler was running", f"/schedules/{row['id']}")
 
 
 def _late(rule: Row, facts: Facts) -> Iterator[Found]:
@@ -224,8 +224,12 @@ def _late(rule: Row, facts: Facts) -> Iterator[Found]:
     fired = {row["id"]: (row["name"], row["late_ms"] / 1000) for row in facts.late}
     for schedule_id, (name, late) in {**fired, **still}.items():
         if late > rule["threshold"] and in_scope(rule["scope"], name):
-            title = f"{name} {'is' if schedule_id in still else 'fired'} {said(late, 'seconds')} late"
-            why = "no scheduler runs, or it cannot write" if schedule_id in still else "no scheduler ran at its time"
+            title = f"{name} {'is' if schedule_id in still else 'ran'} {said(late, 'seconds')} late"
+            why = (
+                "no scheduler is running, or it cannot write to the database"
+                if schedule_id in still
+                else "no scheduler was running"
+            )
             yield Found(schedule_id, late, title, why, f"/schedules/{schedule_id}")
 
 
@@ -233,8 +237,8 @@ def _unfinished(rule: Row, facts: Facts) -> Iterator[Found]:
     for row in facts.deadlines:
         late = past_deadline(row, facts.now)
         if late is not None and late > rule["threshold"] and in_scope(rule["scope"], row["name"]):
-            title = f"{row['name']} should have finished {said(late, 'seconds')} ago"
-            detail = f"its last run is {(row['status'] or 'not there').replace('_', ' ')}"
+            title = f"{row['name']} is {said(late, 'seconds')} past its deadline"
+            detail = f"last run: {(row['status'] or 'no job').replace('_', ' ')}"
             yield Found(row["id"], late, title, detail, f"/schedules/{row['id']}")
 
 

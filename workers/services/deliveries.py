@@ -28,7 +28,7 @@ TASK = "system.deliver"
 DELAYS_SECONDS = (10.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
 CLAIM_SECONDS = LONGEST_SECONDS + 60.0  # no call takes longer, so no second one begins beside it
 STEP = 20
-GONE = "There is no such channel any more."
+GONE = "The channel no longer exists."
 OVERDUE = timedelta(seconds=60)
 
 
@@ -82,7 +82,7 @@ def send(yard: Yard, delivery_id: str) -> tuple[bool, str]:
     with yard.database.write() as connection:
         row = alerts.claim(connection, delivery_id, now, now + timedelta(seconds=CLAIM_SECONDS))
         if row is None:
-            return True, "somebody else sends it, or has"
+            return True, "another process sends or has sent it"
         alert = alerts.get(connection, row["alert_id"])
         is_gone = not any(one.id == row["channel"] for one in channels.every(connection, yard.settings))
         if is_gone:

@@ -82,9 +82,7 @@ def _deliver(yard: Yard, lost: Sequence[Row], now: datetime) -> int:
             and present[row["id"]]["attempt"] == row["attempt"]
         ]
         for row in still:
-            jobs.note(
-                connection, row, "requeued", now, actor="system:taskyard", detail={"why": "Redis had no entry for it"}
-            )
+            jobs.note(connection, row, "requeued", now, actor="system:taskyard", detail={"why": "missing in Redis"})
     # A body whose name stands on no list would pass for an entry that waits.
     queues.forget(yard.redis, [rq_id(row["id"], row["attempt"]) for row in still])
     return push(yard, still)

@@ -105,7 +105,7 @@ def enqueue_many(yard: Yard, batch: Sequence[NewJob]) -> list[Enqueued]:
     BadInput lists every bad one by its index, KeyConflict every one whose idempotency key another request has used.
     """
     if len(batch) > MAX_BULK:
-        raise TooLarge(f"At most {MAX_BULK:,} jobs can be enqueued at once; these are {len(batch):,}.", "jobs")
+        raise TooLarge(f"At most {MAX_BULK:,} jobs can be enqueued at once; there are {len(batch):,}.", "jobs")
     now = utcnow()
     rows = compute(_rows, _tasks(yard, batch), batch, now, yard.settings.allow_private_http)
     # At one go, so that the order of ids is that of the requests whatever other ids are made meanwhile.
@@ -148,7 +148,7 @@ def _rows(
                 break
     if errors:
         raise BadInput(
-            f"{len({e['index'] for e in errors}):,} of the jobs cannot be used; none was enqueued.", errors=errors
+            f"{len({e['index'] for e in errors}):,} of the jobs are invalid. No job was enqueued.", errors=errors
         )
     return rows
 
@@ -218,12 +218,12 @@ def check_open(task: str, queue: str, key: str | None = None) -> None:
     names.check_open_task(task)
     names.check_open_queue(queue)
     if key is not None and key.startswith(names.SYSTEM_KEY):
-        raise BadInput(f"Keys that begin with {names.SYSTEM_KEY} are Taskyard's own.", field="idempotency_key")
+        raise BadInput(f"Keys that begin with {names.SYSTEM_KEY} are reserved.", field="idempotency_key")
 
 
 def _moment(new: NewJob, now: datetime) -> datetime | None:
     if new.delay_seconds is not None and new.scheduled_for is not None:
-        raise BadInput("Give delay_seconds or scheduled_for, not both.", field="delay_seconds")
+        raise BadInput("Set delay_seconds or scheduled_for, not both.", field="delay_seconds")
     if new.delay_seconds is not None:
         delay = numbers.check_number("delay_seconds", new.delay_seconds, 0, MAX_DELAY_SECONDS)
         return now + timedelta(seconds=delay) if delay else None
@@ -232,9 +232,9 @@ def _moment(new: NewJob, now: datetime) -> datetime | None:
     try:
         check_instant(new.scheduled_for)
     except (ValueError, AttributeError) as error:
-        raise BadInput(f"scheduled_for cannot be used: {error}.", field="scheduled_for") from error
+        raise BadInput(f"scheduled_for is invalid: {error}.", field="scheduled_for") from error
     if not now - PAST_TOLERANCE <= new.scheduled_for <= now + MAX_DELAY:
-        raise BadInput("scheduled_for lies in the past, or more than ten years ahead.", field="scheduled_for")
+        raise BadInput("scheduled_for must be in the future, at most ten years ahead.", field="scheduled_for")
     return new.scheduled_for
 
 

@@ -43,7 +43,7 @@ def emit(yard: Yard, name: str, payload: Mapping[str, Any], actor: Actor | str, 
     """Tell of an event; how many enabled triggers listen for it. Raises BadInput, TooLarge, Unavailable."""
     name = check_name(name)
     if name.startswith(RESERVED):
-        raise BadInput(f"Names that begin with {name.split('.')[0]}. are the engine's own.", field="name")
+        raise BadInput(f"Names that begin with {name.split('.')[0]}. are reserved.", field="name")
     text = payloads.dump(payload)
     with yard.database.write() as connection:
         heard = _listeners(connection, name)
@@ -61,7 +61,7 @@ def note(connection: Connection, name: str, payload: Mapping[str, Any], actor: s
 def check_name(name: str) -> str:
     """Return the name of an event: letters, digits and `_ . : -`; BadInput."""
     if not isinstance(name, str) or len(name) > LONGEST_NAME or not _NAME.match(name):
-        raise BadInput("An event's name has letters, digits and _ . : - and at most 200 of them.", field="name")
+        raise BadInput("An event's name has 1 to 200 characters: letters, digits and _ . : -", field="name")
     return name
 
 

@@ -163,7 +163,7 @@ def _parts(path: str) -> list[str]:
         raise FileRefused("A file is named by its path below the directory that holds it, not by an absolute path.")
     parts = [part for part in path.split("/") if part not in {"", "."}]
     if ".." in parts:
-        raise FileRefused(f"{_shown(path)} lies outside of the directory that files are read from.")
+        raise FileRefused(f"{_shown(path)} is outside the directory that files are read from.")
     if not parts:
         raise FileRefused("A file name is missing.")
     os.fsencode(path)
@@ -173,7 +173,7 @@ def _parts(path: str) -> list[str]:
 def _resolved(base: str, parts: list[str]) -> list[str]:
     real = os.path.realpath(os.path.join(base, *parts))
     if os.path.commonpath([base, real]) != base:
-        raise FileRefused(f"{_shown('/'.join(parts))} lies outside of the directory that files are read from.")
+        raise FileRefused(f"{_shown('/'.join(parts))} is outside the directory that files are read from.")
     inner = os.path.relpath(real, base)
     if inner == ".":
         raise _NotPlain("is not a regular file.")

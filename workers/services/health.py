@@ -27,7 +27,7 @@ def check(yard: Yard) -> dict[str, str | None]:
         "migrations": _trouble(lambda: _migrations(yard)),
         "redis": _trouble(lambda: _redis(yard)),
         "workers": _trouble(lambda: _workers(yard)),
-        "own queues": _trouble(lambda: _system_queues(yard)),
+        "system queues": _trouble(lambda: _system_queues(yard)),
     }
 
 
@@ -44,7 +44,11 @@ def _database(yard: Yard) -> None:
 def _migrations(yard: Yard) -> str | None:
     with yard.database.read() as connection:
         present, wanted = current_revision(connection), newest_revision()
-    return None if present == wanted else f"the tables stand at {present}, not at {wanted}; run: python app.py migrate"
+    return (
+        None
+        if present == wanted
+        else f"the database schema is at {present} instead of {wanted}; run: python app.py migrate"
+    )
 
 
 def _redis(yard: Yard) -> str | None:
@@ -57,7 +61,7 @@ def _workers(yard: Yard) -> str | None:
         rows, clocks = worker_rows.present(connection), clock_service.read(connection)
     lost = [row["name"] for row in rows if worker_rows.is_lost(row, clocks, yard.settings.heartbeat_seconds)]
     if len(lost) == len(rows):
-        return "no worker runs" + (f"; {len(lost)} went silent" if lost else "")
+        return "no worker is running" + (f"; {len(lost)} lost" if lost else "")
     return None
 
 

@@ -161,7 +161,7 @@ def _fire(
     told |= {"facts": _kept(connection, facts), "outcome": "refused"}
     changed: dict[str, Any] = {}
     if depth >= LONGEST_CHAIN:
-        why = f"It fed itself: a chain of {depth} firings led to this event."
+        why = f"The trigger ran in a loop: a chain of {depth} trigger runs led to this event."
         told |= {"outcome": "looped", "detail": why}
         changed = {"enabled": False, "stopped_reason": why}
         audit.record(connection, SYSTEM, "trigger.stopped", "trigger", row["id"], now, None, {"why": why})

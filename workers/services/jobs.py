@@ -47,7 +47,7 @@ def get(connection: Connection, job_id: str) -> Row:
     """Fetch a job; NotFound when there is none."""
     row = jobs.get(connection, job_id)
     if row is None:
-        raise NotFound(f"There is no job {job_id}. It may have been deleted, or the retention has removed it.")
+        raise NotFound(f"There is no job {job_id}. It may have been deleted by a user or by retention.")
     return row
 
 
@@ -85,7 +85,9 @@ def run_now(yard: Yard, job_id: str, actor: Actor) -> Row:
     with yard.database.write() as connection:
         row = get(connection, job_id)
         refuse_system_queue(row)
-        _require(row, {Status.SCHEDULED, Status.RETRY_SCHEDULED}, "Only jobs that wait for their time can be run now")
+        _require(
+            row, {Status.SCHEDULED, Status.RETRY_SCHEDULED}, "Only jobs that wait for their due time can be run now"
+        )
         after = _moved(connection, row, Status.PENDING, "run_now", now, actor, released(row, now))
         _audit(connection, actor, "job.run_now", row, after, now)
     return _pushed(yard, after)
@@ -110,7 +112,7 @@ def cancel(yard: Yard, job_id: str, actor: Actor) -> Row:
         if Status(row["status"]) in WAITING:
             after = _moved(connection, row, Status.CANCELED, "canceled", now, actor, _canceled_at(now))
         else:
-            _require(row, {Status.PROCESSING}, "It has already ended")
+            _require(row, {Status.PROCESSING}, "The job has already ended")
             after = _request_cancel(connection, row, now, actor)
         _audit(connection, actor, "job.canceled", row, after, now)
     with suppress(Unavailable):
@@ -146,7 +148,7 @@ def run_again(yard: Yard, job_id: str, actor: Actor, payload: Mapping[str, Any] 
         row = get(connection, job_id)
         payload = _restored(connection, row, payload)
     refuse_system_queue(row)
-    _require(row, FINAL, "It has not ended yet")
+    _require(row, FINAL, "The job has not ended yet")
     new = NewJob(
         task=row["task"],
         payload=payload if payload is not None else payloads.load(row["payload"]),
@@ -170,7 +172,7 @@ def delete(yard: Yard, job_id: str, actor: Actor) -> None:
     with yard.database.write() as connection:
         row = get(connection, job_id)
         refuse_system_job(row)
-        _require(row, FINAL | WAITING, "It runs; cancel it first")
+        _require(row, FINAL | WAITING, "The job is running; cancel it first")
         removed = removal.remove_rows(yard, connection, [job_id])
         if not removed.job_ids:
             raise _lost_race(row)
@@ -186,7 +188,7 @@ def refuse_system_job(row: Row) -> None:
     """Raise Conflict for a job of Taskyard's own: people may look at it, nobody but Taskyard changes it."""
     if row["task"] in SYSTEM_TASKS:
         advice = "Abort the bulk action instead." if row["task"] == "system.bulk_action" else "Retention deletes it."
-        raise Conflict(f"{row['task']} is a job of Taskyard's own, which cannot be changed. {advice}", row["status"])
+        raise Conflict(f"{row['task']} is a system job, which cannot be changed. {advice}", row["status"])
 
 
 def refuse_system_queue(row: Row) -> None:
@@ -194,7 +196,7 @@ def refuse_system_queue(row: Row) -> None:
     refuse_system_job(row)
     if is_reserved_queue(row["queue"]):
         raise Conflict(
-            f"The queue {row['queue']} is reserved for Taskyard's own work. Enqueue a new job on another queue.",
+            f"The queue {row['queue']} is reserved for system jobs. Enqueue a new job on another queue.",
             row["status"],
         )
 
@@ -271,7 +273,7 @@ def _require_attempt(row: Row, attempt: int | None) -> None:
 
 
 def _lost_race(row: Row) -> Conflict:
-    return Conflict("Somebody else changed this job at the same moment. Look again.", state=row["status"])
+    return Conflict("Somebody else changed this job at the same time. Reload and try again.", state=row["status"])
 
 
 def _audit(connection: Connection, actor: Actor, action: str, row: Row, after: Row | None, now: datetime) -> None:

@@ -131,7 +131,7 @@ def _promote(yard: Yard, now: datetime, done: Sweep) -> None:
 def _carry(yard: Yard) -> None:
     # Of a Redis that was emptied the sweep brings back the bulk; the schedulers fire what is due from SQL meanwhile.
     if wrong := carrying.reconcile(yard, limit=5000):
-        log.info("%s fires of schedules were not carried as SQL has them, and now are", wrong)
+        log.info("%s runs of schedules differed between Redis and SQL and were corrected", wrong)
 
 
 def _record_completed_runs(yard: Yard) -> None:
@@ -142,7 +142,7 @@ def _record_completed_runs(yard: Yard) -> None:
 
 def _end_abandoned(yard: Yard, now: datetime) -> None:
     if ended := bulk_actions.end_abandoned(yard, now):
-        log.warning("%s bulk actions had lost their job, and are failed now", ended)
+        log.warning("%s bulk actions without a job were marked as failed", ended)
 
 
 def _mark_workers(yard: Yard, clocks: Clocks, done: Sweep) -> None:

@@ -52,7 +52,7 @@ def check_strength(password: str, name: str, previous: str | None = None, field:
             field=field,
         )
     if previous is not None and is_password(previous, password):
-        raise BadInput("This is the password that you have now. Choose another one.", field=field)
+        raise BadInput("This is your current password. Choose another one.", field=field)
     return password
 
 

@@ -21,7 +21,7 @@ def get(connection: Connection, name: str) -> Row:
     """Fetch a queue; NotFound when nothing has ever used it."""
     row = queues.get(connection, check_queue(name))
     if row is None:
-        raise NotFound(f"There is no queue {name}. A queue exists from the first job that is put on it.")
+        raise NotFound(f"There is no queue {name}. A queue is created with its first job.")
     return row
 
 
@@ -52,7 +52,7 @@ def refuse_reserved(name: str, act: str) -> None:
     """Raise Conflict for a queue of Taskyard's own."""
     if is_reserved_queue(name):
         raise Conflict(
-            f"The queue {name} cannot be {act}: it is reserved for Taskyard's own work, such as the monitor, alert "
+            f"The queue {name} cannot be {act}: it is reserved for system jobs such as the monitor, alert "
             "deliveries and bulk actions."
         )
 

@@ -33,7 +33,7 @@ def restore_job(yard: Yard, job_id: str, before: Mapping[str, Any], actor: Actor
     if status == Status.RETRY_SCHEDULED:
         values["next_retry_at"] = due_at
     if status != Status.PENDING and due_at is None:
-        raise Conflict("The audit does not say when the job was due. Retry it instead.")
+        raise Conflict("The audit does not contain the due time of the job. Retry the job instead.")
     with yard.database.write() as connection:
         row = jobs.get(connection, job_id)
         jobs.refuse_system_job(row)
@@ -77,7 +77,7 @@ def restore_schedule(yard: Yard, schedule_id: str, actor: Actor) -> Row:
         row |= {"version": row["version"] + 1, "updated_at": now, **schedules.next_run(row, now)}
         if not schedule_rows.add(connection, row):
             raise Conflict(
-                f"There is a schedule {row['name']!r} by now. Rename it, then undo the deletion.", state="taken"
+                f"A schedule named {row['name']!r} exists now. Rename it, then undo the deletion.", state="taken"
             )
         kept_fires.add_fires(connection, runs)
         shown = schedules.as_json(row, secret_fields.of_task(connection, row["task"]))

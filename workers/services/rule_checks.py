@@ -58,11 +58,11 @@ def missing_setting(settings: Settings, kind: str) -> str | None:
 def _check_threshold(settings: Settings, kind: Kind, value: float) -> None:
     if kind.name in ONE_EACH and value >= 1:
         noun = NOUNS[kind.unit]
-        _refuse("threshold", f"each {noun} has an alert of its own, whose value is 1 {noun}. Set the limit to 0")
+        _refuse("threshold", f"each {noun} has its own alert with the value 1 {noun}. Set the limit to 0")
     if kind.name in _NEVER_ABOVE_100 and value >= 100:
         _refuse("threshold", f"the value is never above 100 %, and this rule needs more than {value:g} %")
     if kind.name == "probe" and value >= 1000 * PROBE_TIMEOUT_SECONDS:
-        _refuse("threshold", f"a probe is given up after {1000 * PROBE_TIMEOUT_SECONDS:,.0f} ms")
+        _refuse("threshold", f"a probe times out after {1000 * PROBE_TIMEOUT_SECONDS:,.0f} ms")
     if kind.name == "stalled" and value >= MAX_TIMEOUT_SECONDS:
         _refuse("threshold", f"no job runs for longer than {spoken(MAX_TIMEOUT_SECONDS)}")
     if kind.unit == "seconds" and value > LONGEST_THRESHOLD_SECONDS:
@@ -74,13 +74,13 @@ def _check_threshold(settings: Settings, kind: Kind, value: float) -> None:
     if kind.unit == "sweeps" and value * settings.monitor_interval_seconds > LONGEST_THRESHOLD_SECONDS:
         _refuse("threshold", f"{said(value, kind.unit)} take longer than a year")
     if kind.unit == "sweeps" and value < 1:
-        raise BadInput("At least 1 sweep must be missed: between two sweeps the monitor is always silent.", "threshold")
+        raise BadInput("At least 1 sweep must be missed: the monitor never runs between two sweeps.", "threshold")
 
 
 def _check_window(settings: Settings, kind: Kind, seconds: float) -> None:
     if not kind.windowed:
         if seconds:
-            raise BadInput(f"A rule of the kind {kind.name} has no window. Leave it out.", field="window_seconds")
+            raise BadInput(f"A rule of the kind {kind.name} has no window. Remove it.", field="window_seconds")
         return
     if kind.windowed == "held":
         if seconds > LONGEST_HELD_SECONDS:
@@ -93,7 +93,7 @@ def _check_window(settings: Settings, kind: Kind, seconds: float) -> None:
     if seconds < interval:
         _refuse(
             "window_seconds",
-            f"the monitor looks every {spoken(interval)} (MONITOR_INTERVAL_SECONDS), so a window of {spoken(seconds)} "
+            f"the monitor sweeps every {spoken(interval)} (MONITOR_INTERVAL_SECONDS), so a window of {spoken(seconds)} "
             "misses what happens between two sweeps",
         )
     if seconds < SHORTEST_WINDOW_SECONDS:
@@ -123,7 +123,7 @@ def _check_repeat(settings: Settings, seconds: float) -> None:
     least = max(SHORTEST_REPEAT_SECONDS, settings.monitor_interval_seconds)
     if 0 < seconds < least:
         raise BadInput(
-            f"An alert is repeated at sweeps of the monitor, no sooner than every {spoken(least)}. 0 is never.",
+            f"Alerts are repeated at sweeps of the monitor, at most every {spoken(least)}. 0 means never.",
             field="repeat_seconds",
         )
 
@@ -132,9 +132,7 @@ def _check_scope(kind: Kind, scope: str) -> None:
     if not scope:
         return
     if not kind.scoped_by:
-        raise BadInput(
-            f"A rule of the kind {kind.name} watches the whole installation. Leave scope out.", field="scope"
-        )
+        raise BadInput(f"A rule of the kind {kind.name} watches the whole installation. Remove scope.", field="scope")
     if reason := scope_checks.why_never(kind.scoped_by, scope):
         _refuse("scope", reason)
 

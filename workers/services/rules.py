@@ -41,7 +41,7 @@ def ensure(yard: Yard) -> None:
 def defaults(kind: str) -> dict[str, Any]:
     """Tell what a rule of this kind starts with. Raises BadInput for a kind that there is not."""
     if not isinstance(kind, str) or kind not in KINDS:
-        raise BadInput(f"There is no kind of rule {kind!r}; there are {', '.join(KINDS)}.", field="kind")
+        raise BadInput(f"Unknown kind of rule {kind!r}. Use one of: {', '.join(KINDS)}.", field="kind")
     about = KINDS[kind]
     return {
         "name": about.title,
@@ -113,7 +113,7 @@ def remove(yard: Yard, rule_id: str, actor: Actor, expected: Expected = None) ->
         row = get(connection, rule_id, locked=True)
         check_revision("this alert rule", row["revision"], expected, {}, {})
         if rule_id.startswith("rule-"):
-            raise BadInput("A rule that comes with Taskyard cannot be deleted; switch it off.", field="rule")
+            raise BadInput("A built-in rule cannot be deleted. Disable it instead.", field="rule")
         now = utcnow()
         closed = _close_alerts(connection, yard, row, rule_history.why_deleted(row["name"], str(actor)), now)
         alerts.remove_rule(connection, rule_id)
@@ -144,13 +144,13 @@ def as_json(row: Row) -> dict[str, Any]:
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     odd = sorted(set(values) - set(_CHANGEABLE))
     if odd:
-        raise BadInput(f"A rule has no {odd[0]} that can be set.", field=odd[0])
+        raise BadInput(f"A rule has no field {odd[0]} that can be set.", field=odd[0])
     checked = dict(values)
     for name in ("threshold", "window_seconds", "cooldown_seconds", "repeat_seconds"):
         if name in checked:
             checked[name] = check_number(name, checked[name], 0, _most(name))
     if checked.get("severity", "info") not in SEVERITIES:
-        raise BadInput(f"A severity is one of {', '.join(SEVERITIES)}.", field="severity")
+        raise BadInput(f"The severity must be one of: {', '.join(SEVERITIES)}.", field="severity")
     if "name" in checked:
         checked["name"] = check_label(checked["name"], 100)
     check_text(checked.get("scope", ""), "scope", 200)
@@ -164,7 +164,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
 def _channel_ids(value: Any) -> list[str]:
     is_list = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
     if not is_list or len(value) > MOST_CHANNELS:
-        raise BadInput(f"Channels are a list of up to {MOST_CHANNELS} ids.", field="channels")
+        raise BadInput(f"channels must be a list of at most {MOST_CHANNELS} IDs.", field="channels")
     return list(dict.fromkeys(value))
 
 

@@ -70,7 +70,7 @@ def check_rhythm(values: Mapping[str, Any], anchor: datetime) -> Rhythm:
     """Return the rhythm that was given; BadInput says what is wrong with it."""
     given = [name for name in RHYTHM if values.get(name) is not None]
     if len(given) != 1:
-        raise BadInput("Give one of cron, interval_seconds and once_at.", field=given[1] if given else "cron")
+        raise BadInput("Set exactly one of cron, interval_seconds and once_at.", field=given[1] if given else "cron")
     expression = values.get("cron")
     rhythm = Rhythm(
         cron=cron.check_cron(expression) if expression is not None else None,
@@ -90,10 +90,14 @@ def check_runs(rhythm: Rhythm, now: datetime) -> None:
     if rhythm.next(now) is not None:
         return
     if rhythm.ends_at is not None and rhythm.ends_at <= now:
-        raise BadInput("The end is in the past, so it would never run. Set a later end, or none.", field="ends_at")
+        raise BadInput(
+            "The end is in the past, so the schedule would never run. Set a later end, or none.", field="ends_at"
+        )
     if rhythm.once_at is not None:
-        raise BadInput("This moment is in the past. Set a later one.", field="once_at")
-    raise BadInput("No run is due before its end, so it would never run. Set a later end, or none.", field="ends_at")
+        raise BadInput("This time is in the past. Set a later time.", field="once_at")
+    raise BadInput(
+        "No run is due before the end, so the schedule would never run. Set a later end, or none.", field="ends_at"
+    )
 
 
 def _check_bounds(rhythm: Rhythm) -> None:
@@ -102,9 +106,9 @@ def _check_bounds(rhythm: Rhythm) -> None:
     if rhythm.once_at is None:
         return
     if rhythm.ends_at and rhythm.once_at > rhythm.ends_at:
-        raise BadInput("This moment is after the end, so it would never run.", field="once_at")
+        raise BadInput("This time is after the end, so the schedule would never run.", field="once_at")
     if rhythm.starts_at and rhythm.once_at < rhythm.starts_at:
-        raise BadInput("This moment is before the start, so it would never run.", field="once_at")
+        raise BadInput("This time is before the start, so the schedule would never run.", field="once_at")
 
 
 def _check_timing(values: Mapping[str, Any], given: Collection[str], now: datetime) -> dict[str, Any]:
@@ -136,7 +140,7 @@ def _moment(field: str, value: Any) -> datetime | None:
     try:
         return check_instant(value)
     except (ValueError, AttributeError) as error:
-        raise BadInput(f"{field} cannot be used: {error}.", field=field) from error
+        raise BadInput(f"{field} is invalid: {error}.", field=field) from error
 
 
 def _whole(field: str, value: Any, least: int, most: int) -> int | None:
@@ -150,7 +154,7 @@ def _seconds(field: str, most: float) -> Callable[[Any], float | None]:
 def _one_of(field: str, known: Sequence[str]) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value not in known:
-            raise BadInput(f"{field} is one of {', '.join(known)}.", field=field)
+            raise BadInput(f"{field} must be one of: {', '.join(known)}.", field=field)
         return str(value)
 
     return check
@@ -158,7 +162,7 @@ def _one_of(field: str, known: Sequence[str]) -> Callable[[Any], str]:
 
 def _tags(value: Any) -> str:
     if not isinstance(value, list):
-        raise BadInput("tags must be a list of texts.", field="tags")
+        raise BadInput("tags must be a list of strings.", field="tags")
     tags = list(dict.fromkeys(check_text(one, "tags").strip() for one in value))
     if len(tags) > 20 or any(not 1 <= len(one) <= 40 or '"' in one or "\\" in one for one in tags):
         raise BadInput("At most 20 tags, each of 1 to 40 characters without quotes.", field="tags")

@@ -82,7 +82,9 @@ def _unfinished(alert: Row, row: Row, edits: list[Row], value: float) -> Closing
         return _unwatched(
             edits, "finish_within_seconds", "The deadline of the schedule {name} was removed{by}.", row["name"]
         )
-    return _unwatched(edits, "", "The schedule {name} was changed{by}: its deadline is counted anew.", row["name"])
+    return _unwatched(
+        edits, "", "The schedule {name} was changed{by}: its deadline is counted again from then.", row["name"]
+    )
 
 
 def _former(row: Row, edits: list[Row]) -> dict[str, Any]:

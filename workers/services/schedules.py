@@ -48,7 +48,7 @@ def create(yard: Yard, values: Mapping[str, Any], actor: Actor, copy_of: str | N
     row = new_row(yard, values, now, str(actor))
     with yard.database.write() as connection:
         if not schedules.add(connection, row):
-            raise Conflict(f"There is a schedule {row['name']!r} already.", state="taken")
+            raise Conflict(f"A schedule named {row['name']!r} already exists.", state="taken")
         secret = secret_fields.of_task(connection, row["task"])
         audit.record(connection, actor, "schedule.created", "schedule", row["id"], now, None, as_json(row, secret))
     carry_and_tell(yard, row)
@@ -89,7 +89,7 @@ def _change(yard: Yard, schedule_id: str, given: Mapping[str, Any], actor: Actor
     after = _after(before, changed, now)
     with yard.database.write() as connection:
         if "name" in changed and schedules.name_is_taken(connection, changed["name"], schedule_id):
-            raise Conflict(f"There is a schedule {changed['name']!r} already.", state="taken")
+            raise Conflict(f"A schedule named {changed['name']!r} already exists.", state="taken")
         if not keep(connection, before, after):
             return None
         if is_due:
@@ -111,7 +111,7 @@ def remove(yard: Yard, schedule_id: str, actor: Actor, expected: Expected = None
         check_revision("this schedule", row["revision"], expected, {}, {})
         if row["declared_by"]:
             raise Conflict(
-                f"The code of {row['declared_by']} declares this schedule: it would come back. Pause it instead.",
+                f"The code of {row['declared_by']} declares this schedule, so it would be created again. Pause it instead.",
                 state="declared",
             )
         now = utcnow()
@@ -213,15 +213,15 @@ def _after(before: Row, changed: Mapping[str, Any], now: datetime) -> dict[str, 
 def _refuse_unknown(values: Mapping[str, Any]) -> None:
     odd = sorted(set(values) - set(FIELDS))
     if odd:
-        raise BadInput(f"A schedule has no {odd[0]} that can be set.", field=odd[0])
+        raise BadInput(f"A schedule has no field {odd[0]} that can be set.", field=odd[0])
 
 
 def _refuse_what_code_says(row: Row, changed: Mapping[str, Any]) -> None:
     locked = [name for name in _OF_THE_CODE if name in changed]
     if row["declared_by"] and locked:
         raise Conflict(
-            f"The code of {row['declared_by']} declares when this schedule runs: change it there, or duplicate this "
-            "one and pause it.",
+            f"The code of {row['declared_by']} declares the recurrence of this schedule. Change it in the code, or duplicate "
+            "this schedule and pause it.",
             state="declared",
         )
 

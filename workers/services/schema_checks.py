@@ -187,7 +187,7 @@ def _sentence(error: Any, part: Mapping[str, Any], root: Mapping[str, Any]) -> s
     if name == "multipleOf":
         return f"must be a multiple of {kind.multiple_of}"
     if name == "uniqueItems":
-        return "must not hold an item twice"
+        return "must not contain duplicate items"
     own = kind.message if hasattr(kind, "keyword") else error.message
     return str(own).removeprefix(_VALUE).strip()
 

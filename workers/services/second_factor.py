@@ -47,14 +47,14 @@ def turn_on(yard: Yard, name: str, secret: str, code: str, actor: Actor) -> list
     step = _matching_step(secret, _plain(code), now)
     if step is None:
         raise BadInput(
-            "This code is not right. Enter the one that the app shows now, and check the clock of the phone.",
+            "The code is wrong. Enter the code that the app shows now, and check the clock of the phone.",
             field="code",
         )
     codes = _new_codes()
     with yard.database.write() as connection:
         row = _user(connection, name)
         if row["totp_secret"] is not None:
-            raise Conflict("You have a second factor already. Remove it first.")
+            raise Conflict("You already have a second factor. Remove it first.")
         values = {"totp_secret": secret, "totp_step": step, "recovery_codes": _hashes(codes)}
         users.change(connection, row["id"], values, end_sessions=True)
         audit.record(connection, actor, "user.second_factor_added", "user", name, now)

@@ -120,7 +120,7 @@ def end(yard: Yard, user_id: str, session_id: str, actor: Actor) -> None:
     now = utcnow()
     with yard.database.write() as connection:
         if not sessions.remove(connection, user_id, [session_id]):
-            raise NotFound("There is no such session, or it has ended already.")
+            raise NotFound("The session does not exist or has already ended.")
         _end_old_cookies(connection, user_id)
         audit.record(connection, actor, "session.ended", "session", session_id, now)
 

@@ -96,7 +96,7 @@ def reset(yard: Yard, job_id: str, actor: Actor) -> Row:
     """Put a stuck job back on its queue now. Raises NotFound, and Conflict when it is not stuck or has no tries left."""
     one = _stuck(yard, job_id)
     if one.will == "failed":
-        raise Conflict("It has no tries left. Fail it, then retry it.", state=one.row["status"])
+        raise Conflict("The job has no attempts left. Fail it, then retry it.", state=one.row["status"])
     return _by_person(yard, one, actor)
 
 
@@ -114,7 +114,9 @@ def leave(yard: Yard, job_id: str, seconds: float, actor: Actor) -> None:
     with yard.database.write() as connection:
         row = job_service.get(connection, job_id)
         if not jobs.touch(connection, job_id, row["attempt"], {"leave_until": until}):
-            raise Conflict(f"Only running jobs can be left alone; this one is {row['status']}.", state=row["status"])
+            raise Conflict(
+                f"Only running jobs can be excluded from the monitor; this one is {row['status']}.", state=row["status"]
+            )
         audit.record(connection, actor, "job.left_alone", "job", job_id, now, None, {"leave_until": until})
     tell(yard, row)
 
@@ -128,7 +130,7 @@ def undo(yard: Yard, finding_id: int, actor: Actor) -> Row:
     with yard.database.read() as connection:
         found = sweeps.finding(connection, finding_id)
     if found is None:
-        raise NotFound("There is no such finding. It may be older than the retention keeps.")
+        raise NotFound("The finding does not exist. It may have been deleted by retention.")
     if found["undone_at"] is not None:
         raise Conflict(f"{found['undone_by']} has already undone it.")
     if found["done"] == "reset":
@@ -153,7 +155,7 @@ def _judged(rows: Sequence[Row], workers: Mapping[str, Row], settings: Settings,
             verdict = judge(evidence, settings.stuck_after_seconds)
         except Exception:
             # One row that cannot be judged must not keep the others from it.
-            log.exception("job %s cannot be judged and is passed over", row["id"])
+            log.exception("job %s cannot be checked and is skipped", row["id"])
             continue
         if verdict is not None:
             yield Stuck(row, evidence, verdict)
@@ -165,17 +167,17 @@ def _stuck(yard: Yard, job_id: str) -> Stuck:
         workers = _workers_of(connection, [row])
         clocks = clock_service.read(connection)
     if row["status"] != Status.PROCESSING:
-        raise Conflict(f"It is not stuck: it is {row['status'].replace('_', ' ')}.", state=row["status"])
+        raise Conflict(f"The job is not stuck: it is {row['status'].replace('_', ' ')}.", state=row["status"])
     evidence = gather_evidence(row, workers, yard.settings, clocks)
     verdict = judge(evidence, yard.settings.stuck_after_seconds)
     if verdict is None:
-        raise Conflict("It is not stuck: it has just given a sign of life. Cancel it if it is to end.", "processing")
+        raise Conflict("The job is not stuck: it has just sent a heartbeat. Cancel it to stop it.", "processing")
     return Stuck(row, evidence, verdict)
 
 
 def _by_person(yard: Yard, one: Stuck, actor: Actor, force: str = "") -> Row:
     if not _resolve(yard, [one], utcnow(), actor, force):
-        raise Conflict("It has moved on at this moment. Look again.")
+        raise Conflict("The job has just changed. Reload and try again.")
     with yard.database.read() as connection:
         return job_service.get(connection, one.row["id"])
 

@@ -131,7 +131,7 @@ class Throttle:
             return self._redis.eval(script, len(keys), *keys, *arguments)
         except (RedisError, OSError, Unavailable) as error:
             self._redis_again_at = time.monotonic() + REDIS_RETRY_SECONDS
-            log.warning("attempts are counted in this process only, because Redis cannot be used: %s", error)
+            log.warning("attempts are counted in this process only, because Redis is not available: %s", error)
             return None
 
     def _count_locally(self, limits: Sequence[Limit]) -> tuple[list[_Window], float]:

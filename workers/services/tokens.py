@@ -65,7 +65,7 @@ def revoke(yard: Yard, token_id: str, actor: Actor) -> None:
     now = utcnow()
     with yard.database.write() as connection:
         if not tokens.revoke(connection, token_id, now):
-            raise NotFound("There is no such token, or it is already revoked.")
+            raise NotFound("The token does not exist or is already revoked.")
         audit.record(connection, actor, "token.revoked", "token", token_id, now)
 
 

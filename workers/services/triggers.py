@@ -74,7 +74,7 @@ def create(yard: Yard, values: Mapping[str, Any], actor: Actor) -> Row:
     row |= {"revision": 1}
     with yard.database.write() as connection:
         if not trigger_rows.add(connection, row):
-            raise Conflict(f"There is a trigger {row['name']!r} already.", state="taken")
+            raise Conflict(f"A trigger named {row['name']!r} already exists.", state="taken")
         shown = as_json(row, secret_fields.of_task(connection, row["task"]))
         audit.record(connection, actor, "trigger.created", "trigger", row["id"], now, None, shown)
     tell_kind(yard, "trigger", row["id"], "changed")
@@ -101,9 +101,9 @@ def change(yard: Yard, trigger_id: str, values: Mapping[str, Any], actor: Actor,
         if not changed:
             return before
         if "name" in changed and trigger_rows.name_is_taken(connection, changed["name"], trigger_id):
-            raise Conflict(f"There is a trigger {changed['name']!r} already.", state="taken")
+            raise Conflict(f"A trigger named {changed['name']!r} already exists.", state="taken")
         if stored["revision"] != before["revision"]:
-            raise Conflict("Somebody else changed this trigger at the same moment. Try again.", state="changed")
+            raise Conflict("Somebody else changed this trigger at the same time. Try again.", state="changed")
         changed |= {"updated_at": now, "revision": stored["revision"] + 1}
         changed |= {"stopped_reason": None, "passed_over": 0} if changed.get("enabled") else {}
         trigger_rows.change(connection, trigger_id, changed)
@@ -129,9 +129,9 @@ def remove(yard: Yard, trigger_id: str, actor: Actor, expected: Expected = None)
 def attempt(yard: Yard, row: Row, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Tell what a trigger would do with these facts, and do nothing."""
     if not hears(row["listens"], str(facts.get("name", ""))):
-        return {"fires": False, "why": f"It listens for {row['listens']}.", "payload": None}
+        return {"fires": False, "why": f"The trigger listens for {row['listens']}.", "payload": None}
     if not holds(json.loads(row["conditions"]), facts):
-        return {"fires": False, "why": "Its conditions do not hold.", "payload": None}
+        return {"fires": False, "why": "The conditions are not met.", "payload": None}
     try:
         payload = fill(payloads.load(row["payload"]), facts)
         task = catalogue.get_task(yard, row["task"])
@@ -139,7 +139,7 @@ def attempt(yard: Yard, row: Row, facts: Mapping[str, Any]) -> dict[str, Any]:
     except BadInput as error:
         return {"fires": False, "why": error.message, "payload": None}
     shown = mask(payload, secret_fields.fields_of(task.row["secret_fields"]))
-    return {"fires": True, "why": f"It would run {row['task']}.", "payload": shown}
+    return {"fires": True, "why": f"The trigger would run {row['task']}.", "payload": shown}
 
 
 def as_json(row: Row, secret: Collection[str]) -> dict[str, Any]:
@@ -207,19 +207,19 @@ def _check_task(yard: Yard, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_kind(value: Any) -> str:
     if value not in KINDS:
-        raise BadInput(f"A kind is one of {', '.join(KINDS)}.", field="kind")
+        raise BadInput(f"The kind must be one of: {', '.join(KINDS)}.", field="kind")
     return str(value)
 
 
 def _refuse_unknown(values: Mapping[str, Any]) -> None:
     odd = sorted(set(values) - set(FIELDS))
     if odd:
-        raise BadInput(f"A trigger has no {odd[0]} that can be set.", field=odd[0])
+        raise BadInput(f"A trigger has no field {odd[0]} that can be set.", field=odd[0])
 
 
 def _of_queue(values: Mapping[str, Any]) -> dict[str, Any]:
     if values["measure"] not in MEASURES:
-        raise BadInput(f"A queue's measure is one of {', '.join(MEASURES)}.", field="measure")
+        raise BadInput(f"The measure of a queue must be one of: {', '.join(MEASURES)}.", field="measure")
     above = check_number("above", values["above"], 0, 1e12)
     queue = names.check_queue(str(values.get("listens") or ""))
     return {"listens": queue, "measure": values["measure"], "above": above, "hears_jobs": False}
@@ -231,7 +231,7 @@ def _of_event(values: Mapping[str, Any]) -> dict[str, Any]:
     except BadInput as error:
         raise BadInput(error.message, field="listens") from error
     if values["kind"] == "data" and not pattern.startswith("data."):
-        raise BadInput("It listens for data.<table>.inserted, .updated, .deleted or .*", field="listens")
+        raise BadInput("The name must be data.<table>.inserted, .updated, .deleted or .*", field="listens")
     hears_jobs = any(hears(pattern, one) for one in events.ENGINE if one.startswith("job."))
     return {"listens": pattern, "measure": None, "above": None, "hears_jobs": hears_jobs}
 

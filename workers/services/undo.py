@@ -53,14 +53,14 @@ def undo(yard: Yard, entry_id: int, actor: Actor) -> str:
     with yard.database.read() as connection:
         entry = audit.get(connection, entry_id)
         if entry is None:
-            raise NotFound("There is no such entry in the audit.")
+            raise NotFound("The audit entry does not exist.")
         reversal = reversal_of(entry)
         if reversal is None:
             raise Conflict(f"{entry['action']} cannot be undone.")
         if not actor.may(reversal.role):
             raise Forbidden(f"Undoing {entry['action']} requires the role {reversal.role}.")
         if audit.last_of(connection, entry["target_kind"], entry["target_id"], HARMLESS) != entry_id:
-            raise Conflict("It has been changed since, or it has been undone already.")
+            raise Conflict("The target has changed since, or the action has already been undone.")
     return reversal.act(yard, _change(entry), actor)
 
 
@@ -124,7 +124,7 @@ def _switch_trigger(yard: Yard, change: Change, actor: Actor) -> str:
 
 def _restore_schedule(yard: Yard, change: Change, actor: Actor) -> str:
     row = restoring.restore_schedule(yard, change.target_id, actor)
-    return f"The schedule {row['name']} is restored. The history of its runs is not."
+    return f"The schedule {row['name']} is restored. The history of its runs is not restored."
 
 
 def _was_waiting(change: Change) -> bool:
@@ -138,7 +138,7 @@ def _restore_job(yard: Yard, change: Change, actor: Actor) -> str:
 
 def _reopen_alert(yard: Yard, change: Change, actor: Actor) -> str:
     alerting.reopen(yard, change.target_id, actor)
-    return "The alert is not acknowledged any more."
+    return "The alert is no longer acknowledged."
 
 
 def _is_lock(change: Change) -> bool:

@@ -75,7 +75,7 @@ def add(yard: Yard, name: str, role: str, password: str | None, actor: Actor, ru
     }
     with yard.database.write() as connection:
         if not users.add(connection, row):
-            raise Conflict(f"There already is a user {name}.")
+            raise Conflict(f"A user named {name} already exists.")
         audit.record(connection, actor, "user.added", "user", name, now, None, {"role": role})
     return chosen
 
@@ -114,7 +114,7 @@ def _other_user(connection: Connection, name: str, actor: Actor, is_loss: bool) 
     if row is None:
         raise NotFound(f"There is no user {name}.")
     if actor.kind == "user" and actor.name == name:
-        raise Conflict("You cannot take your own role or access away. Ask another admin.")
+        raise Conflict("You cannot remove your own role or access. Ask another admin.")
     if is_loss and list(admins) == [name]:
         raise Conflict(f"{name} is the only admin who can sign in. Make somebody else an admin first.")
     return row
@@ -193,7 +193,7 @@ def _renew_hash(yard: Yard, row: Row, password: str, run: Run) -> Row:
 def check_role(role: str) -> str:
     """Return the role, or refuse it with BadInput."""
     if role not in ROLES:
-        raise BadInput("A role is viewer, operator or admin.", field="role")
+        raise BadInput("The role must be viewer, operator or admin.", field="role")
     return role
 
 
@@ -206,4 +206,4 @@ def _check_admin_password(password: str) -> None:
     try:
         check_strength(password, "admin")
     except BadInput as error:
-        raise SettingsError(f"ADMIN_PASSWORD cannot be used. {error.message}") from error
+        raise SettingsError(f"ADMIN_PASSWORD is invalid. {error.message}") from error

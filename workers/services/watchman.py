@@ -42,9 +42,11 @@ def watch(yard: Yard, since: datetime, now: datetime) -> float | None:
 
 
 def _raise(yard: Yard, rules: Sequence[Row], age: float, last: Row | None, now: datetime) -> None:
-    detail = f"The last sweep was {spoken((now - last['at']).total_seconds())} ago." if last else "It has never swept."
+    detail = (
+        f"The last sweep was {spoken((now - last['at']).total_seconds())} ago." if last else "No sweep has run yet."
+    )
     missed = age / yard.settings.monitor_interval_seconds
-    found = Found("", missed, f"The monitor has been silent for {spoken(age)}", detail, "/stuck")
+    found = Found("", missed, f"The monitor has not run for {spoken(age)}", detail, "/stuck")
     with yard.database.write() as connection:
         changed = alerting.observe(connection, yard, {rule["id"]: (rule, [found]) for rule in rules}, now)
     alerting.tell(yard, changed)

@@ -30,7 +30,7 @@ def stop(yard: Yard, name: str, actor: Actor) -> Row:
         own = [queue for queue in json.loads(row["queues"]) if queue in SYSTEM_QUEUES]
         if own:
             raise Conflict(
-                f"{name} serves {own[0]}, the queue of Taskyard's own work. Stop it on its machine, with SIGTERM.",
+                f"{name} serves the system queue {own[0]}. Stop it on its machine with SIGTERM.",
                 state=row["state"],
             )
         audit.record(connection, actor, "worker.stopped", "worker", name, now)

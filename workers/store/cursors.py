@@ -23,4 +23,4 @@ def read(cursor: str) -> tuple[str, str]:
             return direction, row_id
     except (ValueError, binascii.Error):
         pass
-    raise BadInput("This cursor is not one that Taskyard gave. Start from the first page.", field="cursor")
+    raise BadInput("The cursor is invalid. Start from the first page.", field="cursor")

@@ -153,7 +153,7 @@ def _on_begin(connection: Connection) -> None:
 def _unavailable(error: BaseException | None) -> Unavailable:
     if TIMEOUT_MESSAGE in str(error):
         return Unavailable("The query takes too long. Narrow it, for example by status, queue, task or time.")
-    return Unavailable(f"The database cannot be used now: {_reason(error)}")
+    return Unavailable(f"The database is not available: {_reason(error)}")
 
 
 def _reason(error: BaseException | None) -> str:

@@ -132,4 +132,4 @@ def unique_conflict(job_id: str) -> KeyConflict:
 
 
 def _busy() -> Conflict:
-    return Conflict("Other requests use the same key at this moment. Try again.")
+    return Conflict("Other requests use the same key right now. Try again.")

@@ -45,7 +45,9 @@ class Dataset:
             else:
                 yield self._file
         except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise Reject(f"{self.name} cannot be unpacked: {error}. Is it whole, and what its name says?") from error
+            raise Reject(
+                f"{self.name} cannot be unpacked: {error}. Check that the file is complete and has the right extension."
+            ) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -62,7 +64,7 @@ class Dataset:
                 check_canceled()
                 size += len(chunk)
                 if size > MAX_BYTES:
-                    raise Reject("Unpacked it is larger than 2 GiB. Split it.")
+                    raise Reject("The unpacked file is larger than 2 GiB. Split it.")
                 lines += chunk.count(b"\n")
                 last = chunk[-1:]
                 if encoding != "latin-1":
@@ -80,9 +82,7 @@ def fetch(source: str, settings: Settings) -> Dataset:
     try:
         file, name = files.open_source(settings, source)
     except files.FileRefused as error:
-        raise Reject(
-            f"{error} Upload the file, or put it into the inbox (INBOX_DIR) and name its path there."
-        ) from error
+        raise Reject(f"{error} Upload the file, or put it in the inbox (INBOX_DIR) and use its path there.") from error
     if os.fstat(file.fileno()).st_size == 0:
         file.close()
         raise Reject("The file is empty.")
@@ -116,7 +116,7 @@ def _write(answer: httpx.Response, file: IO[bytes]) -> int:
         check_canceled()
         written += len(chunk)
         if written > MAX_BYTES:
-            raise Reject("It is larger than 2 GiB.")
+            raise Reject("The file is larger than 2 GiB.")
         file.write(chunk)
     return written
 
@@ -127,9 +127,9 @@ def _member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     if len(found) != 1:
         raise Reject(f"The zip must hold one CSV file; it holds {len(found)}.")
     if found[0].file_size > MAX_BYTES:
-        raise Reject("Unpacked it is larger than 2 GiB. Split it.")
+        raise Reject("The unpacked file is larger than 2 GiB. Split it.")
     if found[0].flag_bits & 1:
-        raise Reject("The zip is locked with a password.")
+        raise Reject("The zip is protected by a password.")
     return found[0]
 
 

@@ -34,12 +34,10 @@ def process(
             json_schema_extra={"format": "taskyard-source"},
         ),
     ],
-    delimiter: Annotated[
-        str | None, Field(max_length=1, description="What separates the fields; guessed if empty.")
-    ] = None,
-    chunk_size: Annotated[int, Field(ge=1, le=100_000, description="Records in one chunk.")] = 1000,
+    delimiter: Annotated[str | None, Field(max_length=1, description="Field separator; detected if empty.")] = None,
+    chunk_size: Annotated[int, Field(ge=1, le=100_000, description="Records per chunk.")] = 1000,
 ) -> dict[str, Any]:
-    """Analyse every column of a CSV and make a report, as HTML and JSON."""
+    """Analyse every column of a CSV file and create a report as HTML and JSON."""
     start = time.monotonic()
     dataset = _sources.fetch(source, current_settings())
     try:
@@ -59,7 +57,7 @@ def _read(dataset: _sources.Dataset, delimiter: str | None, chunk_size: int) -> 
     step("count")
     lines, encoding = dataset.survey()
     if encoding == "latin-1":
-        log("It is not UTF-8; it is read as Latin-1.", "warning")
+        log("The file is not UTF-8; it is read as Latin-1.", "warning")
     step("analyse")
     with dataset.open() as file:
         text = _sources.text_of(file, encoding)
@@ -97,7 +95,7 @@ class _Table:
         self._reader = csv.reader(self._lines, delimiter=delimiter or _sniff(head))
         header = next(self._reader, [])
         if len(header) > MAX_COLUMNS:
-            raise Reject(f"It has {len(header):,} columns; {MAX_COLUMNS:,} is the most.")
+            raise Reject(f"The file has {len(header):,} columns; at most {MAX_COLUMNS:,} are supported.")
         self.names = _names(header)
         self._columns = [Column() for _ in self.names]
         self.records = self.rejected = 0
@@ -143,7 +141,7 @@ class _Table:
         if len(self._examples) < EXAMPLES:
             self._examples.append({"line": self._reader.line_num, "error": why})
             if len(self._examples) <= 20:
-                log(f"line {self._reader.line_num:,}: {why}; left out", "warning")
+                log(f"line {self._reader.line_num:,}: {why}; skipped", "warning")
 
 
 class _Lines:

@@ -17,6 +17,7 @@ from workers.domain import mails
 from workers.domain.errors import BadInput
 from workers.domain.ids import new_id
 from workers.domain.mail_servers import read_mail_server
+from workers.domain.plurals import counted
 from workers.services import files
 from workers.task import Reject, Skipped, current_settings, log, progress, task
 from workers.tasks.reports import numbers_of_a_day
@@ -30,7 +31,7 @@ Addresses = Annotated[
     str,
     Field(
         max_length=2_000,
-        description="Who gets it, separated by commas; MAIL_TO unless given.",
+        description="Recipients, comma-separated; default: MAIL_TO.",
         json_schema_extra={"format": "taskyard-mail-addresses"},
     ),
 ]
@@ -42,17 +43,17 @@ Subject = Annotated[
 
 @task(queue="emails", max_retries=2)
 def send(to: Address, subject: Subject, body: Annotated[str, Field(max_length=200_000)]) -> dict[str, str]:
-    """Put a mail into the outbox; `email.flush_outbox` sends it."""
+    """Write a mail to the outbox; `email.flush_outbox` sends it."""
     with _rejecting():
         return {"id": put((mails.check_recipient(to),), subject, body)}
 
 
 @task(queue="emails", max_retries=0, timeout_seconds=300)
 def flush_outbox() -> dict[str, int]:
-    """Send the mails of the outbox, 50 at most, through SMTP_URL; without one they are kept as files. Skips when there is none."""
+    """Send the mails of the outbox, 50 at most, through SMTP_URL; without one they are kept as files. Skips when the outbox is empty."""
     waiting = _take()
     if not waiting:
-        raise Skipped("no mail waits")
+        raise Skipped("no mail waiting")
     sent = failed = 0
     try:
         with _server() as server:
@@ -70,16 +71,16 @@ def flush_outbox() -> dict[str, int]:
 
 @task(queue="emails", max_retries=2)
 def digest(to: Addresses = "") -> dict[str, str]:
-    """Write a digest of the last day's jobs to the outbox. Skips when nobody is to get it."""
+    """Write a digest of the last day's jobs to the outbox. Skips when no recipient is set."""
     recipient = to or current_settings().mail_to
     if not recipient:
-        raise Skipped("nobody to send it to: set MAIL_TO, or `to` in the payload")
+        raise Skipped("no recipient: set MAIL_TO, or `to` in the payload")
     told = numbers_of_a_day()
     lines = [f"{name}: {one['completed']:,} completed, {one['failed']:,} failed" for name, one in told["tasks"].items()]
-    head = f"{told['completed']:,} jobs completed, {told['failed']:,} failed in the last 24 hours"
+    head = f"{counted(told['completed'], 'job')} completed, {told['failed']:,} failed in the last 24 hours"
     with _rejecting():
         recipients = mails.check_recipients(recipient)
-        return {"id": put(recipients, head, "\n".join([head, "", *(lines or ["Nothing ran."])]))}
+        return {"id": put(recipients, head, "\n".join([head, "", *(lines or ["No jobs ran."])]))}
 
 
 def put(recipients: tuple[str, ...], subject: str, body: str) -> str:
@@ -170,12 +171,12 @@ def _start_tls(server: smtplib.SMTP, context: ssl.SSLContext) -> None:
         server.starttls(context=context)
     except smtplib.SMTPNotSupportedError as error:
         raise RuntimeError(
-            "The mail server does not offer STARTTLS, so nothing was sent. Use smtps://, or ?tls=off in SMTP_URL if mail may go in clear."
+            "The mail server does not offer STARTTLS, so nothing was sent. Use smtps://, or ?tls=off in SMTP_URL to send mail unencrypted."
         ) from error
     except ssl.SSLCertVerificationError as error:
         raise RuntimeError(
             f"The mail server's certificate cannot be verified ({error.verify_message}), so nothing was sent. "
-            "Use the name that it is made out to, and SSL_CERT_FILE for an authority of your own."
+            "Use the host name of the certificate, and set SSL_CERT_FILE for a private certificate authority."
         ) from error
 
 
@@ -185,7 +186,7 @@ def _rejecting() -> Iterator[None]:
     try:
         yield
     except BadInput as error:
-        raise Reject(f"This cannot be a mail: {error.message}") from error
+        raise Reject(f"The mail is invalid: {error.message}") from error
 
 
 def _folder(name: str) -> Path:

@@ -33,12 +33,12 @@ def request(
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] = "GET",
     headers: Annotated[dict[str, str] | None, Field(json_schema_extra={"format": "taskyard-http-headers"})] = None,
     body: Any = None,
-    timeout_seconds: Annotated[float, Field(gt=0, le=600, description="How long to wait.")] = 30.0,
+    timeout_seconds: Annotated[float, Field(gt=0, le=600, description="Timeout in seconds.")] = 30.0,
     expect_status: Annotated[
         int, Field(ge=0, le=599, description="The status that counts as success; 0 = any 2xx.")
     ] = 0,
 ) -> dict[str, Any]:
-    """Call any webhook or API; server errors and time-outs are tried again, client errors are not."""
+    """Call any webhook or API; server errors and timeouts are retried, client errors are not."""
     sent = dict(headers or {})
     content = None
     if body is not None:
@@ -74,10 +74,10 @@ def _judge(answer: httpx.Response, expected: int) -> None:
     if status in {408, 429}:
         after = answer.headers.get("retry-after", "")
         seconds = min(float(after), LONGEST_WAIT_SECONDS) if re.fullmatch("[0-9]+", after) else None
-        raise Retry(f"the other side answered {status}", after=seconds)
+        raise Retry(f"the server answered {status}", after=seconds)
     if 400 <= status < 500:
-        raise Reject(f"The other side answered {status}; asking again would not change that.")
-    raise RuntimeError(f"The other side answered {status}.")
+        raise Reject(f"The server answered {status}; a retry would not help.")
+    raise RuntimeError(f"The server answered {status}.")
 
 
 def _body(answer: httpx.Response, raw: bytes) -> Any:

@@ -27,9 +27,9 @@ def sync(
         ),
     ] = "",
 ) -> dict[str, Any]:
-    """Fetch a supplier's stock and keep what changed; skips when there is no source yet, or nothing is new."""
+    """Fetch a supplier's stock and store the changes; skips when no source is set or nothing has changed."""
     if not url:
-        raise Skipped("no source yet: put the supplier's url into the payload")
+        raise Skipped("no source: set the supplier's URL in the payload")
     known: dict[str, int] = get_setting(_ITEMS, {})
     items, errors = {}, []
     told = _fetch(url)
@@ -56,11 +56,13 @@ def _fetch(url: str) -> list[Any]:
     if answer.status_code >= 500:
         raise RuntimeError(f"The supplier answered {answer.status_code}.")
     if answer.status_code >= 400 or is_cut:
-        raise Reject(f"The supplier answered {answer.status_code}{', and too much' if is_cut else ''}.")
+        raise Reject(
+            f"The supplier answered {answer.status_code}{' with a response that is too large' if is_cut else ''}."
+        )
     try:
         told = json.loads(raw)
     except ValueError as error:
-        raise Reject(f"The supplier's answer is no JSON: {error}") from error
+        raise Reject(f"The supplier's answer is not JSON: {error}") from error
     if not isinstance(told, list) or len(told) > MOST_ITEMS:
         raise Reject(f"The supplier's answer must be a list of at most {MOST_ITEMS:,} items.")
     return told

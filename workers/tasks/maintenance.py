@@ -22,5 +22,5 @@ def cleanup() -> dict[str, int]:
     while removal.remove_leftovers(yard, now):
         pass
     if not jobs and not rows and not uploads:
-        raise Skipped("nothing to clean")
+        raise Skipped("nothing to delete")
     return {"jobs": jobs, "other_rows": rows, "uploads": uploads}

@@ -13,7 +13,7 @@ from workers.task import Reject, current_job, current_settings, log, task, the_y
 
 @task(queue=SYSTEM_QUEUE, priority="high", max_retries=0, timeout_seconds=300)
 def sweep() -> dict[str, Any]:
-    """Look for stuck jobs, for jobs that Redis lost and for dead workers; measure how things stand and judge the alert rules."""
+    """Find stuck jobs, jobs that Redis lost and dead workers; measure the system and evaluate the alert rules."""
     clocks.synchronize(the_yard(), force=True)
     job = current_job()
     done = monitoring.sweep(the_yard(), worker=job.row["worker"] if job is not None else None)
@@ -27,7 +27,7 @@ def sweep() -> dict[str, Any]:
 
 @task(max_retries=0, timeout_seconds=30)
 def probe() -> dict[str, Any]:
-    """Call PROBE_URL and tell how long its answer took."""
+    """Call PROBE_URL and measure its response time."""
     if not current_settings().probe_url:
-        raise Reject("There is nothing to probe: PROBE_URL is not set.")
+        raise Reject("No probe: PROBE_URL is not set.")
     return measuring.probe(current_settings())

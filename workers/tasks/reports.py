@@ -23,12 +23,12 @@ MOST_TASKS = 20
 
 @task(queue="reports", max_retries=2, timeout_seconds=600)
 def daily_analytics(
-    hours: Annotated[int, Field(ge=1, le=24 * 31, description="How far back it looks.")] = 24,
+    hours: Annotated[int, Field(ge=1, le=24 * 31, description="Period of the report, up to now.")] = 24,
     slack_webhook: Annotated[
         str,
         Field(
             max_length=2000,
-            description="Where the report goes as Slack blocks.",
+            description="Slack webhook that receives the report.",
             json_schema_extra={"format": "taskyard-url"},
         ),
     ] = "",
@@ -51,7 +51,7 @@ def daily_analytics(
 def monthly_usage(
     months_ago: Annotated[int, Field(ge=0, le=2, description="1 = the month before this one.")] = 1,
 ) -> dict[str, Any]:
-    """Report how much each task was used in a month: a CSV file to download, and the sums. Roll-ups reach back 90 days."""
+    """Report the usage of each task in a month: a CSV file to download, and the totals. Roll-ups reach back 90 days."""
     first = utcnow().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     for _ in range(months_ago):
         first = (first - timedelta(days=1)).replace(day=1)
@@ -101,7 +101,7 @@ def _blocks(told: dict[str, Any]) -> list[dict[str, Any]]:
     head = f"{counted(told['completed'], 'job')} completed, {told['failed']:,} failed"
     return [
         {"type": "header", "text": {"type": "plain_text", "text": head}},
-        {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines[:10]) or "Nothing ran."}},
+        {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines[:10]) or "No jobs ran."}},
     ]
 
 

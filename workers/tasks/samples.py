@@ -19,10 +19,10 @@ def noop() -> None:
 
 @task(timeout_seconds=24 * 3600)
 def sleep(
-    seconds: Annotated[float, Field(ge=0, le=86_400, description="How long to sleep in all.")] = 1.0,
-    steps: Annotated[int, Field(ge=1, le=100_000, description="In how many steps; each one tells progress.")] = 10,
+    seconds: Annotated[float, Field(ge=0, le=86_400, description="Total time to sleep.")] = 1.0,
+    steps: Annotated[int, Field(ge=1, le=100_000, description="Number of steps; each step reports progress.")] = 10,
 ) -> dict[str, float]:
-    """Sleep, telling progress at each step."""
+    """Sleep and report progress at each step."""
     start = time.monotonic()
     for done in range(steps):
         progress(done, steps, f"step {done + 1} of {steps}")
@@ -33,8 +33,8 @@ def sleep(
 
 @task
 def fail(
-    times: Annotated[int, Field(ge=-1, le=1000, description="How many attempts fail; -1 = all of them.")] = -1,
-    message: Annotated[str, Field(max_length=10_000, description="What the error says.")] = "asked to fail",
+    times: Annotated[int, Field(ge=-1, le=1000, description="Number of attempts that fail; -1 = all.")] = -1,
+    message: Annotated[str, Field(max_length=10_000, description="Error message.")] = "asked to fail",
 ) -> dict[str, int]:
     """Fail the first attempts, then succeed."""
     if times < 0 or current_attempt() <= times:
@@ -44,11 +44,9 @@ def fail(
 
 @task(max_retries=0, timeout_seconds=60)
 def crash(
-    how: Annotated[
-        Literal["exit", "segfault", "memory", "hang"], Field(description="How the process shall end, or not end.")
-    ] = "exit",
+    how: Annotated[Literal["exit", "segfault", "memory", "hang"], Field(description="How the process ends.")] = "exit",
 ) -> None:
-    """Bring down the process that runs it; the worker and other jobs go on."""
+    """Crash the process that runs the job; the worker and other jobs continue."""
     if how == "exit":
         os._exit(3)
     if how == "segfault":
@@ -61,7 +59,7 @@ def crash(
 
 @task(max_retries=0)
 def chatter(
-    lines: Annotated[int, Field(ge=0, le=100_000_000, description="How many lines to print.")] = 100,
+    lines: Annotated[int, Field(ge=0, le=100_000_000, description="Number of lines to print.")] = 100,
 ) -> dict[str, int]:
     """Print lines."""
     for number in range(1, lines + 1):
@@ -73,4 +71,4 @@ def _eat_memory() -> None:
     eaten = []
     for _ in range(1024):
         eaten.append(bytearray(16 * 1_048_576))
-    raise MemoryError(f"{len(eaten) * 16} MB were to be had")
+    raise MemoryError(f"{len(eaten) * 16} MB allocated")

@@ -14,7 +14,7 @@ from workers.task import Reject, log, progress, task, the_yard
 
 @task(queue=DELIVERY_QUEUE, max_retries=8, retry_delays=(5, 30, 120, 300, 900, 3600), timeout_seconds=60)
 def callback(job_id: str) -> dict[str, int]:
-    """Tell the address that a job's maker gave that the job has ended, signed as Standard Webhooks want it."""
+    """Send the callback of an ended job to its callback_url, signed as Standard Webhooks."""
     yard = the_yard()
     with yard.database.read() as connection:
         job, key = get(connection, job_id), callbacks.secret(connection)
@@ -52,5 +52,5 @@ def deliver(delivery_id: str) -> dict[str, str]:
 
 @task(queue=BULK_QUEUE, max_retries=5, retry_delays=(5, 30, 60), timeout_seconds=6 * 3600)
 def bulk_action(bulk_action_id: str) -> dict[str, int]:
-    """Do one thing with every job that a filter matches."""
+    """Apply one action to every job that a filter matches."""
     return bulk_actions.work(the_yard(), bulk_action_id, progress)
