@@ -70,7 +70,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     (
         "scheduler with 10,000 schedules, idle",
         "schedules",
-        "{idle_percent_of_a_core:.1f} % of a core; 500 due in one second are fired in {fire_500_at_once_seconds:.1f} s",
+        "{idle_percent_of_a_core:.1f} % of a core; 500 due in one second are started in {fire_500_at_once_seconds:.1f} s",
     ),
     ("ready after `make run`", "startup", "{start_seconds:.1f} s"),
     ("memory of everything, idle", "startup", "{idle_pss_mb:.0f} MB"),
