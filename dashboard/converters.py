@@ -25,10 +25,10 @@ class RuleConverter(BaseConverter):
 
 
 class ChannelConverter(BaseConverter):
-    """The id of an alert channel: a UUID, or its number in ALERT_URLS."""
+    """The id of an alert channel: a UUID, or one of ALERT_URLS; there its number, the id of earlier versions, is accepted."""
 
-    regex = rf"{ID_PATTERN}|env-[0-9]{{1,4}}"
-    example = "env-1"
+    regex = rf"{ID_PATTERN}|url-[0-9a-f]{{16}}|env-[0-9]{{1,4}}"
+    example = "url-0123456789abcdef"
 
 
 class QueueConverter(BaseConverter):

@@ -189,7 +189,8 @@ def test_a_limit_on_what_is_looked_at_is_no_recovery(yard: Yard, clock: Any) -> 
     sweep(yard, clock)
     put(yard, "a0")
     sweep(yard, clock, 4)
-    assert len(titles(yard)) == 50
+    assert len(titles(yard)) == 51
+    assert titles(yard, "more")[0].endswith(": 1 more cause")
     assert not [title for title in titles(yard) if "Resolved" in title]
 
 
@@ -307,23 +308,58 @@ def test_another_broken_module_makes_the_first_no_worse_and_one_that_is_dropped_
     assert titles(yard)[2:] == ["No longer watched: The task module one cannot be imported"]
 
 
+def ids_of(yard: Yard) -> list[str]:
+    """List the ids of the channels of ALERT_URLS."""
+    with yard.database.read() as connection:
+        return [one.id for one in channels.of_setting(connection, yard.settings.alert_urls)]
+
+
+def test_the_order_of_alert_urls_moves_no_rule_to_another_channel(yard: Yard, clock: Any) -> None:
+    urls = ("json://:s3cret@a.example/", "json://b.example/", "json://b.example/", "json://c.example/")
+    before = replace(yard, settings=replace(yard.settings, alert_urls=urls))
+    after = replace(yard, settings=replace(yard.settings, alert_urls=("json://new.example/", *reversed(urls))))
+    # A rule and a message of an earlier version, which named places.
+    watch_depth_only(before, channels=["env-1"])
+    put(yard, "first")
+    assert monitoring.sweep(before).error is None
+    with yard.database.write() as connection:
+        alerts.change_rule(connection, "rule-queue_depth", {"channels": '["env-1", "gone"]'})
+        connection.execute(update(alerts.DELIVERIES).values(channel="env-1"))
+    rules.ensure(before)
+    rules.ensure(after)
+
+    wanted = ids_of(before)[0]
+    assert len(ids_of(before)) == 3
+    assert wanted in ids_of(after)
+    with yard.database.read() as connection:
+        rule = rules.get(connection, "rule-queue_depth")
+        present, absent = channels.of_rule(rule, channels.every(connection, after.settings))
+    assert ([one.url for one in present], absent) == ([urls[0]], ["gone"])
+    assert {row["channel"] for row in messages(yard)} == {wanted}
+    clock.shift(MINUTE)
+    put(yard, "second")
+    assert monitoring.sweep(after).error is None
+    assert {row["channel"] for row in messages(yard) if "second" in row["title"]} == {wanted}
+
+
 def test_a_rule_whose_channels_are_gone_uses_every_channel(yard: Yard, clock: Any, ops: str) -> None:
     urls = ("json://a.example/", "json://b.example/")
     before = replace(yard, settings=replace(yard.settings, alert_urls=urls))
     after = replace(yard, settings=replace(yard.settings, alert_urls=urls[:1]))
+    first, second = ids_of(before)
     watch_depth_only(before, channels=["env-2"])
     put(yard, "first")
     assert monitoring.sweep(before).error is None
     (waiting,) = messages(yard)
-    assert waiting["channel"] == "env-2"
+    assert waiting["channel"] == second
     assert deliveries.send(after, waiting["id"]) == (True, deliveries.GONE)
-    assert {row["channel"] for row in messages(yard) if row["status"] == "pending"} == {"env-1", ops}
+    assert {row["channel"] for row in messages(yard) if row["status"] == "pending"} == {first, ops}
     clock.shift(MINUTE)
     put(yard, "second")
     sweep(after, clock)
-    second = [row["channel"] for row in messages(yard) if "second" in row["title"]]
-    assert sorted(second) == sorted(["env-1", ops])
+    sent_to = [row["channel"] for row in messages(yard) if "second" in row["title"]]
+    assert sorted(sent_to) == sorted([first, ops])
     with yard.database.read() as connection:
         rule = rules.get(connection, "rule-queue_depth")
         _, absent = channels.of_rule(rule, channels.every(connection, after.settings))
-    assert "ALERT_URLS 2 is no longer set" in channels.why_absent(rule, absent)
+    assert f"ALERT_URLS {second} is no longer set" in channels.why_absent(rule, absent)

@@ -17,7 +17,7 @@ from workers.domain.actors import Actor
 from workers.domain.clock import utcnow
 from workers.domain.errors import BadInput, Conflict
 from workers.services import alerting, channels, deliveries, execution, jobs, monitoring, rules
-from workers.services.enqueueing import NewJob
+from workers.services.enqueueing import NewJob, enqueue_system
 from workers.services.execution import Ending
 from workers.store import alerts
 from workers.store import jobs as rows
@@ -436,3 +436,48 @@ def test_jobs_that_run_long_or_stand_still_raise_alerts(yard: Yard) -> None:
     told = open_alerts(yard)
     assert told["long_running"]["title"].startswith("samples.sleep has run for 10 min")
     assert told["stalled"]["title"].startswith("samples.sleep has made no progress for")
+
+
+def depths(yard: Yard) -> dict[str, dict[str, Any]]:
+    """Return the open alerts about the depth of queues, by what they are about."""
+    with yard.database.read() as connection:
+        found = [dict(row) for row in alerts.open_alerts(connection) if row["kind"] == "queue_depth"]
+    return {row["cause"].removeprefix("rule-queue_depth:"): row for row in found}
+
+
+def test_causes_beyond_fifty_are_counted_and_named_by_one_alert(yard: Yard, admin: Actor) -> None:
+    rules.change(yard, "rule-queue_depth", {"threshold": 0, "cooldown_seconds": 0}, admin)
+    jobs.enqueue_many(yard, [NewJob("samples.noop", queue=f"q{number:02}") for number in range(62)])
+    now = utcnow()
+    for n in range(3):
+        sweep(yard, now + n * MINUTE)
+    found = depths(yard)
+    more = found.pop("(more)")
+    assert len(found) == 50
+    assert more["title"] == "Queue depth: 12 more causes"
+    assert more["detail"].startswith(
+        "50 alerts of this rule are open already. These have none of their own: 1 job waiting"
+    )
+    assert more["detail"].endswith("; and 7 more")
+    assert (more["status"], more["count"], more["value"]) == ("firing", 3, 1)
+
+    # Half of those that are open recover, and the others move up.
+    kept = {*sorted(found)[:20], *({f"q{number:02}" for number in range(62)} - set(found))}
+    with yard.database.write() as connection:
+        for name in set(found) - kept:
+            connection.execute(
+                update(rows.JOBS).where(rows.JOBS.c.queue == name).values(queue="q-none", status="canceled")
+            )
+    for n in range(3, 8):
+        sweep(yard, now + n * MINUTE)
+    assert set(depths(yard)) == kept
+
+
+def test_the_depth_of_taskyards_own_queues_is_watched_by_name_only(yard: Yard, admin: Actor) -> None:
+    rules.change(yard, "rule-queue_depth", {"threshold": 0}, admin)
+    enqueue_system(yard, NewJob("system.deliver", {"delivery_id": "none"}))
+    sweep(yard, utcnow())
+    assert depths(yard) == {}
+    rules.change(yard, "rule-queue_depth", {"scope": "system*"}, admin)
+    sweep(yard, utcnow() + MINUTE)
+    assert "system-deliveries" in depths(yard)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from workers.domain.alarms import KINDS
 from workers.services import audit, conditions, rule_history, schedule_closings
+from workers.services.alert_overflow import MORE
 from workers.services.closings import RECOVERED, UNKNOWN, Closing, grouped, unwatched
 from workers.services.facts import Facts, Found, about_of
 from workers.services.rule_checks import missing_setting
@@ -66,6 +67,8 @@ def _of_one(
         return grouped(group.title)
     if former is not None and (why := rule_history.why_changed(rule, former)) and _finds(former.rule, facts, about):
         return unwatched(why)
+    if about == MORE:
+        return RECOVERED
     look = _LOOKS.get(KINDS[rule["kind"]].scoped_by or rule["kind"])
     return look(connection, rule, alert, facts) if look else RECOVERED
 

@@ -7,7 +7,6 @@ the cause: it lasts until its end, however often the alert is resolved and reope
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -24,9 +23,10 @@ from workers.domain.texts import check_text
 from workers.domain.untrusted import visible_line
 from workers.services import alert_closings, audit, conditions, deliveries, events, rule_history
 from workers.services.alert_messages import AGAIN, CLOSING, ENDED, FIRED, NOT_WATCHED, OPENING, next_message
+from workers.services.alert_overflow import MORE, MOST_OPEN_PER_RULE, fold
 from workers.services.alert_rows import REOPENED, new_row, seen
 from workers.services.closings import RECOVERED, UNKNOWN, Closing
-from workers.services.facts import Facts, Found, gather
+from workers.services.facts import Facts, Found, about_of, gather
 from workers.services.telling import tell_kind
 from workers.store import alerts
 from workers.store.types import Row
@@ -35,9 +35,7 @@ from workers.yard import Yard
 if TYPE_CHECKING:
     from workers.services.monitoring import Sweep
 
-log = logging.getLogger(__name__)
 OPEN = (FIRING, ACKNOWLEDGED, SILENCED)
-MOST_OPEN_PER_RULE = 50
 LONGEST_SILENCE_SECONDS = 30 * 86400.0
 LONGEST_NOTE = 500
 
@@ -50,7 +48,7 @@ def evaluate(yard: Yard, numbers: Mapping[str, Any], sweep: Sweep, now: datetime
         formers = rule_history.formers(connection, rules, open_ones)
         judged = [*rules, *(former.rule for former in formers.values())]
         facts = gather(connection, yard.settings, judged, numbers, sweep.reset, sweep.failed, now, open_ones)
-        found = {rule["id"]: (rule, _found(rule, facts)) for rule in rules}
+        found = {rule["id"]: (rule, fold(rule, _found(rule, facts), open_ones)) for rule in rules}
         closings = alert_closings.explain(connection, found, open_ones, formers, facts)
     with yard.database.write() as connection:
         changed = observe(connection, yard, found, now, closings)
@@ -148,18 +146,12 @@ def tell(yard: Yard, changed: Sequence[Row]) -> None:
 def _raise_new(
     connection: Connection, yard: Yard, rule: Row, causes: Sequence[Found], open_ones: Mapping[str, Row], now: datetime
 ) -> list[Row | None]:
-    """Raise an alert for each cause that has none, up to a number of open alerts of one rule."""
+    """Raise an alert for each cause that has none, up to a number of open alerts of one rule; see `alert_overflow`."""
     new = [one for one in causes if f"{rule['id']}:{one.about}"[:300] not in open_ones]
-    room = MOST_OPEN_PER_RULE - sum(row["rule_id"] == rule["id"] for row in open_ones.values())
-    if len(new) > max(room, 0):
-        log.warning(
-            "%s of %s new causes of the rule %r have no alert: %s are open already",
-            len(new) - max(room, 0),
-            len(new),
-            rule["name"],
-            MOST_OPEN_PER_RULE,
-        )
-    return [_raise(connection, yard, rule, one, now) for one in new[: max(room, 0)]]
+    own = [row for row in open_ones.values() if row["rule_id"] == rule["id"] and about_of(row) != MORE]
+    room = max(0, MOST_OPEN_PER_RULE - len(own))
+    raised = [one for one in new if one.about != MORE][:room] + [one for one in new if one.about == MORE]
+    return [_raise(connection, yard, rule, one, now) for one in raised]
 
 
 def _raise(connection: Connection, yard: Yard, rule: Row, one: Found, now: datetime) -> Row | None:

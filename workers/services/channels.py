@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import secrets
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -27,10 +31,12 @@ from workers.domain.untrusted import check_label, visible_line
 from workers.services import alert_messages, audit
 from workers.settings import Settings
 from workers.store import alerts
+from workers.store import settings as setting_rows
 from workers.store.types import Row
 from workers.yard import Yard
 
 LONGEST_ANSWER = 2_000
+_KEY = "alert_channels.key"
 _SEVERITIES = {"critical": "failure", "warning": "warning", "info": "info", "resolved": "success"}
 
 
@@ -43,6 +49,11 @@ class Channel:
     url: str
     is_ours: bool  # made here, not by ALERT_URLS: then it must not lead inside
     timezone: str = ""  # of the times in its messages; empty = the installation's
+    alias: str = ""  # `env-1` …: its place in ALERT_URLS, which was its id in earlier versions
+
+    def is_named(self, name: str) -> bool:
+        """Return whether this is its id, or the one that it had in earlier versions."""
+        return name in {self.id, self.alias}
 
     def shown(self) -> dict[str, Any]:
         """Return it without its secrets."""
@@ -62,12 +73,35 @@ class Reply:
 
 def every(connection: Connection, settings: Settings) -> list[Channel]:
     """List every channel, those of ALERT_URLS first."""
-    given = [
-        Channel(f"env-{number}", f"ALERT_URLS {number}", url, False)
-        for number, url in enumerate(settings.alert_urls, 1)
-    ]
+    given = of_setting(connection, settings.alert_urls) if settings.alert_urls else []
     rows = alerts.channels(connection)
     return given + [Channel(row["id"], row["name"], row["url"], True, row["timezone"]) for row in rows]
+
+
+def of_setting(connection: Connection, urls: Sequence[str]) -> list[Channel]:
+    """List the channels of ALERT_URLS. Their ids are made from the addresses, so that their order means nothing.
+
+    The key of this installation keeps an address from being guessed by its id.
+    """
+    key = bytes.fromhex(setting_rows.get(connection, _KEY, ""))
+    found: dict[str, Channel] = {}
+    for number, url in enumerate(urls, 1):
+        mark = f"url-{hmac.new(key, url.encode(), hashlib.sha256).hexdigest()[:16]}"
+        found.setdefault(mark, Channel(mark, f"ALERT_URLS {number}", url, False, alias=f"env-{number}"))
+    return [*found.values()]
+
+
+def ensure_ids(connection: Connection, urls: Sequence[str], now: datetime) -> None:
+    """Make the key of the ids unless there is one; give rules and messages that name a place in ALERT_URLS its id."""
+    setting_rows.put_if_absent(connection, _KEY, secrets.token_hex(16), now)
+    ids = {channel.alias: channel.id for channel in of_setting(connection, urls)}
+    for rule in alerts.rules(connection):
+        named = json.loads(rule["channels"])
+        renamed = [ids.get(one, one) for one in named]
+        if renamed != named:
+            alerts.change_rule(connection, rule["id"], {"channels": json.dumps(renamed)})
+    for alias, channel_id in ids.items():
+        alerts.rename_channel(connection, alias, channel_id)
 
 
 def of_rule(rule: Row, known: Sequence[Channel]) -> tuple[list[Channel], list[str]]:
@@ -76,15 +110,15 @@ def of_rule(rule: Row, known: Sequence[Channel]) -> tuple[list[Channel], list[st
     A rule whose channels are all gone uses every channel, as one does that names none.
     """
     wanted = json.loads(rule["channels"])
-    present = [one for one in known if one.id in wanted]
-    return present or list(known), [one for one in wanted if one not in {channel.id for channel in known}]
+    present = [channel for channel in known if any(map(channel.is_named, wanted))]
+    return present or list(known), [one for one in wanted if not any(channel.is_named(one) for channel in known)]
 
 
 def why_absent(rule: Row, absent: Sequence[str]) -> str:
     """Say which channels of a rule are gone, and where its alerts go instead; empty when none is."""
     if not absent:
         return ""
-    names = ", ".join(f"ALERT_URLS {one.removeprefix('env-')}" if one.startswith("env-") else one for one in absent)
+    names = ", ".join(_name_of_absent(one) for one in absent)
     subject = (
         f"Its {plural(len(absent), 'channel', 'channels')} {names} {plural(len(absent), 'is', 'are')} no longer set"
     )
@@ -92,9 +126,14 @@ def why_absent(rule: Row, absent: Sequence[str]) -> str:
     return f"{subject}. Its alerts go to {rest}. Choose channels for this rule, or set ALERT_URLS."
 
 
+def _name_of_absent(channel_id: str) -> str:
+    is_of_setting = channel_id.startswith(("env-", "url-"))
+    return f"ALERT_URLS {channel_id.removeprefix('env-')}" if is_of_setting else channel_id
+
+
 def get(connection: Connection, settings: Settings, channel_id: str) -> Channel:
     """Fetch a channel; NotFound."""
-    found = next((one for one in every(connection, settings) if one.id == channel_id), None)
+    found = next((one for one in every(connection, settings) if one.is_named(channel_id)), None)
     if found is None:
         raise NotFound(f"There is no channel {channel_id}.")
     return found

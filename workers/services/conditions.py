@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from workers.domain.alarms import KINDS, in_scope, said
+from workers.domain.names import is_reserved_queue
 from workers.domain.plurals import counted, plural
 from workers.domain.staleness import spoken
 from workers.services.facts import Facts, Found
@@ -79,6 +80,9 @@ def _queues(rule: Row, facts: Facts) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _queue_depth(rule: Row, facts: Facts) -> Iterator[Found]:
     for name, told in _queues(rule, facts):
+        # Messages of alerts wait on a queue of Taskyard's own: a low threshold would raise alerts about alerts.
+        if is_reserved_queue(name) and not rule["scope"].lower().startswith("system"):
+            continue
         if told["waiting"] > rule["threshold"]:
             n = told["waiting"]
             title, detail = f"{counted(n, 'job')} waiting in {name}", f"{counted(told['workers'], 'worker')} listening"

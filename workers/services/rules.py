@@ -36,6 +36,7 @@ def ensure(yard: Yard) -> None:
         for kind in KINDS.values():
             row = {"id": f"rule-{kind.name}", "kind": kind.name, **defaults(kind.name), "created_at": now}
             alerts.add_rule(connection, {**row, "updated_at": now, "last_fired_at": None})
+        channels.ensure_ids(connection, yard.settings.alert_urls, now)
 
 
 def defaults(kind: str) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def create(yard: Yard, kind: str, values: Mapping[str, Any], actor: Actor) -> Ro
     row = {**defaults(kind), **chosen, **checked, "id": new_id(), "kind": kind, "created_at": now, "updated_at": now}
     rule_checks.check(yard.settings, row, row)
     with yard.database.write() as connection:
-        _check_channels(connection, yard, row)
+        row = _with_channel_ids(connection, yard, row)
         alerts.add_rule(connection, {**row, "last_fired_at": None})
         audit.record(connection, actor, "alert_rule.created", "alert_rule", row["id"], now, None, row)
         return get(connection, row["id"])
@@ -88,7 +89,7 @@ def change(yard: Yard, rule_id: str, values: Mapping[str, Any], actor: Actor, ex
         check_revision("this alert rule", before["revision"], expected, values, as_json(before))
         # A form sends every value: only what differs is a change.
         checked = {name: value for name, value in checked.items() if value != before[name]}
-        _check_channels(connection, yard, checked)
+        checked = _with_channel_ids(connection, yard, checked)
         rule_checks.check(yard.settings, {**before, **checked}, checked)
         if checked:
             moved = {"updated_at": now, "revision": before["revision"] + 1}
@@ -172,8 +173,15 @@ def _most(name: str) -> float:
     return LONGEST_SECONDS if name.endswith("_seconds") else 1e12
 
 
-def _check_channels(connection: Connection, yard: Yard, values: Mapping[str, Any]) -> None:
-    known = {one.id for one in channels.every(connection, yard.settings)}
-    for one in json.loads(values.get("channels", "[]")):
-        if one not in known:
+def _with_channel_ids(connection: Connection, yard: Yard, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with the present ids of the channels; BadInput for a channel that there is not."""
+    if "channels" not in values:
+        return dict(values)
+    known = channels.every(connection, yard.settings)
+    ids: dict[str, None] = {}
+    for one in json.loads(values["channels"]):
+        channel = next((channel for channel in known if channel.is_named(one)), None)
+        if channel is None:
             raise BadInput(f"There is no channel {one}.", field="channels")
+        ids[channel.id] = None
+    return {**values, "channels": json.dumps([*ids])}

@@ -50,6 +50,11 @@ def remove_rule(connection: Connection, rule_id: str) -> None:
     connection.execute(delete(RULES).where(RULES.c.id == rule_id))
 
 
+def rename_channel(connection: Connection, before: str, after: str) -> None:
+    """Give the messages to a channel its new id."""
+    connection.execute(update(DELIVERIES).where(DELIVERIES.c.channel == before).values(channel=after))
+
+
 def channels(connection: Connection) -> Sequence[Row]:
     """List the channels that people made."""
     return connection.execute(select(CHANNELS).order_by(CHANNELS.c.name)).mappings().all()

@@ -141,7 +141,7 @@ class AlertDelivery(Base):
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     alert_id: Mapped[str] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"))
-    channel: Mapped[str] = mapped_column(String(100))  # its id; `env-1` … for those of ALERT_URLS
+    channel: Mapped[str] = mapped_column(String(100))  # its id; `url-…` for those of ALERT_URLS
     about: Mapped[str] = mapped_column(String(16))  # fired, repeated, worsened, resolved, unwatched
     status: Mapped[str] = mapped_column(String(16))  # pending, sending, sent, unconfirmed, failed, canceled
     title: Mapped[str]
