@@ -151,14 +151,15 @@ def _add_jobs(yard: Yard, names: Names, now: datetime, chance: random.Random) ->
     with yard.database.write() as connection:
         for n, (job_id, state) in enumerate(zip(ids, states, strict=True)):
             ago = now - timedelta(seconds=20 * (len(states) - n))
-            values = _state(state, names, ago, now, n)
+            message = names.messages[names.tasks.index(new[n].task) % len(names.messages)]
+            values = _state(state, names, message, ago, now, n)
             connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(status=state, **values))
     made = dict(zip(states, ids, strict=True))
     _add_attempts(yard, names, made, now)
     return made
 
 
-def _state(state: str, names: Names, ago: datetime, now: datetime, n: int) -> dict[str, Any]:
+def _state(state: str, names: Names, message: str, ago: datetime, now: datetime, n: int) -> dict[str, Any]:
     if state == "scheduled":
         return {"due_at": now + timedelta(minutes=7 * n + 5)}
     if state == "retry_scheduled":
@@ -170,20 +171,20 @@ def _state(state: str, names: Names, ago: datetime, now: datetime, n: int) -> di
             "max_retries": 3,
         }
     if state == "pending":
-        return {"due_at": None, "pending_at": ago}
+        return {"due_at": None, "pending_at": now - timedelta(seconds=2 + n % 40)}
     run = {
         "due_at": None,
         "started_at": ago,
         "worker": "shop-1.1",
         "wait_ms": 1_200,
-        "message": names.messages[n % len(names.messages)],
+        "message": message,
     }
     if state == "processing":
         done = 8 + n * 7 % 70
         signs = {"progress_at": now, "heartbeat_at": now, "started_at": now - timedelta(seconds=done / 2)}
         progress = {"progress": done / 0.8, "done": done, "total": 80, **signs}
         return {**run, **progress, "worker": f"shop-1.{n % 3 + 1}"}
-    ended = {**run, "run_ms": 4_200, f"{state}_at": ago + timedelta(seconds=4)}
+    ended = {**run, "run_ms": 42_000, "started_at": ago - timedelta(seconds=42), f"{state}_at": ago}
     if state == "failed":
         frames = (
             'Traceback (most recent call last):\n  File "/shop/tasks.py", line 7, in run\n    raise ValueError(words)\n'
