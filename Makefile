@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz chaos check lint types fmt bench requirements clean parts
+.PHONY: help run test fuzz chaos check lint types fmt bench pictures requirements clean parts
 
 help: ## Show these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ fmt: $(VENV)/.dev ## Put the code into form
 
 bench: $(VENV)/.dev ## Measure: enqueue and execute beside stock RQ, pages by history, live updates, schedules, the start; fills the README's table
 	for one in enqueue execute latency pages http_calls live monitor schedules startup abuse abuse_live table; do $(BIN)/python -m bench.$$one || exit 1; done
+
+pictures: $(VENV)/.dev parts ## Take the README's picture and those of all pages anew, and write the layouts that the tests compare
+	$(BIN)/python -m tests.e2e.pictures
 
 requirements: $(VENV)/.dev ## Pin the requirements anew from requirements*.in
 	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o requirements.txt requirements.in

@@ -33,8 +33,8 @@ from workers.yard import Yard
 
 log = logging.getLogger("taskyard.live")
 ROOM = re.compile(
-    r"status|overview|jobs|queues|workers|batches|alerts|schedules|triggers|sweeps|tasks|bulk_actions"
-    r"|(?:job|batch|bulk_action):[0-9a-f-]{36}|channel:[A-Za-z0-9_.:-]{1,64}"
+    r"status|overview|jobs|queues|workers|alerts|schedules|triggers|sweeps|tasks|bulk_actions"
+    r"|(?:job|bulk_action):[0-9a-f-]{36}|channel:[A-Za-z0-9_.:-]{1,64}"
 )
 MAX_ROOMS = 100
 FIRST_WAIT_SECONDS = 0.5  # for the channel, when Redis is away

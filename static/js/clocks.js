@@ -21,7 +21,7 @@ function relative(seconds) {
 
 function tick() {
   if (document.hidden) return;
-  for (const clock of document.querySelectorAll("time[data-behavior]")) {
+  for (const clock of document.querySelectorAll("time[data-behavior=relative], time[data-behavior=elapsed]")) {
     const seconds = (Date.now() - Date.parse(clock.dateTime)) / 1000;
     const words = clock.dataset.behavior === "elapsed" ? span(seconds) : relative(seconds);
     if (clock.textContent !== words) clock.textContent = words;

@@ -32,8 +32,20 @@ function undoForm(undo) {
   const button = document.createElement("button");
   Object.assign(button, { type: "submit", className: "btn", textContent: "Undo", title: "Undo (z)" });
   button.dataset.key = "z";
+  button.dataset.atOnce = "";
   form.append(token, button);
   return form;
+}
+
+// The keyboard goes back to where it came from when the button that it was on goes away.
+function watchFocus(made) {
+  let origin = null;
+  made.addEventListener("focusin", ({ relatedTarget }) => { if (relatedTarget && !made.contains(relatedTarget)) origin = relatedTarget; });
+  return () => {
+    const isFocused = made.contains(document.activeElement);
+    made.remove();
+    if (isFocused) (origin?.isConnected ? origin : document.getElementById("page"))?.focus({ preventScroll: true });
+  };
 }
 
 // Stays while the pointer or the focus is on it: a button must not go away as it is reached for.
@@ -56,7 +68,8 @@ export function offer(words, undo) {
   const text = document.createElement("span");
   text.textContent = words;
   made.append(text, undoForm(undo));
-  made.addEventListener("submit", () => queueMicrotask(() => made.remove()));
+  const dismiss = watchFocus(made);
+  made.addEventListener("submit", () => queueMicrotask(dismiss));
   place.append(made);
   removeLater(made);
 }

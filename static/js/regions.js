@@ -78,12 +78,17 @@ async function patchRegion(region, html) {
     beforeNodeRemoved: keepsSelected,
   };
   Idiomorph.morph(region, [...content.childNodes], { morphStyle: "innerHTML", callbacks });
-  if (focused && !focused.isConnected) focusNear(region, place);
+  if (focused && focused !== document.activeElement) focusAgain(region, focused, place);
 }
 
-// Where a control that had the focus is gone, the keyboard goes on at its row or region and not at the top of the page.
-function focusNear(region, id) {
-  const next = document.getElementById(id)?.querySelector("a[href], button:enabled") ?? region;
+const canFocus = (one) => one.checkVisibility() && !one.disabled;
+
+// A control that was moved loses the focus, too. Where it is gone, the keyboard goes on at its row or region and not at the top
+// of the page.
+function focusAgain(region, focused, id) {
+  if (focused.isConnected && canFocus(focused)) { focused.focus({ preventScroll: true }); return; }
+  const place = id ? region.querySelector(`#${CSS.escape(id)}`) : null;
+  const next = [...(place?.querySelectorAll("a[href], button") ?? [])].find(canFocus) ?? region;
   if (next === region) region.tabIndex = -1;
   next.focus({ preventScroll: true });
 }

@@ -11,7 +11,9 @@ function show(form) {
   if (!bar) return;
   const all = boxes(form);
   const n = all.filter((box) => box.checked).length;
+  const isLeft = n === 0 && bar.contains(document.activeElement);
   bar.hidden = n === 0;
+  if (isLeft) form.querySelector("[data-region]")?.focus({ preventScroll: true }); // the keyboard goes on at the rows
   bar.querySelector("[data-selected]").textContent = `${n} selected`;
   const head = form.querySelector("[data-behavior=all]");
   if (!head) return;

@@ -121,7 +121,7 @@ def test_selected_jobs_are_changed(
         expect(page.locator(f"#row-{made[0]}[data-gone]")).to_have_count(1)
         page.get_by_role("button", name="2 deleted").click()
         expect(page.locator(f"#row-{made[0]}")).to_have_count(0)
-    assert "404" not in page.locator("[data-messages]").inner_text()
+    assert "404" not in page.locator(".messages").inner_text()
     assert page.url == f"{taskyard.address}/jobs?queue={queue}"
 
 

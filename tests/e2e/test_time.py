@@ -43,7 +43,7 @@ def test_samples_are_made_and_a_crowd_is_spread(taskyard: Running, signed_in: Pa
     page = signed_in
     page.goto(taskyard.address + "/schedules")
     page.get_by_role("button", name="Install samples").click()
-    expect(page.locator("[data-messages]")).to_contain_text("sample schedules installed")  # the page was loaded again
+    expect(page.locator(".messages")).to_contain_text("sample schedules installed")  # the page was loaded again
     expect(page.locator("tr.row", has_text="Weekly clean-up")).to_be_visible()
     for name in ("one", "two", "three"):
         page.goto(taskyard.address + "/schedules/new")
@@ -56,7 +56,7 @@ def test_samples_are_made_and_a_crowd_is_spread(taskyard: Running, signed_in: Pa
     expect(page.locator(".advice")).to_contain_text("3 schedules start in the same minute")
     page.get_by_role("link", name="Preview the 2 moves").click()
     page.get_by_role("button", name="Move schedules").click()
-    expect(page.locator("[data-messages]")).to_contain_text("2 schedules moved")
+    expect(page.locator(".messages")).to_contain_text("2 schedules moved")
     expect(page.locator("[data-region=load]")).to_contain_text("No three schedules")
 
 
