@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import make_url
 
 from tests import templates
@@ -35,6 +37,10 @@ from workers.store.migrate import migrate
 from workers.yard import Yard
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A machine that is busy with other tests is slow at times; no property is about speed.
+hypothesis_settings.register_profile("taskyard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("taskyard")
 
 
 @pytest.fixture(autouse=True)
