@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 # Each process of the tests has its own Valkey and PostgreSQL; the tests of a file share a process. They are taken in the
 # order of their names, so that the long ones come first.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -29,7 +29,7 @@ from workers.services.enqueueing import NewJob
 from workers.settings import Settings
 from workers.yard import Yard
 
-JOBS = int(os.environ.get("CHAOS_JOBS", "1000"))
+JOBS = int(os.environ.get("CHAOS_JOBS", "500"))
 LASTS_SECONDS = max(45.0, JOBS / 60)
 SEED = int(os.environ.get("CHAOS_SEED", "11"))
 pytestmark = pytest.mark.timeout(300 + JOBS)

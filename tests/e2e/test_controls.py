@@ -280,6 +280,13 @@ def test_rows_are_worked_with_keys_alone(taskyard: Running, yard: Yard, page: Pa
     assert status_of(yard, first) == "scheduled"
 
 
+def let_go(page: Page, held: list[Route]) -> None:
+    """Let a request go on that is held, or is about to be."""
+    while not held:
+        page.wait_for_timeout(10)
+    held.pop().continue_()
+
+
 def test_rows_that_are_selected_while_an_answer_is_awaited_stay_selected(
     taskyard: Running, yard: Yard, page: Page
 ) -> None:
@@ -294,7 +301,7 @@ def test_rows_that_are_selected_while_an_answer_is_awaited_stay_selected(
     with page.expect_request("**/jobs/selection"):
         selection.get_by_role("button", name="Run now").click()
     tick(page, second)
-    held.pop().continue_()
+    let_go(page, held)
     wait_for_status(yard, first, "pending", "processing", "completed")
     expect(page.locator("[data-selected]")).to_have_text("1 selected")
     expect(page.locator(f"#row-{second}").get_by_role("checkbox")).to_be_checked()
@@ -304,12 +311,12 @@ def test_rows_that_are_selected_while_an_answer_is_awaited_stay_selected(
     page.locator(f"#row-{third} a[href]").first.focus()
     with page.expect_request("**/jobs/selection"):
         page.keyboard.press("c")
-    held.pop().continue_()
+    let_go(page, held)
     dialog = page.get_by_role("alertdialog")
     with page.expect_request("**/jobs/selection"):
         dialog.get_by_role("button", name="Cancel 1 job").click()
     tick(page, second)
-    held.pop().continue_()
+    let_go(page, held)
     expect(page.locator(f"#row-{third} .badge")).to_have_text("Canceled")
     expect(page.locator("[data-selected]")).to_have_text("1 selected")
 
