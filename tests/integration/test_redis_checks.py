@@ -190,7 +190,7 @@ def test_doctor_says_what_is_wrong(running: Callable[..., Running], server: Redi
     good.environment["REDIS_URL"] = url if isinstance(url, str) else server.url()
     report = good.run("doctor")
     line = next(line for line in report.stdout.splitlines() if " redis " in line)
-    assert line.startswith("wrong")
+    assert line.startswith("failed")
     assert words in line
 
 

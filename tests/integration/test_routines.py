@@ -125,7 +125,7 @@ def test_a_suppliers_stock_is_kept_in_step(light_yard: Yard, httpserver: HTTPSer
     httpserver.expect_ordered_request("/stock").respond_with_json([{"sku": "a", "quantity": 3}])
     httpserver.expect_ordered_request("/stock").respond_with_data("<html>", status=200)
     with running_worker(light_yard, ALLOW_PRIVATE_HTTP="1"):
-        assert "no source yet" in run(light_yard, "inventory.sync")["skipped_reason"]
+        assert "no source: set the supplier" in run(light_yard, "inventory.sync")["skipped_reason"]
         first = json.loads(run(allowing(light_yard), "inventory.sync", url=url)["result"])
         assert (first["changed"], first["errors"][0]["record"]) == (1, 1)
         assert run(allowing(light_yard), "inventory.sync", url=url)["skipped_reason"] == "none of 1 items has changed"

@@ -122,7 +122,7 @@ def test_parts_wait_for_a_redis_that_is_away_and_go_on_when_it_is_back(
     made: list[str] = []
     eventually(lambda: made.append(worker.enqueue("samples.noop")), within=60)
     assert worker.status(made[0]) == "pending"
-    eventually(lambda: _says(worker, "trying again"), within=60)
+    eventually(lambda: _says(worker, "retrying until"), within=60)
 
     redis.start()
 
@@ -158,7 +158,7 @@ def test_the_doctor_says_what_is_missing_and_what_to_do(part: Callable[..., Runn
 
     told = worker.run("doctor")
     assert told.returncode == 1
-    assert any(line.startswith("wrong") and "redis" in line for line in told.stdout.splitlines())
+    assert any(line.startswith("failed") and "redis" in line for line in told.stdout.splitlines())
     assert not told.stderr
 
 

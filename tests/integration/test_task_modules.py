@@ -213,7 +213,7 @@ def test_a_task_whose_module_is_gone_is_refused_and_comes_back_with_it(start: Ru
         start.environment |= {"TASK_MODULES": ""}
         start.start().ready()
     with closing(Yard.open(Settings.from_env(start.environment))) as yard:
-        with pytest.raises(BadInput, match=r"passing.send is unavailable: no worker has its module passing any more"):
+        with pytest.raises(BadInput, match=r"passing.send is unavailable: no worker has its module passing any longer"):
             jobs.enqueue(yard, NewJob("passing.send"))
         start.stop()
         module.write_text(SOUND)

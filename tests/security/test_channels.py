@@ -61,7 +61,7 @@ def test_a_mail_server_whose_name_resolves_inside_is_refused_when_the_channel_is
     if not all(str(address).startswith(("127.", "10.", "192.168.", "172.", "::1", "f")) for address in addresses):
         pytest.skip("this machine's name stands for a public address")
     for url in (f"mailto://user:pw@example.org?smtp={name}", f"json://{name}/x"):
-        with pytest.raises(BadInput, match="stands for a private"):
+        with pytest.raises(BadInput, match="resolves to a private"):
             channels.create(light_yard, "a channel", url, ADA)
 
 

@@ -87,9 +87,9 @@ class OtherThreads:
             return False
         is_changed = False
         own = threading.get_native_id()
-        for thread in threading.enumerate():
-            number = thread.native_id
-            if number is None or number == own:
+        # Not from `threading`, which does not know the threads of C code, nor the new number of the main thread after a fork.
+        for number in map(int, os.listdir("/proc/self/task")):
+            if number == own:
                 continue
             with suppress(ProcessLookupError):  # it has just ended
                 if os.sched_getaffinity(number) != self._affinity:
