@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -19,6 +21,24 @@ def eventually(assertion: Callable[[], object], within: float = 30.0, every: flo
             if time.monotonic() >= until:
                 raise
             time.sleep(every)
+
+
+@contextmanager
+def repeated(call: Callable[[], object], every: float) -> Iterator[None]:
+    """Call something every so many seconds, in a thread, until the block ends."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(every):
+            call()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def sign_in(client: Any, name: str, password: str, **fields: str) -> Any:

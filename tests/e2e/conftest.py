@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.running import Running
+from tests.support import repeated
 from workers.services import jobs
 from workers.services.enqueueing import NewJob
 from workers.settings import Settings
@@ -49,22 +49,9 @@ def yard(taskyard: Running) -> Iterator[Yard]:
     opened.close()
 
 
-@contextmanager
-def traffic_on(yard: Yard, queue: str | None = None) -> Iterator[None]:
-    """Enqueue about 20 jobs a second meanwhile."""
-    ended = threading.Event()
-
-    def enqueue() -> None:
-        while not ended.wait(0.05):
-            jobs.enqueue(yard, NewJob("samples.noop", queue=queue))
-
-    thread = threading.Thread(target=enqueue)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def traffic_on(yard: Yard, queue: str | None = None) -> AbstractContextManager[None]:
+    """Enqueue about 20 jobs a second until the block ends."""
+    return repeated(lambda: jobs.enqueue(yard, NewJob("samples.noop", queue=queue)), every=0.05)
 
 
 def sign_in(taskyard: Running, page: Page) -> Page:

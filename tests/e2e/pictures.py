@@ -6,9 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.conftest import ROOT
 from tests.e2e.shown import Shown, enter, showing
 from tests.e2e.test_views import SCENES
 from tests.e2e.views import ORDINARY, REVIEWED, each_view, look, pages_of, write_reviewed
-from tests.support import eventually
+from tests.support import eventually, repeated
 from workers.broker.embedded import EmbeddedValkey
 from workers.broker.live import HEARTBEAT
 from workers.processes import home
@@ -47,22 +46,9 @@ def valkey(folder: Path) -> Iterator[Settings]:
             process.terminate()
 
 
-@contextmanager
-def heartbeats(shown: Shown) -> Iterator[None]:
+def heartbeats(shown: Shown) -> AbstractContextManager[None]:
     """Publish what a scheduler publishes, so that pages are live."""
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(BEAT_SECONDS):
-            shown.yard.live.publish({"type": HEARTBEAT})
-
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return repeated(lambda: shown.yard.live.publish({"type": HEARTBEAT}), every=BEAT_SECONDS)
 
 
 def take_overview(browser: Browser, shown: Shown) -> None:

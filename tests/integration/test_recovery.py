@@ -137,6 +137,6 @@ def test_a_server_that_is_away_ends_no_process(tmp_path: Path, caplog: pytest.Lo
 
 def assert_answers(yard: Yard) -> None:
     try:
-        yard.redis.ping_anew()
+        yard.redis.ping_new_connection()
     except RedisError as error:
         raise AssertionError(error) from error

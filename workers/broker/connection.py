@@ -59,7 +59,7 @@ class QuickRedis(Redis):
         outages.record_success()
         return answer
 
-    def ping_anew(self) -> None:
+    def ping_new_connection(self) -> None:
         """Ask the server on a new connection of its own, outside of every pool. Raises RedisError and OSError."""
         line = self.make_connection()
         try:

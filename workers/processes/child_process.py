@@ -86,7 +86,7 @@ class ChildProcess:
         self.channel.sendall(order)
 
     def send_ahead(self, order: bytes) -> None:
-        """Lay a line ready: the child takes it when it has ended its present order, unless it is called back before."""
+        """Queue one order: the child takes it after its current attempt, unless it is called back first."""
         os.write(self._ahead_writing, order)
 
     def call_back(self) -> bool:

@@ -1,9 +1,9 @@
 """Ending a process that cannot recover, so that it is started again.
 
-A process may lose its way to Redis or SQL for good while the server is well: its pool is used up by connections that never
-came back, for example. The process tries its own ways every few seconds, and where one fails also a new connection outside
-of all pools. Only when that is answered and the process's own way still fails, again and again, does the process end:
-while the server itself is away, neither is answered and the process waits.
+The connections of a process may stop working for good while Redis and the database are healthy: for example, when its pool
+is used up by connections that were never returned. The process probes its own connections every few seconds and, when a
+probe fails, a new connection outside of all pools. It ends only when new connections work and its own keep failing. While
+the server itself is down, both fail and the process waits.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ def _terminate() -> None:
 
 
 @dataclass
-class Way:
-    """A way of this process to a server: `use` is its own, `use_anew` a new connection outside of it. Both raise when they fail."""
+class Probe:
+    """Compares the connections of this process with a new one: `call_own` uses theirs, `call_new` opens one. Both raise errors."""
 
     server: str
-    use: Callable[[], object]
-    use_anew: Callable[[], object]
+    call_own: Callable[[], object]
+    call_new: Callable[[], object]
     failures: int = 0  # in a row, each while the server was well
     failed_at: float = 0.0  # the first of them, monotonic
 
-    def fails_alone(self) -> BaseException | None:
-        """Return why the own way fails while a new connection is answered; None otherwise."""
-        error = _error_of(self.use)
-        if error is None or _error_of(self.use_anew) is not None:
+    def find_own_failure(self) -> BaseException | None:
+        """Return the error of the own connections when a new one works; None otherwise."""
+        error = _error_of(self.call_own)
+        if error is None or _error_of(self.call_new) is not None:
             self.failures = 0
             return None
         if not self.failures:
@@ -59,7 +59,7 @@ class Way:
 
 
 class Recovery:
-    """Watches the ways of one process. `exit_code` is what the process shall end with after an ordered end.
+    """Probes the connections of one process. `exit_code` is what the process shall end with after an ordered end.
 
     `request_end` asks the process to end in order. `may_end` returns whether it may be ended by force, should it not: no job
     may run then. `sql_turn` makes a context in which SQL may be used.
@@ -75,11 +75,11 @@ class Recovery:
         self._seconds = yard.settings.recovery_seconds
         self._request_end, self._may_end, self._sql_turn = request_end, may_end, sql_turn
         redis, database = yard.redis, yard.database
-        self._redis_ways = (
-            Way("Redis", redis.ping, redis.ping_anew),
-            Way("Redis", lambda: redis.bare("PING"), redis.ping_anew),
+        self._redis_probes = (
+            Probe("Redis", redis.ping, redis.ping_new_connection),
+            Probe("Redis", lambda: redis.bare("PING"), redis.ping_new_connection),
         )
-        self._sql_way = Way("The database", database.ping, database.ping_anew)
+        self._sql_probe = Probe("The database", database.ping, database.ping_new_connection)
         self.exit_code = 0
 
     def start(self) -> None:
@@ -88,23 +88,23 @@ class Recovery:
 
     def look(self) -> bool:
         """Look once; return whether this process cannot recover, which is logged."""
-        for way in self._redis_ways:
-            if self._is_lost(way):
+        for probe in self._redis_probes:
+            if self._is_lost(probe):
                 return True
         with self._sql_turn():
-            return self._is_lost(self._sql_way)
+            return self._is_lost(self._sql_probe)
 
-    def _is_lost(self, way: Way) -> bool:
-        error = way.fails_alone()
+    def _is_lost(self, probe: Probe) -> bool:
+        error = probe.find_own_failure()
         if error is None:
             return False
-        seconds = time.monotonic() - way.failed_at
-        if way.failures < LEAST_FAILURES or seconds < self._seconds:
+        seconds = time.monotonic() - probe.failed_at
+        if probe.failures < LEAST_FAILURES or seconds < self._seconds:
             return False
         log.error(
             "%s answers new connections, but the calls of this process have failed for %.0f s (%s). "
             "The process cannot recover: it ends with status %d, to be started again.",
-            way.server,
+            probe.server,
             seconds,
             str(error).strip().rstrip("."),
             CANNOT_RECOVER,

@@ -71,7 +71,7 @@ class WarmChild:
             self._ready().send(order)
 
     def send_ahead(self, job_id: str, attempt: int) -> None:
-        """Lay ready the attempt that `start` is called for next: the child goes on with it when it has ended the present one."""
+        """Queue the attempt for which `start` is called next: the child takes it after its current attempt."""
         if self._current is not None:
             self._current.send_ahead(Order(job_id, attempt, quiet=True).line())
             self._is_ahead = True

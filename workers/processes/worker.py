@@ -282,7 +282,7 @@ class TaskyardWorker(Worker):
         return watcher.after_death() if word is None else word
 
     def _send_ahead(self) -> None:
-        """Take one more entry and lay it ready for the child; take it back when the present job lasts."""
+        """Take one more entry and queue it for the child; take it back when the current job lasts."""
         self._intake.take_ahead()
         ref = self._intake.ref_ahead()
         if ref is not None:

@@ -70,7 +70,7 @@ class Database:
         with self.read() as connection:
             connection.exec_driver_sql("SELECT 1")
 
-    def ping_anew(self) -> None:
+    def ping_new_connection(self) -> None:
         """Have the database answer on a new connection, outside of the pool. Raises Unavailable."""
         url = self.engine.url
         engine = create_engine(url, **engine_options(url), poolclass=NullPool)

@@ -211,10 +211,10 @@ def _among(column: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[b
 def _many(
     names: Names, column: ColumnElement[Any], values: Sequence[str], statuses: Sequence[str], *, is_ordered: bool
 ) -> ColumnElement[bool]:
-    """Name many values of a column.
+    """Return the condition that a column has one of many values.
 
-    By the column's index the database finds all their jobs and sorts them. When they are more than a few, they are looked
-    for in the order of the ids instead: no index has what is read of a column joined with nothing.
+    With the column's index the database reads all of their jobs and sorts them, which is quick for a few jobs. For more, the
+    column is concatenated with nothing: that keeps the database from using this index, and it reads in the order of ids.
     """
     named = _among(column, values)
     if not is_ordered or names.have_few(named, statuses):
